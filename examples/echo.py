@@ -1,0 +1,52 @@
+"""A plain WebSocket echo server, without the Sono layer.
+
+    python examples/echo.py --port 9001
+
+Every text and binary message goes back as it came. The limits are the shipped ones unless
+raised: what conformance suites and load generators connect to.
+"""
+
+import argparse
+
+from sono_core import Limits
+from sono_server import WebSocket, serve
+
+
+def echo(ws: WebSocket, message: str | bytes) -> None:
+    ws.send(message)
+
+
+def main() -> None:
+    shipped = Limits()
+    parser = argparse.ArgumentParser(description="A plain WebSocket echo server.")
+    parser.add_argument("--host", help="address to listen on (default: loopback)")
+    parser.add_argument("--port", type=int, default=9001, help="default: %(default)s; 0: any")
+    parser.add_argument(
+        "--max-message", type=int, default=shipped.max_message, metavar="BYTES",
+        help="largest message and frame (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-fragments", type=int, default=shipped.max_fragments, metavar="N",
+        help="frames of one message (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-queue", type=int, metavar="BYTES",
+        help="bytes waiting for a slow reader (default: max(4 MiB, 2 x max message))",
+    )
+    arguments = parser.parse_args()
+    limits = Limits(
+        max_message=arguments.max_message,
+        max_frame=arguments.max_message,
+        max_fragments=arguments.max_fragments,
+        max_queue=arguments.max_queue,
+    )
+    with serve(arguments.host, arguments.port, limits=limits) as server:
+        host, port = server.address[:2]
+        host = f"[{host}]" if ":" in host else host
+        print(f"listening on ws://{host}:{port}/", flush=True)
+        for request in server:
+            request.accept(on_message=echo)
+
+
+if __name__ == "__main__":
+    main()

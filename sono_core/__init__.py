@@ -1,0 +1,52 @@
+"""WebSocket (RFC 6455, RFC 7692) and the Sono message protocol, without I/O.
+
+Bytes and events in, bytes and events out: nothing here touches a socket, a clock, a thread, a
+log or the environment. See docs/embedding.md for how to drive it.
+"""
+
+from .connection import LEGAL, Connection, State
+from .deflate import Deflate, SharedDeflaters
+from .errors import LocalProtocolError, SonoError
+from .events import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Reject,
+    Request,
+    Role,
+    TextMessage,
+)
+from .frames import CloseCode
+from .headers import Headers
+from .limits import Limits, Timeouts
+from .prepared import Prepared
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LEGAL",
+    "Accept",
+    "BinaryMessage",
+    "Close",
+    "CloseCode",
+    "Connection",
+    "Deflate",
+    "Event",
+    "Headers",
+    "Limits",
+    "LocalProtocolError",
+    "Ping",
+    "Pong",
+    "Prepared",
+    "Reject",
+    "Request",
+    "Role",
+    "SharedDeflaters",
+    "SonoError",
+    "State",
+    "TextMessage",
+    "Timeouts",
+]

@@ -1,0 +1,372 @@
+"""The state machine of one connection, either role. RFC 6455, sections 4, 5.5, 7.
+
+Wires handshake, frames, deflate and messages, and gives the automatic answers: pongs, close
+echoes, failures. Bytes and events in, bytes and events out; it knows no socket and no time.
+"""
+
+import enum
+from collections.abc import Callable, Collection, Iterator
+from typing import ClassVar, cast
+
+from .deflate import Agreement, Deflate, Deflater, SharedDeflaters, compressed_bound
+from .errors import HandshakeFailure, LocalProtocolError, ProtocolFailure
+from .events import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Reject,
+    Request,
+    Role,
+    TextMessage,
+)
+from .frames import (
+    CLOSE,
+    MAX_CONTROL_PAYLOAD,
+    PING,
+    PONG,
+    CloseCode,
+    FrameDecoder,
+    MaskingKeys,
+    decode_close,
+    encode_close,
+    encode_frame,
+    is_close_code,
+)
+from .handshake import ClientHandshake, ServerHandshake
+from .limits import DEFAULT_LIMITS, Limits
+from .messages import MessageAssembler
+from .outbox import Outbox
+from .prepared import Prepared, exact_bytes, payload_of
+from .upgrade import refusal
+
+
+class State(enum.Enum):
+    """Where a connection stands (RFC 6455, sections 4 and 7)."""
+
+    CONNECTING = "connecting"
+    """The request is outstanding."""
+    REQUESTED = "requested"
+    """The request was sent (client) or received (server); its answer is outstanding."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """This side has sent its Close; a client stays here until the server ends the stream."""
+    CLOSED = "closed"
+    """Nothing more will be sent or received: write what waits, then end the stream."""
+
+
+_MESSAGES = frozenset((TextMessage, BinaryMessage, Ping, Pong, Close, Prepared))
+_NOTHING: frozenset[type] = frozenset()
+
+LEGAL: dict[tuple[Role, State], frozenset[type]] = {
+    (Role.CLIENT, State.CONNECTING): frozenset((Request,)),
+    (Role.CLIENT, State.REQUESTED): _NOTHING,
+    (Role.CLIENT, State.OPEN): _MESSAGES,
+    (Role.CLIENT, State.CLOSING): _NOTHING,
+    (Role.CLIENT, State.CLOSED): _NOTHING,
+    (Role.SERVER, State.CONNECTING): frozenset((Reject,)),
+    (Role.SERVER, State.REQUESTED): frozenset((Accept, Reject)),
+    (Role.SERVER, State.OPEN): _MESSAGES,
+    (Role.SERVER, State.CLOSING): _NOTHING,
+    (Role.SERVER, State.CLOSED): _NOTHING,
+}
+"""What may be sent in which state."""
+
+_DEFAULT_DEFLATE = Deflate()
+
+
+class Connection:
+    """One WebSocket connection without its I/O.
+
+    Args:
+        role: which end this is.
+        limits: what the peer may ask for.
+        deflate: how permessage-deflate is used, or None to refuse it.
+        origins: a server's allowed origins beside its own; `"*"` allows all.
+        random: a client's secure source of that many bytes, `os.urandom` for one.
+        deflaters: shared by the connections of one loop; its own by default.
+
+    Raises:
+        TypeError: a client without `random`.
+    """
+
+    __slots__ = (
+        "_assembler",
+        "_deflater",
+        "_deflaters",
+        "_ended",
+        "_finished",
+        "_frames",
+        "_handshake",
+        "_incoming",
+        "_keys",
+        "_limits",
+        "_options",
+        "_sendable",
+        "_threshold",
+        "outbox",
+        "role",
+        "state",
+        "subprotocol",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        deflate: Deflate | None = _DEFAULT_DEFLATE,
+        origins: Collection[str] = (),
+        random: Callable[[int], bytes] | None = None,
+        deflaters: SharedDeflaters | None = None,
+    ) -> None:
+        self.role = role
+        self._limits = limits
+        self._options = deflate
+        self._threshold = deflate.threshold if deflate else 0
+        self._deflaters = deflaters
+        self._handshake: ServerHandshake | ClientHandshake
+        self._keys: MaskingKeys | None = None
+        if role is Role.SERVER:
+            self._handshake = ServerHandshake(limits, deflate, origins)
+        elif random is None:
+            raise TypeError("a client needs random, a secure source of bytes like os.urandom")
+        else:
+            self._handshake = ClientHandshake(limits, deflate, random)
+            self._keys = MaskingKeys(random)
+        self.outbox = Outbox()
+        """What waits to be written, for transports that write bit by bit."""
+        self.subprotocol: str | None = None
+        """What the handshake agreed on."""
+        self._incoming: list[bytes] = []  # before the connection is open
+        self._ended = False  # the peer's stream
+        self._finished = False  # Close was given to the caller
+        self._deflater: Deflater | None = None
+        self._enter(State.CONNECTING)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._sendable = LEGAL[self.role, state]
+
+    # -- in ---------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> Iterator[Event]:
+        """Take bytes of the peer; `b""` is the end of its stream.
+
+        Returns:
+            The events that all bytes so far give. They are parsed, and answered where the
+            protocol answers by itself, when they are pulled; what is not pulled stays.
+        """
+        if not data:
+            self._ended = True
+        elif self.state in (State.OPEN, State.CLOSING):
+            self._frames.feed(bytes(data))
+        elif self.state is not State.CLOSED:
+            self._incoming.append(bytes(data))
+        return self._events()
+
+    def _events(self) -> Iterator[Event]:
+        while (event := self.next_event()) is not None:
+            yield event
+
+    def next_event(self) -> Event | None:
+        """The next event, or None until more bytes come."""
+        state = self.state
+        if state is State.OPEN or state is State.CLOSING:
+            return self._next_frame_event()
+        if state is State.CLOSED:
+            return None
+        return self._next_handshake_event()
+
+    def _next_handshake_event(self) -> Event | None:
+        data = b"".join(self._incoming)
+        self._incoming.clear()
+        try:
+            if isinstance(self._handshake, ServerHandshake):
+                return self._next_request(self._handshake, data)
+            return self._next_answer(self._handshake, data)
+        except HandshakeFailure as failure:
+            if self.role is Role.SERVER:
+                self.send(refusal(failure))
+                return None
+            self._enter(State.CLOSED)
+            return Reject(failure.status, body=failure.reason.encode())
+
+    def _next_request(self, handshake: ServerHandshake, data: bytes) -> Request | None:
+        request = handshake.feed(data) if data else None
+        if request:
+            self._enter(State.REQUESTED)
+        elif self._ended and self.state is State.CONNECTING:
+            self._enter(State.CLOSED)
+        return request
+
+    def _next_answer(self, handshake: ClientHandshake, data: bytes) -> Accept | Reject | None:
+        answer = handshake.feed(data) if data else None
+        if answer is None and self._ended:
+            answer = handshake.feed(b"")
+        if isinstance(answer, Accept):
+            self.subprotocol = answer.subprotocol
+            self._open(handshake.agreement, handshake.rest)
+        elif answer:
+            self._enter(State.CLOSED)
+        return answer
+
+    def _open(self, agreement: Agreement | None, rest: bytes) -> None:
+        """Drop the handshake for the frames."""
+        compressed_limit, inflater = None, None
+        if agreement and self._options:
+            compressed_limit = compressed_bound(self._limits.max_message)
+            inflater = agreement.inflater(self.role)
+            self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
+        self._frames = FrameDecoder(self.role, self._limits, compressed_limit)
+        self._frames.feed(rest)
+        self._assembler = MessageAssembler(self._limits, inflater)
+        del self._handshake
+        self._enter(State.OPEN)
+
+    def _next_frame_event(self) -> Event | None:
+        if self._finished:  # a client that waits for the server to end the stream
+            if self._ended:
+                self._enter(State.CLOSED)
+            return None
+        try:
+            while (frame := self._frames.next_frame()) is not None:
+                if frame.opcode < CLOSE:
+                    if message := self._assembler.push(frame):
+                        return message
+                else:
+                    return self._control_event(frame.opcode, frame.payload)
+        except ProtocolFailure as failure:
+            return self._fail(failure)
+        if self._ended:
+            self._enter(State.CLOSED)
+            return Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
+        return None
+
+    def _control_event(self, opcode: int, payload: bytes) -> Event:
+        if opcode == PING:
+            if self.state is State.OPEN:
+                self._append(PONG, payload)
+            return Ping(payload)
+        if opcode == PONG:
+            return Pong(payload)
+        code, reason = decode_close(payload)
+        if self.state is State.OPEN:  # else this is the echo
+            self._append(CLOSE, encode_close(code, ""))
+        # The server ends the TCP connection (section 7.1.1), so a client waits for that.
+        self._finished = True
+        self._enter(State.CLOSED if self.role is Role.SERVER else State.CLOSING)
+        return Close(code, reason, True)
+
+    def _fail(self, failure: ProtocolFailure) -> Close:
+        """_Fail the WebSocket Connection_ (section 7.1.7): what follows is not looked at."""
+        if self.state is State.OPEN:
+            self._append(CLOSE, encode_close(failure.code, failure.reason))
+        self._enter(State.CLOSED)
+        return Close(failure.code, failure.reason, False)
+
+    # -- out --------------------------------------------------------------------------------
+
+    def data_to_send(self) -> bytes:
+        """Everything that waits to be written; it is the caller's from now on."""
+        return self.outbox.take()
+
+    def send(self, event: Event | Prepared) -> None:
+        """Send an event. An `Accept` of what is no valid upgrade becomes the right refusal.
+
+        Raises:
+            LocalProtocolError: `LEGAL` does not allow the event now, or a value in it is
+                illegal.
+            TypeError: a value in it is of the wrong type.
+        """
+        kind = type(event)
+        if kind not in self._sendable:
+            raise LocalProtocolError(
+                f"a {self.role.value} may not send {kind.__name__} when {self.state.value}"
+            )
+        self._SENDERS[kind](self, event)
+
+    def _append(self, opcode: int, payload: bytes, rsv1: bool = False) -> None:
+        mask = self._keys() if self._keys else b""
+        self.outbox.append(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
+
+    def _send_message(self, message: TextMessage | BinaryMessage) -> None:
+        opcode, payload = payload_of(message)
+        self._append_message(opcode, payload)
+
+    def _append_message(self, opcode: int, payload: bytes) -> None:
+        deflater = self._deflater_for(payload)
+        if deflater:
+            self._append(opcode, deflater.deflate(payload), rsv1=True)
+        else:
+            self._append(opcode, payload)
+
+    def _deflater_for(self, payload: bytes) -> Deflater | None:
+        if self._deflater and len(payload) >= self._threshold:
+            return self._deflater
+        return None
+
+    def _send_prepared(self, prepared: Prepared) -> None:
+        deflater = self._deflater_for(prepared.payload)
+        if self._keys or (deflater and deflater.takeover):
+            self._append_message(prepared.opcode, prepared.payload)  # no two frames are alike
+        else:
+            self.outbox.append(prepared.frame(deflater))
+
+    def _send_ping(self, ping: Ping) -> None:
+        self._append(PING, _control_payload(ping.payload))
+
+    def _send_pong(self, pong: Pong) -> None:
+        self._append(PONG, _control_payload(pong.payload))
+
+    def _send_close(self, close: Close) -> None:
+        code, reason = close.code, close.reason
+        for name, value, wanted in (("code", code, int), ("reason", reason, str)):
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                kind = type(value).__name__
+                raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
+        if not is_close_code(code) and (code != CloseCode.NO_STATUS_RECEIVED or reason):
+            raise LocalProtocolError(f"close code {code} may not be sent")
+        self._append(CLOSE, encode_close(code, reason))
+        self._enter(State.CLOSING)
+
+    def _send_request(self, request: Request) -> None:
+        handshake = cast(ClientHandshake, self._handshake)
+        self.outbox.append(handshake.request(request))
+        self._enter(State.REQUESTED)
+
+    def _send_accept(self, accept: Accept) -> None:
+        handshake = cast(ServerHandshake, self._handshake)
+        try:
+            self.outbox.append(handshake.accept(accept))
+        except HandshakeFailure as failure:
+            self._send_reject(refusal(failure))
+            return
+        self.subprotocol = accept.subprotocol
+        self._open(handshake.agreement, bytes(handshake.rest))
+
+    def _send_reject(self, reject: Reject) -> None:
+        handshake = cast(ServerHandshake, self._handshake)
+        self.outbox.append(handshake.reject(reject))
+        self._enter(State.CLOSED)
+
+    _SENDERS: ClassVar[dict[type, Callable[..., None]]] = {
+        Accept: _send_accept,
+        BinaryMessage: _send_message,
+        Close: _send_close,
+        Ping: _send_ping,
+        Pong: _send_pong,
+        Prepared: _send_prepared,
+        Reject: _send_reject,
+        Request: _send_request,
+        TextMessage: _send_message,
+    }
+
+
+def _control_payload(value: bytes) -> bytes:
+    payload = exact_bytes(value, "payload")
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise LocalProtocolError(f"payload of a control frame exceeds {MAX_CONTROL_PAYLOAD} bytes")
+    return payload

@@ -1,0 +1,250 @@
+"""permessage-deflate (RFC 7692): negotiation, inflation within bounds, deflation."""
+
+import zlib
+
+import msgspec
+
+from .errors import ProtocolFailure
+from .events import Role
+from .frames import CloseCode
+from .headers import Extension
+
+NAME = "permessage-deflate"
+_TAIL = b"\x00\x00\xff\xff"  # what every flush ends with and no message carries (section 7.2.1)
+_STEP = 64 * 1024  # bytes inflated at once: what a bomb may cost beyond the limit
+_WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}  # no leading zeros (section 7.1.2.1)
+
+
+class Deflate(msgspec.Struct, frozen=True, kw_only=True):
+    """How permessage-deflate is used where both sides agree to it.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    context_takeover: bool = False
+    """Keep a window from message to message: smaller frames for about 300 KiB a connection."""
+    max_window_bits: int = 15
+    """Base-2 logarithm of this side's compression window, 9 to 15."""
+    level: int = 6
+    """zlib's level, 1 (fastest) to 9 (smallest)."""
+    threshold: int = 1024
+    """Bytes below which a message is sent as it is."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_window_bits", 9, 15),
+            ("level", 1, 9),
+            ("threshold", 0, 1 << 62),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be from {low} to {high}")
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """The parameters that both sides agreed to (section 7.1)."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int | None = None
+    client_max_window_bits: int | None = None
+
+    def header(self) -> str:
+        """The extension's element of a Sec-WebSocket-Extensions field."""
+        parts = [NAME]
+        for name in self.__struct_fields__:
+            if value := getattr(self, name):
+                parts.append(name if value is True else f"{name}={value}")
+        return "; ".join(parts)
+
+    def inflater(self, role: Role) -> "Inflater":
+        """For what the peer of `role` sends."""
+        if role is Role.SERVER:
+            return Inflater(self.client_max_window_bits, not self.client_no_context_takeover)
+        return Inflater(self.server_max_window_bits, not self.server_no_context_takeover)
+
+    def deflater(
+        self, role: Role, options: Deflate, shared: "SharedDeflaters | None"
+    ) -> "Deflater":
+        """For what `role` sends; one of the shared ones where there is no context takeover."""
+        if role is Role.SERVER:
+            bits, takeover = self.server_max_window_bits, not self.server_no_context_takeover
+        else:
+            bits, takeover = self.client_max_window_bits, not self.client_no_context_takeover
+        if takeover or shared is None:
+            return Deflater(bits or 15, takeover, options.level)
+        return shared.get(bits or 15, options.level)
+
+
+class _Unacceptable(Exception):
+    """These parameters cannot be agreed to."""
+
+
+def _parse(parameters: list[tuple[str, str | None]], *, in_offer: bool) -> dict[str, int | None]:
+    """The parameters by name, 1 for a flag; unknown, repeated or ill-formed ones are refused."""
+    values: dict[str, int | None] = {}
+    for name, text in parameters:
+        if name in values:
+            raise _Unacceptable(f"{name} is repeated")
+        if name.endswith("_no_context_takeover"):
+            acceptable = text is None
+            values[name] = 1
+        else:
+            valueless = in_offer and name == "client_max_window_bits" and text is None
+            acceptable = valueless or text in _WINDOW_BITS
+            values[name] = _WINDOW_BITS.get(text or "")
+        if name not in Agreement.__struct_fields__ or not acceptable:
+            raise _Unacceptable(f"{name} is unknown or has an illegal value")
+    return values
+
+
+def offer(options: Deflate) -> str:
+    """The element of Sec-WebSocket-Extensions with which a client asks for the extension."""
+    parts = [NAME, "client_max_window_bits"]
+    if not options.context_takeover:
+        parts[1:1] = ["server_no_context_takeover", "client_no_context_takeover"]
+    return "; ".join(parts)
+
+
+def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
+    """What a server agrees to: the first acceptable offer, or None (section 5.1)."""
+    for name, parameters in offers:
+        if name != NAME:
+            continue
+        try:
+            asked = _parse(parameters, in_offer=True)
+        except _Unacceptable:
+            continue
+        bits = asked.get("server_max_window_bits") or 15
+        if bits == 8:  # zlib deflates into windows of 9 bits and more only
+            continue
+        return Agreement(
+            bool(asked.get("server_no_context_takeover")) or not options.context_takeover,
+            bool(asked.get("client_no_context_takeover")) or not options.context_takeover,
+            _narrowed(bits, options),
+        )
+    return None
+
+
+def _narrowed(bits: int, options: Deflate) -> int | None:
+    """The window to announce for this side's own compression; None for the full one."""
+    bits = min(bits, options.max_window_bits)
+    return None if bits == 15 else bits
+
+
+def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreement:
+    """What a server's response means to the client that made `offer` (section 7.1).
+
+    Raises:
+        ValueError: the response is no legal answer to the offer.
+    """
+    try:
+        given = _parse(parameters, in_offer=False)
+    except _Unacceptable as error:
+        raise ValueError(f"{NAME}: {error}") from None
+    if given.get("client_max_window_bits") == 8:
+        raise ValueError(f"{NAME}: a compression window of 8 bits is not supported")
+    if not options.context_takeover and not given.get("server_no_context_takeover"):
+        raise ValueError(f"{NAME}: server_no_context_takeover was asked for and not given")
+    return Agreement(
+        bool(given.get("server_no_context_takeover")),
+        bool(given.get("client_no_context_takeover")) or not options.context_takeover,
+        given.get("server_max_window_bits"),
+        _narrowed(given.get("client_max_window_bits") or 15, options),
+    )
+
+
+def compressed_bound(size: int) -> int:
+    """Bytes that `size` bytes may take on the wire at worst (zlib's deflateBound).
+
+    Data that does not compress grows; it must not be refused for that.
+    """
+    return size + (size >> 3) + (size >> 6) + 64
+
+
+class Inflater:
+    """Inflates the peer's messages, never past a limit (section 7.2.2).
+
+    Args:
+        bits: base-2 logarithm of the peer's window; None for the full one, 15.
+        takeover: whether the window lives on from message to message.
+    """
+
+    __slots__ = ("_bits", "_stream", "_takeover")
+
+    def __init__(self, bits: int | None, takeover: bool) -> None:
+        self._bits = bits or 15
+        self._takeover = takeover
+        self._stream: zlib._Decompress | None = None  # an idle connection without takeover has none
+
+    def inflate(self, data: bytes, out: bytearray, limit: int, final: bool) -> None:
+        """Append the inflated `data` to `out`, which may grow to `limit` bytes.
+
+        Args:
+            final: the data ends its message.
+
+        Raises:
+            ProtocolFailure: 1009 beyond the limit, 1007 for what is not deflate data.
+        """
+        if final:
+            data += _TAIL
+        stream = self._stream or zlib.decompressobj(-self._bits)
+        while data:
+            try:
+                out += stream.decompress(data, _STEP)
+            except zlib.error:
+                raise ProtocolFailure(
+                    CloseCode.INVALID_PAYLOAD, "message is not deflate data"
+                ) from None
+            if len(out) > limit:
+                raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
+            data = stream.unconsumed_tail
+            if stream.eof:
+                # A block with BFINAL ends zlib's stream, not the message (section 7.2.3.4).
+                data = stream.unused_data
+                stream = zlib.decompressobj(-self._bits)
+        self._stream = None if final and not self._takeover else stream
+
+
+class Deflater:
+    """Deflates messages (section 7.2.1).
+
+    Without takeover nothing of one message is of use for the next, so that one deflater serves
+    any number of connections: see `SharedDeflaters`.
+    """
+
+    __slots__ = ("_bits", "_flush", "_level", "_stream", "takeover")
+
+    def __init__(self, bits: int, takeover: bool, level: int) -> None:
+        self.takeover = takeover
+        self._bits = bits
+        self._level = level
+        self._stream: zlib._Compress | None = None  # 256 KiB, for those who need it
+        # a full flush makes zlib forget what it could refer to
+        self._flush = zlib.Z_SYNC_FLUSH if takeover else zlib.Z_FULL_FLUSH
+
+    def deflate(self, data: bytes) -> bytes:
+        """The compressed payload of a whole message."""
+        if self._stream is None:
+            self._stream = zlib.compressobj(self._level, wbits=-self._bits)
+        compressed = self._stream.compress(data) + self._stream.flush(self._flush)
+        return compressed[: -len(_TAIL)]
+
+
+class SharedDeflaters:
+    """The deflaters that the connections of one loop share, one a window size.
+
+    For one thread: a message is compressed in two calls that must not interleave.
+    """
+
+    __slots__ = ("_deflaters",)
+
+    def __init__(self) -> None:
+        self._deflaters: dict[tuple[int, int], Deflater] = {}
+
+    def get(self, bits: int, level: int) -> Deflater:
+        """The deflater without context takeover for that window and level."""
+        deflater = self._deflaters.get((bits, level))
+        if deflater is None:
+            deflater = self._deflaters[bits, level] = Deflater(bits, False, level)
+        return deflater

@@ -1,0 +1,40 @@
+"""The exceptions that Sono raises.
+
+A peer's mistake never raises out of the core: it becomes an event and a close code. What is
+raised here is either the caller's own mistake or stays inside the core.
+"""
+
+
+class SonoError(Exception):
+    """Base class of every exception of Sono's own."""
+
+
+class LocalProtocolError(SonoError):
+    """The caller asked for something that the protocol forbids; nothing was changed."""
+
+
+class ProtocolFailure(SonoError):  # noqa: N818 - named after "_Fail the WebSocket Connection_"
+    """The peer broke a rule of the framing layer (RFC 6455, section 7.1.7).
+
+    Raised by the decoders and turned into a `Close` event by `Connection`; it never reaches
+    a caller of `Connection`.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class HandshakeFailure(SonoError):  # noqa: N818
+    """The peer's opening handshake is unacceptable (RFC 6455, section 4).
+
+    On a server `status` is the HTTP status of the refusal; `headers` go with it.
+    Turned into a `Reject` by `Connection`; it never reaches a caller of `Connection`.
+    """
+
+    def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers

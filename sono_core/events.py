@@ -1,0 +1,103 @@
+"""One vocabulary for both directions: what one side sends is what the other receives.
+
+The events are msgspec structs: immutable, compared by value, cheap to create, and usable in
+`match` statements.
+"""
+
+import enum
+
+import msgspec
+
+from .headers import Headers
+
+
+class Role(enum.Enum):
+    """Which end of the connection this is."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request of the opening handshake (RFC 6455, section 4.1), or any other HTTP/1.1 request.
+
+    A server's `Connection` yields every well-formed one; whether it is a valid upgrade is
+    checked when it is answered with `Accept`.
+    """
+
+    target: str
+    """The request target in origin form: path and query, ASCII."""
+    headers: Headers = Headers()
+    """A client's own additional headers, or all headers that a server received."""
+    method: str = "GET"
+    host: str = ""
+    """What a client sends as Host; on a server the value of that header."""
+    subprotocols: tuple[str, ...] = ()
+    """The subprotocols that the client offers, in its order of preference."""
+
+    @property
+    def path(self) -> str:
+        """The target without its query, still percent-encoded."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the target's first question mark, still percent-encoded."""
+        return self.target.partition("?")[2]
+
+
+class Accept(msgspec.Struct, frozen=True):
+    """The 101 that opens the connection (RFC 6455, section 4.2.2)."""
+
+    subprotocol: str | None = None
+    """One that the client offered, or None."""
+    headers: Headers = Headers()
+    """A server's own additional headers, or all headers that a client received."""
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """Any other final HTTP response: the request does not become a WebSocket."""
+
+    status: int
+    headers: Headers = Headers()
+    body: bytes = b""
+
+
+class TextMessage(msgspec.Struct, frozen=True, gc=False):
+    """A whole text message (opcode 1, with its continuations)."""
+
+    text: str
+
+
+class BinaryMessage(msgspec.Struct, frozen=True, gc=False):
+    """A whole binary message (opcode 2, with its continuations)."""
+
+    data: bytes
+
+
+class Ping(msgspec.Struct, frozen=True, gc=False):
+    """A ping of at most 125 bytes. A received one has been answered already."""
+
+    payload: bytes = b""
+
+
+class Pong(msgspec.Struct, frozen=True, gc=False):
+    """A pong of at most 125 bytes."""
+
+    payload: bytes = b""
+
+
+class Close(msgspec.Struct, frozen=True):
+    """The end of the connection; the last event of every accepted one, exactly once.
+
+    Received, `code` is the peer's code (1005 if it gave none), or, where `clean` is False, the
+    code with which this side gave up, or 1006 if the connection just ended.
+    """
+
+    code: int = 1000
+    reason: str = ""
+    clean: bool = True
+    """Whether the closing handshake was completed. Ignored when sending."""
+
+
+Event = Request | Accept | Reject | TextMessage | BinaryMessage | Ping | Pong | Close

@@ -1,0 +1,359 @@
+"""Frames: from bytes to payloads and back. RFC 6455, section 5; the RSV1 bit of RFC 7692.
+
+`FrameDecoder` decides everything that a header can get wrong: reserved bits, opcodes, masking,
+lengths, the order of fragments, and how much may still come. It does not look at payloads.
+"""
+
+import enum
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .errors import ProtocolFailure
+from .events import Role
+from .kernels import apply_mask
+from .limits import Limits
+
+# Opcodes (section 5.2): plain integers, because they are compared for every frame.
+CONTINUATION = 0x0
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
+
+_FIN = 0x80
+_RSV1 = 0x40
+_RSV2_RSV3 = 0x30
+_CONTROL = 0x08
+_MASKED = 0x80
+
+MAX_CONTROL_PAYLOAD = 125
+"""Bytes that a control frame carries at most (section 5.5)."""
+
+_U16 = struct.Struct("!H")
+_U64 = struct.Struct("!Q")
+
+
+class CloseCode(enum.IntEnum):
+    """Close codes (section 7.4.1 and IANA's registry), and Sono's own."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RECEIVED = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_PAYLOAD = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    SLOW_READER = 4008
+
+
+def is_close_code(code: int) -> bool:
+    """Whether `code` may stand in a Close frame (section 7.4).
+
+    1004, 1005, 1006 and 1015 stay out: they name what no frame says.
+    """
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+class Frame(NamedTuple):
+    """A frame, or the next piece of a data frame that has not arrived whole."""
+
+    opcode: int
+    payload: bytes
+    fin: bool
+    """The FIN bit: the frame ends its message."""
+    rsv1: bool
+    complete: bool
+    """The payload ends the frame."""
+
+
+def _first_byte_error(first: int, in_message: bool, rsv1_allowed: bool) -> str:
+    """What is wrong with a frame's first byte, or nothing (sections 5.2, 5.4 and 5.5)."""
+    opcode = first & 0x0F
+    if first & _RSV2_RSV3 or (first & _RSV1 and not rsv1_allowed):
+        return "reserved bit set"
+    if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+        return "reserved opcode"
+    if opcode & _CONTROL:
+        if not first & _FIN:
+            return "fragmented control frame"
+        return "reserved bit set" if first & _RSV1 else ""
+    if opcode == CONTINUATION:
+        if not in_message:
+            return "continuation without a message"
+        return "reserved bit set" if first & _RSV1 else ""
+    return "new message inside a fragmented one" if in_message else ""
+
+
+# What is legal as a first byte depends on two facts alone; so it is looked up.
+_FIRST_BYTE_ERRORS = {
+    (in_message, rsv1_allowed): tuple(
+        _first_byte_error(first, in_message, rsv1_allowed) for first in range(256)
+    )
+    for in_message in (False, True)
+    for rsv1_allowed in (False, True)
+}
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames.
+
+    A data frame that has not arrived whole comes out in pieces, so that nothing is kept twice
+    and a text can be refused at its first wrong byte.
+
+    Args:
+        role: who decodes; a server wants masked frames, a client unmasked ones (section 5.1).
+        limits: `max_frame`, `max_message` and `max_fragments` are enforced here.
+        compressed_limit: bytes that a message with RSV1 may take on the wire, or None where
+            permessage-deflate was not negotiated and RSV1 is an error.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_buffer",
+        "_compressed_limit",
+        "_errors",
+        "_errors_inside",
+        "_errors_outside",
+        "_fragments",
+        "_frame_limit",
+        "_limits",
+        "_mask_bit",
+        "_mask_size",
+        "_partial",
+        "_position",
+        "_remaining",
+        "_single_frame_limit",
+        "_waiting",
+    )
+
+    def __init__(self, role: Role, limits: Limits, compressed_limit: int | None = None) -> None:
+        self._limits = limits
+        self._compressed_limit = compressed_limit or 0
+        self._errors_outside = _FIRST_BYTE_ERRORS[False, compressed_limit is not None]
+        self._errors_inside = _FIRST_BYTE_ERRORS[True, compressed_limit is not None]
+        self._errors = self._errors_outside
+        self._mask_bit, self._mask_size = (_MASKED, 4) if role is Role.SERVER else (0, 0)
+        self._single_frame_limit = min(limits.max_frame, limits.max_message)
+        self._buffer = b""
+        self._position = 0
+        self._waiting: list[bytes] = []
+        # the message under way: its frames so far, the bytes that it and each frame may take
+        self._fragments = 0
+        self._budget = 0
+        self._frame_limit = 0
+        # the data frame under way: what is missing of it, its first byte and its rotated mask
+        self._remaining = 0
+        self._partial = (0, b"")
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes in; they stay until `next_frame` asks for them."""
+        if self._position == len(self._buffer) and not self._waiting:
+            self._buffer = data
+            self._position = 0
+        else:
+            self._waiting.append(data)
+
+    def _available(self, size: int) -> bool:
+        """Whether `size` bytes lie ahead, once what was fed meanwhile has been joined on."""
+        if self._position or self._waiting:
+            self._waiting.insert(0, self._buffer[self._position :])
+            self._buffer = b"".join(self._waiting)
+            self._position = 0
+            self._waiting.clear()
+        return len(self._buffer) >= size
+
+    def next_frame(self) -> Frame | None:
+        """The next frame or piece of one, or None until more bytes come.
+
+        Raises:
+            ProtocolFailure: 1002, 1008 or 1009; nothing more may be asked for after it.
+        """
+        if self._remaining:
+            return self._next_piece()
+        if len(self._buffer) - self._position < 2 and not self._available(2):
+            return None
+        buffer, start = self._buffer, self._position
+        first = buffer[start]
+        size = buffer[start + 1] ^ self._mask_bit
+        if error := self._errors[first]:
+            raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, error)
+        if size > 0x7F:
+            wrong = "unmasked" if self._mask_bit else "masked"
+            raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, f"{wrong} frame")
+        if size > MAX_CONTROL_PAYLOAD:
+            if first & _CONTROL:
+                raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "control frame too long")
+            header = (4 if size == 126 else 10) + self._mask_size
+        else:
+            header = 2 + self._mask_size
+        if len(buffer) - start < header:
+            if not self._available(header):
+                return None
+            buffer, start = self._buffer, self._position
+        if size > MAX_CONTROL_PAYLOAD:
+            size = _extended_length(buffer, start + 2, size)
+
+        body = start + header
+        end = body + size
+        whole = len(buffer) >= end
+        if first & _CONTROL:
+            if not whole:
+                return self.next_frame() if self._waiting and self._available(end - start) else None
+        elif (
+            first & _FIN
+            and not first & _RSV1
+            and size <= self._single_frame_limit
+            and self._errors is self._errors_outside
+        ):
+            pass  # a message of one frame, within its limits: nothing to remember
+        else:
+            self._count_fragment(first, size)
+        if not whole:
+            self._remaining = size
+            self._partial = (first, buffer[body - self._mask_size : body])
+            self._position = body
+            return self._next_piece()
+        payload = buffer[body:end]
+        if self._mask_bit:
+            payload = apply_mask(payload, buffer[body - 4 : body])
+        self._position = end
+        return Frame(first & 0x0F, payload, first >= _FIN, first & _RSV1 != 0, True)
+
+    def _count_fragment(self, first: int, size: int) -> None:
+        """Hold a data frame against what its message may still take, before its payload comes."""
+        limits = self._limits
+        if self._errors is self._errors_outside:
+            self._fragments = 0
+            self._budget = limits.max_message
+            self._frame_limit = limits.max_frame
+            if first & _RSV1:
+                self._frame_limit += self._compressed_limit - self._budget
+                self._budget = self._compressed_limit
+        self._fragments += 1
+        if self._fragments > limits.max_fragments:
+            raise ProtocolFailure(CloseCode.POLICY_VIOLATION, "too many fragments")
+        if size > self._budget or size > self._frame_limit:
+            raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
+        self._budget -= size
+        self._errors = self._errors_outside if first & _FIN else self._errors_inside
+
+    def _next_piece(self) -> Frame | None:
+        if self._position == len(self._buffer) and not self._available(1):
+            return None
+        first, mask = self._partial
+        payload = self._buffer[self._position : self._position + self._remaining]
+        size = len(payload)
+        self._position += size
+        self._remaining -= size
+        if mask:
+            payload = apply_mask(payload, mask)
+            turn = size & 3
+            self._partial = (first, mask[turn:] + mask[:turn])
+        complete = not self._remaining
+        return Frame(first & 0x0F, payload, first >= _FIN, first & _RSV1 != 0, complete)
+
+
+def _extended_length(buffer: bytes, start: int, form: int) -> int:
+    """The length in its 16-bit (126) or 64-bit (127) form, which must be the shortest."""
+    if form == 126:
+        (size,) = _U16.unpack_from(buffer, start)
+        shortest = size > MAX_CONTROL_PAYLOAD
+    else:
+        (size,) = _U64.unpack_from(buffer, start)
+        shortest = size > 0xFFFF
+    if not shortest:
+        raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "length not in its shortest form")
+    if size >> 63:
+        raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "length of more than 63 bits")
+    return int(size)
+
+
+def encode_frame(
+    opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, mask: bytes = b""
+) -> bytes:
+    """One frame as bytes; masked if a 4-byte `mask` is given (section 5.2).
+
+    Nothing is checked: what may be sent when is `Connection`'s to decide.
+    """
+    first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
+    bit = _MASKED if mask else 0
+    size = len(payload)
+    if size <= MAX_CONTROL_PAYLOAD:
+        header = bytes((first, bit | size))
+    elif size <= 0xFFFF:
+        header = bytes((first, bit | 126)) + _U16.pack(size)
+    else:
+        header = bytes((first, bit | 127)) + _U64.pack(size)
+    if mask:
+        return b"".join((header, mask, apply_mask(payload, mask)))
+    return header + payload
+
+
+class MaskingKeys:
+    """Fresh masking keys, one a frame, out of a secure source (section 5.3).
+
+    The source is asked for many keys at once: a system call a frame would cost more than the
+    frame.
+
+    Args:
+        random: gives that many unpredictable bytes, `os.urandom` for one.
+    """
+
+    __slots__ = ("_pool", "_position", "_random")
+
+    _KEYS = 256
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._pool = b""
+        self._position = 0
+
+    def __call__(self) -> bytes:
+        """The next key, 4 bytes."""
+        if self._position == len(self._pool):
+            self._pool = self._random(4 * self._KEYS)
+            self._position = 0
+        self._position += 4
+        return self._pool[self._position - 4 : self._position]
+
+
+def encode_close(code: int, reason: str) -> bytes:
+    """The payload of a Close frame (section 5.5.1), the reason cut to 123 bytes.
+
+    It is cut on the boundary of a character. 1005 stands for an empty payload.
+    """
+    if code == CloseCode.NO_STATUS_RECEIVED:
+        return b""
+    text = reason.encode()
+    if len(text) > MAX_CONTROL_PAYLOAD - 2:
+        text = text[: MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore").encode()
+    return _U16.pack(code) + text
+
+
+def decode_close(payload: bytes) -> tuple[int, str]:
+    """Code and reason of a Close frame (sections 5.5.1 and 7.4); 1005 if it is empty.
+
+    Raises:
+        ProtocolFailure: 1002 for a payload of one byte or an illegal code, 1007 for a reason
+            that is not UTF-8.
+    """
+    if not payload:
+        return CloseCode.NO_STATUS_RECEIVED, ""
+    if len(payload) < 2:
+        raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "close payload of one byte")
+    (code,) = _U16.unpack_from(payload)
+    if not is_close_code(code):
+        raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "illegal close code")
+    try:
+        return int(code), payload[2:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolFailure(CloseCode.INVALID_PAYLOAD, "close reason is not UTF-8") from None

@@ -1,0 +1,191 @@
+"""One HTTP/1.1 head, read strictly and within bounds, then parsed by h11.
+
+RFC 9112, sections 2 to 6. h11 is a lenient parser and enforces no limit on what it gets in one
+piece; so bytes are counted and looked at line by line before it sees them.
+"""
+
+import re
+from collections.abc import Iterable
+
+import h11
+
+from .errors import HandshakeFailure
+from .events import Request
+from .headers import Headers, is_host, parse_tokens
+from .limits import Limits
+
+# What no line may contain: every control character but the tab; a CR or LF within a line too.
+_forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+# Bytes of these fields are looked at by the handshake and must be ASCII; others may be latin-1.
+_ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
+
+
+class HeadReader:
+    """Collects the bytes of a head, up to and with its empty line.
+
+    The first byte that breaks a rule decides, however the bytes were cut.
+    """
+
+    __slots__ = ("_data", "_limits", "_line_start", "_lines")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._data = bytearray()
+        self._line_start = 0
+        self._lines = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The whole head and what follows it, or None until its end comes.
+
+        Raises:
+            HandshakeFailure: 400, 414 or 431.
+        """
+        buffer = self._data
+        searched = len(buffer)
+        buffer += data
+        while True:
+            newline = buffer.find(b"\n", searched)
+            if newline < 0:
+                self._check_size(len(buffer))
+                return None
+            searched = newline + 1
+            self._check_size(searched)
+            line = bytes(buffer[self._line_start : searched])
+            self._check_line(line)
+            self._line_start = searched
+            if line == b"\r\n":
+                return bytes(buffer[:searched]), bytes(buffer[searched:])
+            self._lines += 1
+            if self._lines > self._limits.max_headers + 1:
+                raise HandshakeFailure(431, "too many header fields")
+
+    def _check_size(self, end: int) -> None:
+        if self._lines == 0 and self._data[:1] <= b" ":
+            raise HandshakeFailure(400, "the request does not begin with a method")
+        if end - self._line_start > self._limits.max_head_line:
+            status = 431 if self._lines else 414
+            raise HandshakeFailure(status, "a line of the head is too long")
+        if end > self._limits.max_head:
+            raise HandshakeFailure(431, "the head is too long")
+
+    def _check_line(self, line: bytes) -> None:
+        if not line.endswith(b"\r\n"):
+            raise HandshakeFailure(400, "a line does not end with CRLF")
+        if _forbidden(line, 0, len(line) - 2):
+            raise HandshakeFailure(400, "control character in the head")
+        if line[:1] in (b" ", b"\t"):
+            raise HandshakeFailure(400, "folded header field")
+
+
+def _text_fields(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+    fields = Headers((name.decode("ascii"), value.decode("latin-1")) for name, value in pairs)
+    for name, value in fields.fields():
+        if not value.isascii() and _ASCII_FIELDS(name):
+            raise HandshakeFailure(400, f"{name} is not ASCII")
+    return fields
+
+
+def parse_request(head: bytes) -> Request:
+    """The request of a whole head.
+
+    Raises:
+        HandshakeFailure: 400, 501 (a transfer coding that h11 does not know) or 505.
+    """
+    parser = h11.Connection(h11.SERVER)
+    try:
+        parser.receive_data(head)
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise HandshakeFailure(error.error_status_hint, "malformed request") from None
+    assert isinstance(event, h11.Request)  # a whole head is a request or an error
+    if event.http_version != b"1.1":
+        raise HandshakeFailure(505, "HTTP/1.1 is required")
+    target = event.target.decode("latin-1")
+    if not target.startswith("/") or not target.isascii():
+        raise HandshakeFailure(400, "the target is not in origin form")
+    headers = _text_fields(event.headers)
+    hosts = headers.get_all("host")
+    if len(hosts) != 1 or not is_host(hosts[0]):
+        raise HandshakeFailure(400, "exactly one valid Host is required")
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise HandshakeFailure(400, "the length of the body is ambiguous")
+    try:
+        subprotocols = tuple(parse_tokens(headers.get_all("sec-websocket-protocol")))
+    except ValueError:
+        subprotocols = ()  # a WebSocket cannot be opened so, other requests do not care
+    return Request(target, headers, event.method.decode("ascii"), hosts[0], subprotocols)
+
+
+class ResponseReader:
+    """Reads the response to a client's upgrade: a 101, or a refusal with a bounded body."""
+
+    __slots__ = ("_body", "_head", "_headers", "_limits", "_parser", "_status")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._head: HeadReader | None = HeadReader(limits)
+        self._parser = h11.Connection(h11.CLIENT)
+        # h11 wants to know what is being answered
+        upgrade = [("host", "-"), ("connection", "upgrade"), ("upgrade", "websocket")]
+        self._parser.send(h11.Request(method="GET", target="/", headers=upgrade))
+        self._parser.send(h11.EndOfMessage())
+        self._status = 0
+        self._headers = Headers()
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> tuple[int, Headers, bytes] | None:
+        """Status, headers, and what follows the head (101) or the body (otherwise).
+
+        None until they are complete. `b""` is the end of the stream, which completes a body.
+
+        Raises:
+            HandshakeFailure: what came is no HTTP/1.1 response, is too long or is cut off.
+        """
+        if self._head is None:
+            self._parser.receive_data(data)
+            return self._read_body()
+        if not data:
+            raise HandshakeFailure(0, "the connection ended before the response")
+        found = self._head.feed(data)
+        while found:
+            head, rest = found
+            self._parse_head(head)
+            if self._status == 101:
+                return self._status, self._headers, rest
+            if self._status >= 200:
+                self._head = None
+                self._parser.receive_data(rest)
+                return self._read_body()
+            self._head = HeadReader(self._limits)  # an interim response: the final one follows
+            if not rest:
+                break
+            found = self._head.feed(rest)
+        return None
+
+    def _parse_head(self, head: bytes) -> None:
+        try:
+            self._parser.receive_data(head)
+            event = self._parser.next_event()
+        except h11.RemoteProtocolError:
+            raise HandshakeFailure(0, "malformed response") from None
+        assert isinstance(event, (h11.InformationalResponse, h11.Response))
+        if event.http_version != b"1.1":
+            raise HandshakeFailure(0, "the response is not HTTP/1.1")
+        self._status = event.status_code
+        self._headers = _text_fields(event.headers)
+
+    def _read_body(self) -> tuple[int, Headers, bytes] | None:
+        """Take what h11 makes of the body; a broken or too long one is cut off."""
+        limit = self._limits.max_refusal_body
+        try:
+            while len(self._body) <= limit:
+                event = self._parser.next_event()
+                if isinstance(event, h11.Data):
+                    self._body += event.data
+                elif event is h11.NEED_DATA:
+                    return None
+                else:
+                    break
+        except h11.RemoteProtocolError:
+            pass
+        return self._status, self._headers, bytes(self._body[:limit])

@@ -1,0 +1,138 @@
+"""The grammar of the header fields that the opening handshake uses; pure functions on text.
+
+RFC 9110, sections 5.5 and 5.6 (field values, tokens, lists, quoted strings); RFC 6455, section
+9.1 (extensions). Every pattern runs in linear time.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_is_token = re.compile(_TOKEN).fullmatch
+_is_value = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+# uri-host [":" port] of RFC 3986, section 3.2.2: a registered name, an IPv4 or an IPv6 literal
+_is_host = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{0,5}))?"
+).fullmatch
+# The alternatives of each pattern begin with different characters, so nothing is tried twice.
+_extension_part = re.compile(
+    rf'[ \t]*(?P<name>{_TOKEN})'
+    rf'(?:[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|"(?P<quoted>(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*)"))?'
+    r'[ \t]*(?P<end>[;,]|$)'
+).match
+_unescape = re.compile(r"\\(.)")
+
+Extension = tuple[str, list[tuple[str, str | None]]]
+"""An extension's name with its parameters in order; a flag's value is None."""
+
+
+class Headers(Mapping[str, str]):
+    """Header fields in their order; names are compared without regard to case.
+
+    `headers[name]` joins repeated fields with a comma (RFC 9110, section 5.3); `get_all` keeps
+    them apart. Values are text of latin-1.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        if isinstance(fields, Headers):
+            pairs: Iterable[tuple[str, str]] = fields.fields()
+        else:
+            pairs = fields.items() if isinstance(fields, Mapping) else fields
+        self._fields = tuple((name.lower(), value) for name, value in pairs)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of every field of that name, in order."""
+        name = name.lower()
+        return [value for field, value in self._fields if field == name]
+
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """All fields in order, as pairs of a lower-case name and a value."""
+        return self._fields
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._fields))
+
+    def __len__(self) -> int:
+        return len(dict(self._fields))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self._fields == other._fields
+
+    def __hash__(self) -> int:
+        return hash(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self._fields)!r})"
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` is a token of RFC 9110, section 5.6.2."""
+    return _is_token(text) is not None
+
+
+def is_field_value(text: str) -> bool:
+    """Whether `text` may stand in a header: no control character but a tab, latin-1 only."""
+    return _is_value(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` is a host with an optional port (RFC 9110, section 7.2)."""
+    match = _is_host(text)
+    return match is not None and int(match["port"] or 0) <= 65535
+
+
+def parse_tokens(values: Iterable[str]) -> list[str]:
+    """The tokens of a comma-separated list that may stand in several fields.
+
+    Raises:
+        ValueError: an element is not a token.
+    """
+    elements = (element.strip(" \t") for value in values for element in value.split(","))
+    tokens = [element for element in elements if element]
+    for token in tokens:
+        if not _is_token(token):
+            raise ValueError("an element of the list is not a token")
+    return tokens
+
+
+def parse_extensions(values: Iterable[str]) -> list[Extension]:
+    """The extensions of Sec-WebSocket-Extensions fields (RFC 6455, section 9.1), in order.
+
+    Raises:
+        ValueError: the grammar is broken, or a quoted value is not a token when unquoted.
+    """
+    return [extension for value in values for extension in _parse_extension_list(value)]
+
+
+def _parse_extension_list(value: str) -> Iterator[Extension]:
+    extension: Extension | None = None
+    position = 0
+    while position < len(value):
+        part = _extension_part(value, position)
+        if part is None:
+            raise ValueError("malformed extension")
+        token, quoted = part["token"], part["quoted"]
+        if quoted is not None:
+            token = _unescape.sub(r"\1", quoted)
+            if not _is_token(token):
+                raise ValueError("a quoted parameter is not a token")
+        if extension is None:
+            if token is not None:
+                raise ValueError("an extension's name has a value")
+            extension = (part["name"], [])
+        else:
+            extension[1].append((part["name"], token))
+        position = part.end()
+        if part["end"] != ";":
+            yield extension
+            extension = None
+        elif position == len(value):
+            raise ValueError("malformed extension")

@@ -1,0 +1,93 @@
+"""Whole messages out of data frames. RFC 6455, sections 5.4, 5.6 and 8.1; RFC 7692, section 6.2.
+
+`MessageAssembler` decides everything that a payload can get wrong: compressed data, the size
+after inflation, UTF-8. The order of frames has been checked by `FrameDecoder`.
+"""
+
+from .deflate import Inflater
+from .errors import ProtocolFailure
+from .events import BinaryMessage, TextMessage
+from .frames import TEXT, CloseCode, Frame
+from .kernels import Utf8Validator
+from .limits import Limits
+
+
+def _not_utf8() -> ProtocolFailure:
+    return ProtocolFailure(CloseCode.INVALID_PAYLOAD, "text is not UTF-8")
+
+
+class MessageAssembler:
+    """Joins fragments and pieces of frames.
+
+    An uncompressed text is validated as its bytes come; a compressed one frame by frame, so
+    that the same bytes give the same failure however they were cut.
+
+    Args:
+        limits: `max_message` is enforced on inflated data.
+        inflater: where permessage-deflate was negotiated.
+    """
+
+    __slots__ = ("_buffer", "_compressed", "_frame", "_inflater", "_limit", "_opcode", "_utf8")
+
+    def __init__(self, limits: Limits, inflater: Inflater | None = None) -> None:
+        self._limit = limits.max_message
+        self._inflater = inflater
+        self._opcode = 0  # of the message under way
+        self._compressed = False
+        self._buffer = bytearray()
+        self._frame = bytearray()  # the compressed frame under way
+        self._utf8: Utf8Validator | None = None
+
+    def push(self, frame: Frame) -> TextMessage | BinaryMessage | None:
+        """Take the next data frame, or piece of one; the message that it ends, if any.
+
+        Raises:
+            ProtocolFailure: 1007 or 1009; nothing more may be pushed after it.
+        """
+        opcode, payload, fin, rsv1, complete = frame
+        if not self._opcode:
+            if fin and complete and not rsv1:
+                return _message(opcode, payload)
+            self._opcode = opcode
+            self._compressed = rsv1
+            self._utf8 = Utf8Validator() if opcode == TEXT else None
+        final = fin and complete
+        if self._compressed:
+            self._frame += payload
+            if not complete:
+                return None
+            self._inflate(final)
+        else:
+            self._buffer += payload
+            self._validate(payload, final)
+        if not final:
+            return None
+        data, opcode = self._buffer, self._opcode
+        self._buffer = bytearray()
+        self._opcode = 0
+        if opcode == TEXT:
+            return TextMessage(data.decode())
+        return BinaryMessage(bytes(data))
+
+    def _inflate(self, final: bool) -> None:
+        assert self._inflater is not None  # RSV1 is refused where nothing was negotiated
+        frame = bytes(self._frame)
+        self._frame.clear()
+        start = len(self._buffer)
+        self._inflater.inflate(frame, self._buffer, self._limit, final)
+        if self._utf8:
+            self._validate(bytes(memoryview(self._buffer)[start:]), final)
+
+    def _validate(self, data: bytes, final: bool) -> None:
+        if self._utf8 and not self._utf8.feed(data, final):
+            raise _not_utf8()
+
+
+def _message(opcode: int, payload: bytes) -> TextMessage | BinaryMessage:
+    """A message that came in one frame."""
+    if opcode != TEXT:
+        return BinaryMessage(payload)
+    try:
+        return TextMessage(payload.decode())
+    except UnicodeDecodeError:
+        raise _not_utf8() from None

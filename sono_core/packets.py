@@ -1,0 +1,203 @@
+"""Sono's packets, classic dialect: parsing, validation, encoding. docs/protocol.md.
+
+A packet is one JSON object in one text message. Whatever a client sends, parsing gives a packet
+or a `PacketError`, which says what to answer.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from .errors import LocalProtocolError, SonoError
+from .limits import Limits
+
+GRAB = "grab"
+ERROR = "error"
+RESERVED_EVENTS = frozenset((GRAB, ERROR))
+"""Names of what the server itself says; no one else may use them."""
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_many_digits = re.compile(r"[0-9]{19}").search
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+
+
+class PacketError(SonoError):
+    """A packet that is refused; its sender alone is told `code` and the text."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class MessagePayload(msgspec.Struct, frozen=True):
+    """What `message` and `broadcast` carry."""
+
+    message: Any
+
+
+class DirectPayload(msgspec.Struct, frozen=True):
+    """What `directmessage` carries."""
+
+    message: Any
+    to: str | int
+
+
+class ChannelPayload(msgspec.Struct, frozen=True):
+    """What `changeChannel` carries."""
+
+    to: str
+
+
+class GrabPayload(msgspec.Struct, frozen=True):
+    """What `grab` carries: the name of a listing."""
+
+    message: str
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="protocol", tag="message"):
+    """To every member of the sender's channel, the sender included."""
+
+    payload: MessagePayload
+    event: str = "message"
+
+
+class Broadcast(msgspec.Struct, frozen=True, tag_field="protocol", tag="broadcast"):
+    """To every member of the sender's channel but the sender."""
+
+    payload: MessagePayload
+    event: str = "message"
+
+
+class DirectMessage(msgspec.Struct, frozen=True, tag_field="protocol", tag="directmessage"):
+    """To one client, in whatever channel."""
+
+    payload: DirectPayload
+    event: str = "message"
+
+
+class ChangeChannel(msgspec.Struct, frozen=True, tag_field="protocol", tag="changeChannel"):
+    """Moves the sender to another channel."""
+
+    payload: ChannelPayload
+
+
+class Grab(msgspec.Struct, frozen=True, tag_field="protocol", tag="grab"):
+    """Asks for a listing."""
+
+    payload: GrabPayload
+    event: str = GRAB
+
+
+Packet = Message | Broadcast | DirectMessage | ChangeChannel | Grab
+
+_decoder = msgspec.json.Decoder(Packet)
+_encode = msgspec.json.Encoder().encode
+# What msgspec raises for bad input: ValidationError is a DecodeError; a lone surrogate, an
+# integer of thousands of digits and brackets without end raise the others.
+_BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
+
+
+def parse(text: str, limits: Limits) -> Packet:
+    """The packet in a text message. Of duplicate keys the last wins.
+
+    Raises:
+        PacketError: `invalid-packet` or `reserved-event`.
+    """
+    # The number of brackets bounds the depth, and few texts hold many: so most are not walked.
+    deep = text.count("[") + text.count("{") > limits.max_depth
+    if deep and _depth(text) > limits.max_depth:
+        raise PacketError("invalid-packet", f"nested deeper than {limits.max_depth} levels")
+    try:
+        packet: Packet = _decoder.decode(text)
+    except _BAD_JSON as error:
+        raise PacketError("invalid-packet", _explain(error)) from None
+    if isinstance(packet, ChangeChannel):
+        check_name(packet.payload.to, "channel", limits)
+        return packet
+    check_name(packet.event, "event", limits)
+    if isinstance(packet, Grab):
+        return packet
+    if packet.event in RESERVED_EVENTS:
+        raise PacketError("reserved-event", f"the event {packet.event} is the server's own")
+    if _many_digits(text) and not _integers_fit(packet.payload):
+        raise PacketError("invalid-packet", "an integer does not fit into 64 bits")
+    return packet
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    return "not JSON"
+
+
+def _depth(text: str) -> int:
+    """How deeply brackets are nested outside of strings."""
+    depth = deepest = 0
+    # A string is passed over as a whole; an unfinished one is the parser's to refuse.
+    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        if bracket in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in "]}":
+            depth -= 1
+    return deepest
+
+
+def _integers_fit(value: object) -> bool:
+    if isinstance(value, msgspec.Struct):
+        return all(_integers_fit(field) for field in msgspec.structs.astuple(value))
+    if isinstance(value, dict):
+        return all(map(_integers_fit, value.values()))
+    if isinstance(value, list):
+        return all(map(_integers_fit, value))
+    return not isinstance(value, int) or value in _INT64
+
+
+def check_name(name: str, what: str, limits: Limits) -> None:
+    """Whether a client may use `name` for a channel or an event.
+
+    Raises:
+        PacketError: `invalid-packet`: it is empty, too long or holds a control character.
+    """
+    if not 0 < len(name) <= limits.max_name:
+        raise PacketError("invalid-packet", f"{what}: 1 to {limits.max_name} characters")
+    if _control(name):
+        raise PacketError("invalid-packet", f"{what}: control characters are not allowed")
+
+
+def _dump(packet: object, message: object) -> str:
+    try:
+        return _encode(packet).decode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError("message holds a lone surrogate") from None
+    except (TypeError, OverflowError, RecursionError) as error:
+        kind = type(message).__name__
+        raise TypeError(f"message of type {kind} cannot be written as JSON: {error}") from None
+
+
+def relayed(event: str, message: object, sender: str) -> str:
+    """What a client said to others."""
+    return _dump({"protocol": event, "payload": {"message": message, "from": sender}}, message)
+
+
+def from_server(event: str, message: object) -> str:
+    """What the server itself says. `message` stands twice, as the original sent it.
+
+    Raises:
+        TypeError: `message` cannot be written as JSON.
+        LocalProtocolError: it holds a lone surrogate.
+    """
+    payload = {"message": message}
+    return _dump({"protocol": event, "payload": payload, "message": message}, message)
+
+
+def listing(event: str, kind: str, items: list[str]) -> str:
+    """The answer to a grab."""
+    return _dump({"protocol": event, "payload": {"message": items, "type": kind}}, items)
+
+
+def error(code: str, text: str) -> str:
+    """What the sender of a refused packet is told."""
+    return _dump({"protocol": ERROR, "payload": {"code": code, "message": text}}, text)

@@ -1,0 +1,400 @@
+"""One peer's live connection: every policy that I/O must follow, and no I/O.
+
+Keepalive, time-outs, back-pressure, fair shares and the end of the stream are decided here, for
+all transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (who ends the stream first).
+"""
+
+import math
+
+from .connection import Connection, State
+from .deadlines import Deadline, Deadlines
+from .events import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Reject,
+    Request,
+    Role,
+    TextMessage,
+)
+from .frames import CloseCode
+from .limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
+from .outbox import Outbox
+from .prepared import Prepared
+from .transport import Handler, Transport
+
+# Ends without a closing handshake, as `on_close` reports them.
+_ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
+_CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered in time", False)
+_PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False)
+_STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
+_TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
+
+
+class Session:
+    """A `Connection` in time: with deadlines, a transport and a handler.
+
+    Args:
+        connection: of either role, with nothing received yet.
+        transport: carries the bytes.
+        handler: is told what happens; may be exchanged at any time.
+        now: seconds of a clock that never steps; the handshake's deadline counts from here.
+    """
+
+    __slots__ = (
+        "_close_told",
+        "_ended",
+        "_ending",
+        "_heard",
+        "_limits",
+        "_opened",
+        "_over",
+        "_pinged",
+        "_timeouts",
+        "_verdict",
+        "backlog",
+        "connection",
+        "deadlines",
+        "handler",
+        "outbox",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        transport: Transport,
+        handler: Handler,
+        *,
+        now: float,
+        limits: Limits = DEFAULT_LIMITS,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        self.connection = connection
+        self.transport = transport
+        self.handler = handler
+        self.outbox: Outbox = connection.outbox
+        """What the transport is to write."""
+        self.deadlines = Deadlines()
+        """When `tick` is due."""
+        self.backlog = False
+        """Whether what was received may hold more events, for `pump` in a later turn."""
+        self._limits = limits
+        self._timeouts = timeouts
+        self._heard = now  # when the peer last sent anything
+        self._pinged = now  # when a pong began to be waited for
+        self._opened = False
+        self._close_told = False
+        self._ended = False  # the peer's stream
+        self._ending = False  # this side's stream: the transport was asked to close it
+        self._over = False  # both: the transport is gone
+        self._verdict: Close | None = None  # why the connection is about to be given up
+        self.deadlines.set(Deadline.HANDSHAKE, now + timeouts.handshake)
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can be sent."""
+        return self.connection.state is State.OPEN and not self._over and not self._verdict
+
+    @property
+    def over(self) -> bool:
+        """Whether the transport is gone."""
+        return self._over
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the peer's bytes are welcome: not while it is behind with its own reading."""
+        return not (
+            self._ended or self._over or self.outbox.size > self._limits.pause_reading_at
+        )
+
+    @property
+    def reading(self) -> bool:
+        """Whether the transport should read now: what came earlier is dealt with first."""
+        return self.wants_data and not self.backlog
+
+    # -- called by the transport ----------------------------------------------------------------
+    # After each of these calls it writes what waits in the outbox, as far as that goes.
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take what was read; `b""` is the end of the stream."""
+        self._heard = now
+        self._ended = not data
+        self.connection.receive_data(data)
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Hand events to the handler: a fair share of them, and only while the peer keeps up."""
+        next_event = self.connection.next_event
+        outbox = self.outbox
+        pause = self._limits.pause_reading_at
+        self.backlog = True
+        for _ in range(self._limits.max_turn_messages):
+            if outbox.size > pause:
+                self.transport.write_now()
+                if outbox.size > pause:
+                    break
+            event = next_event()
+            if event is None:
+                self.backlog = False
+                break
+            self._dispatch(event, now)
+        if self.connection.state is not State.OPEN:
+            self._settle(now)
+
+    def written(self, size: int, now: float) -> None:
+        """`size` bytes of the outbox, from its front, were written."""
+        outbox = self.outbox
+        outbox.advance(size)
+        if Deadline.STALL in self.deadlines:
+            if outbox.size:
+                self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
+            else:
+                self.deadlines.clear(Deadline.STALL)
+            if self.reading and Deadline.PONG in self.deadlines:
+                # While nothing was read no pong could be seen: wait for it anew.
+                self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
+        if self._ending:
+            self._settle(now)
+
+    def blocked(self, now: float) -> None:
+        """Nothing could be written although the outbox is not empty."""
+        if Deadline.STALL not in self.deadlines:
+            self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
+
+    def lost(self) -> None:
+        """An I/O call failed: the stream is gone in both directions."""
+        if not self._over:
+            self._over = True
+            self.connection.receive_data(b"")
+            while self._opened and (event := self.connection.next_event()) is not None:
+                self._dispatch(event, self._heard)
+            self._drop()
+
+    def tick(self, now: float) -> None:
+        """Do what is due by `now`."""
+        for kind in self.deadlines.pop_due(now):
+            if kind is Deadline.HANDSHAKE:
+                self._handshake_due(now)
+            elif kind is Deadline.PING:
+                self._ping_due(now)
+            elif kind is Deadline.PONG:
+                self._pong_due(now)
+            elif kind is Deadline.STALL:
+                self._give_up(self._verdict or _STALLED)
+            elif kind is Deadline.CLOSE:
+                self._give_up(_CLOSE_UNANSWERED)
+
+    # -- called by the application --------------------------------------------------------------
+
+    def connect(self, request: Request) -> None:
+        """Client: send the request of the opening handshake.
+
+        Raises:
+            LocalProtocolError: the request is illegal, or was sent already.
+        """
+        self.connection.send(request)
+        self.transport.write_soon()
+
+    def accept(self, accept: Accept, now: float) -> bool:
+        """Server: open the connection, or refuse a request that is no valid upgrade.
+
+        Returns:
+            Whether the connection is open now.
+
+        Raises:
+            LocalProtocolError: a value in `accept` is illegal.
+        """
+        if not self._answer(accept, now):
+            return False
+        if self.connection.state is State.OPEN:
+            self._begin(now)
+            self.backlog = True  # frames may have come with the request
+        return self.open
+
+    def respond(self, reject: Reject, now: float) -> bool:
+        """Server: answer the request with anything but a WebSocket; False if it is too late.
+
+        Raises:
+            LocalProtocolError: a value in `reject` is illegal.
+        """
+        return self._answer(reject, now)
+
+    def send(self, event: TextMessage | BinaryMessage | Ping | Prepared) -> bool:
+        """Send a message or a ping; False if the connection is no longer open.
+
+        A peer whose queue would grow beyond `Limits.queue_limit` is given up, with 4008.
+
+        Raises:
+            TypeError, LocalProtocolError: as `Connection.send`.
+        """
+        if self.connection.state is not State.OPEN or self._over or self._verdict:
+            return False
+        outbox = self.outbox
+        if not outbox.size:
+            self.transport.write_soon()
+        self.connection.send(event)
+        if outbox.size > self._limits.pause_reading_at:
+            self._relieve()
+        return self._verdict is None
+
+    def close(self, code: int, reason: str, now: float) -> bool:
+        """Begin the closing handshake; False if the connection is not open.
+
+        Raises:
+            TypeError, LocalProtocolError: the code or the reason is illegal.
+        """
+        if not self.open:
+            return False
+        self.connection.send(Close(code, reason))
+        self._await_end(now)
+        self.transport.write_soon()
+        return True
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """Server: end whatever state this is in, politely, because the server stops."""
+        if not self.close(code, reason, now) and not self._opened and not self._over:
+            self._answer(Reject(503), now)
+
+    def abort(self) -> None:
+        """End the connection without a closing handshake; `on_close` will report 1006."""
+        if not self._over:
+            self._condemn(_ABORTED)
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def _dispatch(self, event: Event, now: float) -> None:
+        handler = self.handler
+        try:
+            if isinstance(event, TextMessage):
+                if self.connection.state is State.OPEN:  # else this side has said goodbye
+                    handler.on_message(event.text)
+            elif isinstance(event, BinaryMessage):
+                if self.connection.state is State.OPEN:
+                    handler.on_message(event.data)
+            elif isinstance(event, Close):
+                self._tell_close(event)
+            elif isinstance(event, Pong):
+                handler.on_pong(event.payload)
+            elif isinstance(event, Request):
+                handler.on_request(event)
+            elif isinstance(event, Accept):
+                self._begin(now)
+                handler.on_response(event)
+            elif isinstance(event, Reject):
+                handler.on_response(event)
+        except Exception as error:
+            handler.on_error(error)
+            self._handler_failed(now)
+
+    def _handler_failed(self, now: float) -> None:
+        if not self.close(CloseCode.INTERNAL_ERROR, "internal error", now):
+            self._answer(Reject(500), now)
+
+    def _tell_close(self, close: Close) -> None:
+        if self._opened and not self._close_told:
+            self._close_told = True
+            try:
+                self.handler.on_close(close)
+            except Exception as error:
+                self.handler.on_error(error)
+
+    # -- states ---------------------------------------------------------------------------------
+
+    def _answer(self, answer: Accept | Reject, now: float) -> bool:
+        connection = self.connection
+        early = connection.state is State.CONNECTING and type(answer) is Reject
+        if self._over or not (early or connection.state is State.REQUESTED):
+            return False
+        if connection.role is Role.CLIENT:
+            return False
+        connection.send(answer)
+        self.transport.write_soon()
+        if connection.state is State.CLOSED:
+            self._settle(now)
+        return True
+
+    def _begin(self, now: float) -> None:
+        self._opened = True
+        self.deadlines.clear(Deadline.HANDSHAKE)
+        self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
+
+    def _settle(self, now: float) -> None:
+        """Follow a connection that is no longer open to its end."""
+        state = self.connection.state
+        if state is State.CLOSING:
+            if Deadline.CLOSE not in self.deadlines:
+                self._await_end(now)
+        elif state is State.CLOSED and not self._over:
+            if self._ended and not self.outbox.size:
+                self._over = True
+                self._drop()
+            elif not self._ending:
+                # The peer may still be sending; an unread byte would turn the end of the
+                # stream into a reset, which could destroy the Close frame on its way. So this
+                # side ends its half, and waits for the other's.
+                self._ending = True
+                self._await_end(now)
+                self.transport.close()
+
+    def _await_end(self, now: float) -> None:
+        self.deadlines.clear_all()
+        self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
+
+    def _condemn(self, verdict: Close) -> None:
+        """Give the connection up at the next tick.
+
+        Not now: the application is calling, and expects no `on_close` in the middle of it.
+        """
+        self._verdict = verdict
+        self.deadlines.set(Deadline.STALL, -math.inf)
+        self.transport.write_soon()
+
+    def _give_up(self, close: Close) -> None:
+        self._over = True
+        self._tell_close(close)
+        self._drop()
+
+    def _drop(self) -> None:
+        self.backlog = False
+        self.deadlines.clear_all()
+        self.outbox.clear()
+        self.transport.abort()
+
+    def _relieve(self) -> None:
+        """Much waits: try to write it, and give a peer up that leaves too much."""
+        if Deadline.STALL not in self.deadlines:
+            self.transport.write_now()
+        if self.outbox.size > self._limits.queue_limit:
+            self._condemn(_TOO_SLOW)
+
+    # -- deadlines ------------------------------------------------------------------------------
+
+    def _handshake_due(self, now: float) -> None:
+        if self.connection.role is Role.SERVER:
+            status = 408 if self.connection.state is State.CONNECTING else 503
+            self._answer(Reject(status), now)
+            return
+        self._over = True
+        self._dispatch(Reject(0, body=b"the handshake took too long"), now)
+        self._drop()
+
+    def _ping_due(self, now: float) -> None:
+        due = self._heard + self._timeouts.ping_interval
+        if due > now:  # it spoke meanwhile; checked here and not at each read
+            self.deadlines.set(Deadline.PING, due)
+        else:
+            self._pinged = now
+            self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
+            self.send(Ping())
+
+    def _pong_due(self, now: float) -> None:
+        if self._heard >= self._pinged:
+            self.deadlines.set(Deadline.PING, max(now, self._heard + self._timeouts.ping_interval))
+        elif self.reading:
+            self._give_up(_PING_UNANSWERED)
+        else:  # nothing was read from it, so nothing could be heard
+            self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)

@@ -1,0 +1,225 @@
+"""The rules of a server's opening handshake, and the responses that follow from them.
+
+RFC 6455, sections 4.2 and 10.2; RFC 9110, section 15 (status codes). Pure functions: `handshake`
+calls them in their order.
+"""
+
+import base64
+import binascii
+import hashlib
+import http
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from . import deflate
+from .deflate import Agreement, Deflate
+from .errors import HandshakeFailure, LocalProtocolError
+from .events import Accept, Reject, Request
+from .headers import (
+    Headers,
+    is_field_value,
+    is_token,
+    parse_extensions,
+    parse_tokens,
+)
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+# what the handshake writes itself
+_RESERVED_FIELDS = frozenset(
+    (
+        "connection",
+        "content-length",
+        "host",
+        "sec-websocket-accept",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+def accept_key(key: str) -> str:
+    """Sec-WebSocket-Accept for a Sec-WebSocket-Key (section 4.2.2)."""
+    digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode()
+
+
+def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> bool:
+    """Whether a page of that origin may connect (section 10.2).
+
+    A missing origin is not a browser's and is allowed, as is the origin of `host` itself, where
+    a missing port is the default of the origin's scheme on both sides. Beyond these only what
+    `allowed` names, character for character; `"*"` in it allows everything.
+    """
+    if origin is None or origin in allowed or "*" in allowed:
+        return True
+    try:
+        page, own = urlsplit(origin), urlsplit(f"//{host}")
+        default = _DEFAULT_PORTS.get(page.scheme)
+        return (
+            default is not None
+            and origin == f"{page.scheme}://{page.netloc}"
+            and "@" not in page.netloc
+            and page.hostname == own.hostname
+            and (page.port or default) == (own.port or default)
+        )
+    except ValueError:
+        return False
+
+
+class Upgrade:
+    """A valid upgrade request: what of it the answer depends on."""
+
+    __slots__ = ("agreement", "key", "subprotocols")
+
+    def __init__(self, key: str, subprotocols: list[str], agreement: Agreement | None) -> None:
+        self.key = key
+        self.subprotocols = subprotocols
+        self.agreement = agreement
+
+
+def check_upgrade(
+    request: Request, origins: Collection[str], options: Deflate | None
+) -> Upgrade:
+    """Hold a request against section 4.2.1, and against the allowed origins.
+
+    Raises:
+        HandshakeFailure: 400, 403, 405 or 426, with the headers that go with it.
+    """
+    headers = request.headers
+    if request.method != "GET":
+        raise HandshakeFailure(405, "a WebSocket is opened with GET", (("allow", "GET"),))
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        raise HandshakeFailure(400, "an upgrade has no body")
+    if "websocket" not in lower_tokens(headers, "upgrade"):
+        raise HandshakeFailure(426, "an upgrade to websocket is required")
+    if "upgrade" not in lower_tokens(headers, "connection"):
+        raise HandshakeFailure(400, "Connection does not name Upgrade")
+    if headers.get_all("sec-websocket-version") != ["13"]:
+        version = (("sec-websocket-version", "13"),)
+        raise HandshakeFailure(426, "WebSocket version 13 is required", version)
+    keys = headers.get_all("sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise HandshakeFailure(400, "exactly one Sec-WebSocket-Key of 16 bytes is required")
+    origin_fields = headers.get_all("origin")
+    origin = ", ".join(origin_fields) if origin_fields else None
+    if not origin_allowed(origin, request.host, origins):
+        raise HandshakeFailure(403, "this origin is not allowed")
+    try:
+        extensions = parse_extensions(headers.get_all("sec-websocket-extensions"))
+    except ValueError:
+        raise HandshakeFailure(400, "malformed Sec-WebSocket-Extensions") from None
+    agreement = deflate.answer(extensions, options) if options else None
+    return Upgrade(keys[0], offered_subprotocols(headers), agreement)
+
+
+def offered_subprotocols(headers: Headers) -> list[str]:
+    """What a request offers in Sec-WebSocket-Protocol, in its order.
+
+    Raises:
+        HandshakeFailure: 400 for what is no list of tokens.
+    """
+    try:
+        return parse_tokens(headers.get_all("sec-websocket-protocol"))
+    except ValueError:
+        raise HandshakeFailure(400, "malformed Sec-WebSocket-Protocol") from None
+
+
+def lower_tokens(headers: Headers, name: str) -> list[str]:
+    """The tokens of a field that is compared without regard to case.
+
+    Raises:
+        HandshakeFailure: 400 for what is no list of tokens.
+    """
+    try:
+        return [token.lower() for token in parse_tokens(headers.get_all(name))]
+    except ValueError:
+        raise HandshakeFailure(400, f"malformed {name.title()}") from None
+
+
+def _is_key(key: str) -> bool:
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        return False
+    # b64decode accepts endings that no encoder writes
+    return len(nonce) == 16 and base64.b64encode(nonce).decode() == key
+
+
+def accept_response(upgrade: Upgrade, accept: Accept) -> bytes:
+    """The 101 (section 4.2.2).
+
+    Raises:
+        LocalProtocolError: the subprotocol was not offered, or a header is illegal.
+    """
+    fields = [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-accept", accept_key(upgrade.key)),
+    ]
+    if accept.subprotocol is not None:
+        if accept.subprotocol not in upgrade.subprotocols:
+            raise LocalProtocolError(f"subprotocol {accept.subprotocol!r} was not offered")
+        fields.append(("sec-websocket-protocol", accept.subprotocol))
+    if upgrade.agreement:
+        fields.append(("sec-websocket-extensions", upgrade.agreement.header()))
+    return encode_head(_status_line(101), [*fields, *checked_fields(accept.headers)])
+
+
+def reject_response(reject: Reject, method: str = "GET") -> bytes:
+    """A final response, after which the connection ends; without its body if asked by HEAD.
+
+    Raises:
+        LocalProtocolError: the status is not that of a final response, or a header is illegal.
+    """
+    if not 200 <= reject.status <= 599:
+        raise LocalProtocolError(f"status {reject.status} is not that of a final response")
+    fields = checked_fields(reject.headers)
+    if reject.status == 426:  # it must name what to upgrade to (RFC 9110, section 15.5.22)
+        fields += [("upgrade", "websocket"), ("connection", "Upgrade, close")]
+    else:
+        fields.append(("connection", "close"))
+    bodiless = reject.status in (204, 304)
+    if not bodiless:
+        fields.append(("content-length", str(len(reject.body))))
+    head = encode_head(_status_line(reject.status), fields)
+    return head if bodiless or method == "HEAD" else head + reject.body
+
+
+def refusal(failure: HandshakeFailure) -> Reject:
+    """The response to a request that the handshake refuses: its reason in one line of text."""
+    headers = Headers((("content-type", "text/plain; charset=utf-8"), *failure.headers))
+    return Reject(failure.status, headers, f"{failure.reason}\n".encode())
+
+
+def _status_line(status: int) -> str:
+    try:
+        phrase = http.HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}"
+
+
+def checked_fields(headers: Headers) -> list[tuple[str, str]]:
+    """The caller's own header fields.
+
+    Raises:
+        LocalProtocolError: a name or a value is illegal, or the handshake's own to write.
+    """
+    fields = list(headers.fields())
+    for name, value in fields:
+        if not is_token(name) or name in _RESERVED_FIELDS:
+            raise LocalProtocolError(f"header name {name!r} is illegal or not the caller's to set")
+        if not is_field_value(value):
+            raise LocalProtocolError(f"the value of header {name!r} is illegal")
+    return fields
+
+
+def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
+    """A head as bytes; its parts have been checked."""
+    lines = [first_line, *(f"{name.title()}: {value}" for name, value in fields), "", ""]
+    return "\r\n".join(lines).encode("latin-1")

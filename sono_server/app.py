@@ -1,0 +1,339 @@
+"""`Sono`: channels, clients and events for applications, over any server's WebSockets.
+
+Routing is decided by `sono_core.hub`; here its effects are carried out, and applications
+are called.
+"""
+
+import inspect
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from sono_core import Limits, Prepared, TextMessage, packets
+from sono_core.events import Close, Request
+from sono_core.hub import Deliver, Effect, Hub, Publish
+from sono_core.limits import DEFAULT_LIMITS
+from sono_core.packets import ChangeChannel, Grab, PacketError
+
+from .requests import HTTPRequest
+from .selector import serve
+from .websocket import Loop, WebSocket, logger
+
+Function = TypeVar("Function", bound=Callable[..., object])
+EventHandler = Callable[["Client", Any], object]
+
+
+class Client:
+    """Somebody who is connected. All methods may be called from any thread."""
+
+    __slots__ = ("_socket", "_sono", "data", "id")
+
+    def __init__(self, client_id: str, socket: WebSocket, sono: "Sono") -> None:
+        self.id = client_id
+        """Unique and unguessable."""
+        self.data: Any = None
+        """The application's own state."""
+        self._socket = socket
+        self._sono = sono
+
+    @property
+    def channel(self) -> "Channel | None":
+        """The current channel; None once the client is gone."""
+        return self._sono._channel_of(self.id)
+
+    @property
+    def request(self) -> Request:
+        """The request that opened the connection."""
+        return self._socket.request
+
+    def send(self, event: str, message: object) -> bool:
+        """Send an event to this client alone; False if it is gone.
+
+        Raises:
+            TypeError, LocalProtocolError: `message` cannot be written as JSON.
+            ValueError: the event's name is reserved or no name.
+        """
+        return self._socket.send(self._sono._from_server(event, message))
+
+    def close(self, code: int = 1000, reason: str = "") -> bool:
+        """Begin the closing handshake; False if the client is gone.
+
+        Raises:
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+        """
+        return self._socket.close(code, reason)
+
+    def __repr__(self) -> str:
+        return f"<Client {self.id}>"
+
+
+class Channel:
+    """A channel by its name; whether it still exists is seen when it is used."""
+
+    __slots__ = ("_sono", "name")
+
+    def __init__(self, name: str, sono: "Sono") -> None:
+        self.name = name
+        self._sono = sono
+
+    @property
+    def members(self) -> list[Client]:
+        """Who is in it now."""
+        return self._sono._members(self.name)
+
+    def emit(self, message: object, event: str = "message") -> None:
+        """Send an event to every member.
+
+        Raises:
+            TypeError, LocalProtocolError: `message` cannot be written as JSON.
+            ValueError: the event's name is reserved or no name.
+        """
+        self._sono._publish(Publish(self.name, self._sono._from_server(event, message)))
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name}>"
+
+
+class Sono:
+    """A real-time messaging server: clients in channels, who send each other events.
+
+    Args:
+        home: the channel that new clients enter.
+        open_channels: whether clients may create channels by moving there.
+        limits: of packets and channels.
+
+    Raises:
+        ValueError: `home` is no channel name.
+    """
+
+    def __init__(
+        self, *, home: str = "Home", open_channels: bool = False, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self._limits = limits
+        self._hub = Hub(home, open_channels=open_channels, limits=limits)
+        self._clients: dict[str, Client] = {}
+        self._handlers: dict[str, EventHandler] = {}
+        self._on_connect: Callable[[Client], object] | None = None
+        self._on_disconnect: Callable[[Client, Close], object] | None = None
+        self._loop: Loop | None = None
+
+    # -- for applications: what is there --------------------------------------------------------
+
+    @property
+    def clients(self) -> Mapping[str, Client]:
+        """All clients by their ids; a live view, to be copied in other threads."""
+        return MappingProxyType(self._clients)
+
+    @property
+    def channels(self) -> dict[str, Channel]:
+        """All channels by their names."""
+        return {name: Channel(name, self) for name in list(self._hub.channels)}
+
+    def channel(self, name: str) -> Channel:
+        """The channel of that name, which is created if need be and stays. From any thread.
+
+        Raises:
+            ValueError: it is no channel name, or there are too many channels.
+        """
+        if self._in_loop():
+            self._hub.create(name)
+        else:
+            self._hub.check(name)
+            self._call_soon(self._hub.create, name)
+        return Channel(name, self)
+
+    # -- for applications: what happens ---------------------------------------------------------
+
+    def on(self, event: str) -> Callable[[Function], Function]:
+        """Decorator: call the function as `f(client, message)` before such a packet is routed.
+
+        If it returns False the packet goes no further.
+
+        Raises:
+            ValueError: the event's name is reserved or no name.
+        """
+        self._check_event(event)
+
+        def register(function: Function) -> Function:
+            self._handlers[event] = function
+            return function
+
+        return register
+
+    def on_connect(self, function: Function) -> Function:
+        """Decorator: call the function as `f(client)` when a client is in the home channel."""
+        self._on_connect = function
+        return function
+
+    def on_disconnect(self, function: Function) -> Function:
+        """Decorator: call the function as `f(client, close)` when a client has left."""
+        self._on_disconnect = function
+        return function
+
+    # -- for applications: what to do -----------------------------------------------------------
+
+    def emit(self, message: object, event: str = "message") -> None:
+        """Send an event to every client, in whatever channel. From any thread.
+
+        Raises:
+            TypeError, LocalProtocolError: `message` cannot be written as JSON.
+            ValueError: the event's name is reserved or no name.
+        """
+        self._publish(Publish(None, self._from_server(event, message)))
+
+    def connect(
+        self, request: HTTPRequest, callback: Callable[..., object] | None = None
+    ) -> Client | None:
+        """Make the sender of a request a client, in the home channel.
+
+        Args:
+            callback: called with the client, or without argument if it takes none, once the
+                client is in the home channel. If it raises, the connection is closed with 1011.
+
+        Returns:
+            None if the request is no valid upgrade (it has been refused), or the peer is gone.
+        """
+        socket = request.accept(self._on_message, self._on_close)
+        if not socket.open:
+            return None
+        self._loop = socket._loop
+        client = Client(secrets.token_urlsafe(12), socket, self)
+        socket.data = client
+        self._clients[client.id] = client
+        self._hub.add(client.id)
+        try:
+            if self._on_connect:
+                self._on_connect(client)
+            if callback:
+                callback(*([client] if _takes_argument(callback) else []))
+        except Exception:
+            logger.exception("the connect callback failed; its client is closed")
+            client.close(1011, "internal error")
+        return client
+
+    def serve_client(self, request: HTTPRequest) -> bool:
+        """Answer a request with the browser client, `sono.js`."""
+        return request.respond(200, browser_client(), JAVASCRIPT)
+
+    def run(
+        self,
+        host: str | None = None,
+        port: int = 8080,
+        path: str = "/ws",
+        **options: Any,
+    ) -> None:
+        """Serve clients at `path`, and the browser client at /sono.js, until stopped.
+
+        Args:
+            host, port, options: as for `serve`.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        with serve(host, port, **options) as server:
+            for request in server:
+                if request.path == path:
+                    self.connect(request)
+                elif request.path == "/sono.js":
+                    self.serve_client(request)
+                else:
+                    request.respond(404, "not found\n")
+
+    # -- packets --------------------------------------------------------------------------------
+
+    def _on_message(self, socket: WebSocket, message: str | bytes) -> None:
+        client: Client = socket.data
+        try:
+            if isinstance(message, bytes):
+                raise PacketError("binary-message", "packets are text messages")
+            packet = packets.parse(message, self._limits)
+            if not isinstance(packet, (ChangeChannel, Grab)):
+                handler = self._handlers.get(packet.event)
+                if handler and handler(client, packet.payload.message) is False:
+                    return
+            effects = self._hub.receive(client.id, packet)
+        except PacketError as error:
+            socket.send(packets.error(error.code, error.text))
+            return
+        for effect in effects:
+            self._perform(effect)
+
+    def _on_close(self, socket: WebSocket, close: Close) -> None:
+        client: Client = socket.data
+        del self._clients[client.id]
+        self._hub.remove(client.id)
+        if self._on_disconnect:
+            self._on_disconnect(client, close)
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Deliver):
+            self._clients[effect.client]._socket.send(effect.text)
+        else:
+            self._deliver(effect)
+
+    def _publish(self, publication: Publish) -> None:
+        if self._in_loop():
+            self._deliver(publication)
+        else:
+            self._call_soon(self._deliver, publication)
+
+    def _deliver(self, publication: Publish) -> None:
+        """Send a publication to its recipients here; the frame is encoded once."""
+        prepared = Prepared(TextMessage(publication.text))
+        clients = self._clients
+        for member in self._hub.recipients(publication):
+            clients[member]._socket.send(prepared)
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _in_loop(self) -> bool:
+        return self._loop is None or self._loop.in_loop()
+
+    def _call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        assert self._loop is not None  # else there is no other thread: see _in_loop
+        self._loop.call_soon(function, *arguments)
+
+    def _check_event(self, event: str) -> None:
+        if event in packets.RESERVED_EVENTS:
+            raise ValueError(f"the event name {event!r} is reserved")
+        try:
+            packets.check_name(event, "event", self._limits)
+        except PacketError as error:
+            raise ValueError(f"event {event!r}: {error.text}") from None
+
+    def _from_server(self, event: str, message: object) -> str:
+        self._check_event(event)
+        return packets.from_server(event, message)
+
+    def _channel_of(self, client: str) -> Channel | None:
+        return Channel(self._hub.channel_of(client), self) if client in self._clients else None
+
+    def _members(self, channel: str) -> list[Client]:
+        if channel not in self._hub.channels:
+            return []
+        return [self._clients[member] for member in list(self._hub.members(channel))]
+
+
+def _takes_argument(callback: Callable[..., object]) -> bool:
+    """Whether a connect callback wants the client."""
+    try:
+        signature = inspect.signature(callback)
+    except ValueError:  # some built-in functions have none
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+JAVASCRIPT = {"content-type": "text/javascript; charset=utf-8", "cache-control": "no-cache"}
+
+
+def browser_client() -> bytes:
+    """The browser client's source."""
+    import sono_client
+
+    return (Path(sono_client.__file__).parent / "browser" / "sono.js").read_bytes()

@@ -1,0 +1,149 @@
+"""The HTTP request as applications see it: what it asks, and the ways to answer it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sono_core import Accept, Headers, Reject
+from sono_core.events import Close, Request
+from sono_core.session import Session
+
+from .websocket import Loop, OnClose, OnMessage, WebSocket, WebSocketHandler, logger
+
+HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class HTTPRequest:
+    """A request that waits for its one answer: `accept` or `respond`.
+
+    One that gets none is answered with 503 at the handshake's deadline. To be used in the
+    server's own thread.
+    """
+
+    __slots__ = ("_loop", "_session", "client", "event")
+
+    def __init__(self, event: Request, session: Session, loop: Loop, client: Any) -> None:
+        self._session = session
+        self._loop = loop
+        self.event = event
+        """The core's event."""
+        self.client = client
+        """The peer's socket address: (host, port) and more for IPv6."""
+
+    @property
+    def method(self) -> str:
+        """The method, as sent: methods are case-sensitive."""
+        return self.event.method
+
+    @property
+    def target(self) -> str:
+        """Path and query, percent-encoded."""
+        return self.event.target
+
+    @property
+    def path(self) -> str:
+        """The target without its query, percent-encoded."""
+        return self.event.path
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, percent-encoded."""
+        return self.event.query
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields; names without regard to case."""
+        return self.event.headers
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """What the client offers, in its order of preference."""
+        return self.event.subprotocols
+
+    def respond(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> bool:
+        """Answer with a plain HTTP response, after which the connection ends.
+
+        Args:
+            status: 200 to 599.
+            body: a str is sent as UTF-8 text.
+            headers: Content-Length and Connection are added.
+
+        Returns:
+            False if the peer is gone or was answered already.
+
+        Raises:
+            LocalProtocolError: the status or a header is illegal.
+        """
+        fields = Headers(headers)
+        if isinstance(body, str):
+            body = body.encode()
+            if "content-type" not in fields:
+                content_type = ("content-type", "text/plain; charset=utf-8")
+                fields = Headers((*fields.fields(), content_type))
+        return self._session.respond(Reject(status, fields, body), self._loop.time())
+
+    def accept(
+        self,
+        on_message: OnMessage | None = None,
+        on_close: OnClose | None = None,
+        subprotocol: str | Sequence[str] | None = None,
+        headers: HeaderFields = (),
+    ) -> WebSocket:
+        """Open the WebSocket, if the request is a valid upgrade from an allowed origin.
+
+        A request that is not is refused with the right status.
+
+        Args:
+            on_message: called as `on_message(ws, message)` with a str or bytes.
+            on_close: called once as `on_close(ws, close)`; not if the request was refused.
+            subprotocol: one or several in order of preference; the first that the client offers
+                is agreed on, else none.
+            headers: more header fields of the 101.
+
+        Returns:
+            The WebSocket; `ws.open` is False if the request was refused or the peer is gone.
+
+        Raises:
+            LocalProtocolError: a header is illegal.
+        """
+        session = self._session
+        known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
+        agreed = next((name for name in known if name in self.subprotocols), None)
+        socket = WebSocket(session, self._loop, self.event)
+        if session.accept(Accept(agreed, Headers(headers)), self._loop.time()):
+            session.handler = WebSocketHandler(socket, on_message, on_close)
+        return socket
+
+    def __repr__(self) -> str:
+        return f"<HTTPRequest {self.method} {self.target!r}>"
+
+
+class RequestHandler:
+    """The `Handler` of a connection whose request is awaited."""
+
+    __slots__ = ("_client", "_deliver", "_loop", "session")
+
+    session: Session
+    """To be set before anything is received."""
+
+    def __init__(self, loop: Loop, client: Any, deliver: Callable[[HTTPRequest], object]) -> None:
+        self._loop = loop
+        self._client = client
+        self._deliver = deliver
+
+    def on_request(self, request: Request) -> None:
+        self._deliver(HTTPRequest(request, self.session, self._loop, self._client))
+
+    def on_response(self, response: Accept | Reject) -> None:
+        """Never called on a server."""
+
+    def on_message(self, message: str | bytes) -> None:
+        """Never called: an accepted request has another handler."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """Never called, as on_message."""
+
+    def on_close(self, close: Close) -> None:
+        """Never called, as on_message."""
+
+    def on_error(self, error: Exception) -> None:
+        logger.error("answering a request failed", exc_info=error)

@@ -1,0 +1,489 @@
+"""The built-in server on selectors: one thread, one receive buffer, many connections.
+
+How bytes flow in a turn of the loop: what other threads posted is called; sockets with output
+are written to; the selector waits; what is readable is received into the shared buffer, handed
+to its session and answered with one write; what is due is done. What a session decides is not
+decided here again.
+"""
+
+import contextlib
+import errno
+import heapq
+import itertools
+import math
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any
+
+from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.session import Session
+
+from .listeners import default_max_connections, listen
+from .requests import HTTPRequest, RequestHandler
+from .websocket import logger
+
+RECEIVE_BUFFER = 256 * 1024
+"""Bytes read from one connection in a turn: a fair share."""
+_ACCEPTS = 64  # connections accepted in one turn, for the same reason
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
+_REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class _Peer:
+    """The transport of one accepted socket."""
+
+    __slots__ = (
+        "_broken",
+        "_closing",
+        "_events",
+        "_server",
+        "_shut",
+        "_sock",
+        "dirty",
+        "scheduled",
+        "session",
+    )
+
+    session: Session
+
+    def __init__(self, server: "Server", sock: socket.socket) -> None:
+        self._server = server
+        self._sock = sock
+        self._events = 0  # what the selector watches for
+        self._broken = False  # writing failed
+        self._closing = False
+        self._shut = False
+        self.dirty = False  # whether a flush is coming anyway
+        self.scheduled = math.inf  # when the server's timers look at it
+
+    def write_soon(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self._server.dirty.append(self)
+
+    def write_now(self) -> None:
+        self._write(self._server.time())
+
+    def close(self) -> None:
+        self._closing = True
+        self.write_soon()
+
+    def abort(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._watch(0)
+            self._sock.close()
+            self._server.forget(self)
+
+    def ready(self, events: int, now: float) -> None:
+        """The selector says that the socket can be read from or written to."""
+        session = self.session
+        if events & _READ and session.reading:
+            buffer = self._server.buffer
+            try:
+                size = self._sock.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                session.lost()
+                return
+            else:
+                listed, self.dirty = self.dirty, True
+                session.receive(bytes(buffer[:size]), now)
+                self.dirty = listed
+        self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """Write what waits, then see to everything else that this connection needs."""
+        session = self.session
+        blocked = not self._write(now)
+        if self._broken and not session.over:
+            session.lost()
+        if session.over:
+            return
+        if self._closing and not self._shut and not session.outbox.size:
+            self._shut = True
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+        wants_data = session.wants_data
+        if session.backlog and wants_data:
+            self._server.again.append(self)
+        self._watch((_READ if wants_data else 0) | (_WRITE if blocked else 0))
+        if session.deadlines.next < self.scheduled:
+            self._server.schedule(self, session.deadlines.next)
+
+    def _write(self, now: float) -> bool:
+        """Write what the socket takes; False if something must wait for it."""
+        session = self.session
+        outbox = session.outbox
+        while outbox.size:
+            data = outbox.peek()
+            try:
+                size = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                size = 0
+            except OSError:
+                self._broken = True  # for flush: the session may be in the middle of something
+                return True
+            if size:
+                session.written(size, now)
+            if size < len(data):
+                session.blocked(now)
+                return False
+        return True
+
+    def _watch(self, events: int) -> None:
+        if events == self._events:
+            return
+        selector = self._server.selector
+        if not events:
+            selector.unregister(self._sock)
+        elif self._events:
+            selector.modify(self._sock, events, self)
+        else:
+            selector.register(self._sock, events, self)
+        self._events = events
+
+
+class Server:
+    """Serves HTTP/1.1 requests, which may become WebSockets; made by `serve`.
+
+    Iterating runs the loop and yields each request, to be answered before the next. It ends
+    after `stop`, SIGINT or SIGTERM. As a context manager it closes everything at its end.
+    """
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        *,
+        limits: Limits,
+        timeouts: Timeouts,
+        deflate: Deflate | None,
+        origins: Collection[str],
+        max_connections: int,
+        drain: float,
+    ) -> None:
+        self._listeners = listeners
+        self._limits = limits
+        self._timeouts = timeouts
+        self._deflate = deflate
+        self._origins = origins
+        self._max_connections = max_connections
+        self._drain = drain
+        self._deflaters = SharedDeflaters()
+        self.address: Any = listeners[0].getsockname()
+        """What the first socket is bound to: (host, port) and more for IPv6."""
+        self.selector = selectors.DefaultSelector()
+        self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        self.dirty: list[_Peer] = []
+        self.again: list[_Peer] = []
+        self._peers: set[_Peer] = set()
+        self._requests: deque[HTTPRequest] = deque()
+        self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._timers: list[tuple[float, int, _Peer]] = []
+        self._timer_ids = itertools.count()
+        self._accepting = False
+        self._accept_again = math.inf
+        self._stop_requests = 0
+        self._drain_until = math.inf
+        self._closed = False
+        self._thread: int | None = None
+        self._old_signals: dict[int, Any] = {}
+        self._old_wakeup_fd = -1
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self.selector.register(self._wake_receiver, _READ, None)
+        self._watch_listeners(True)
+
+    # -- for applications -----------------------------------------------------------------------
+
+    def __iter__(self) -> "Server":
+        return self
+
+    def __next__(self) -> HTTPRequest:
+        if self._thread is None:
+            self._thread = threading.get_ident()
+            self._take_signals()
+        while not self._closed:
+            self._turn()
+            if self._requests:
+                return self._requests.popleft()
+            if self._stop_requests and not self._peers:
+                self.close()
+        raise StopIteration
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """Stop accepting, close every connection with 1001 and end the iteration.
+
+        What is not closed within the drain time is cut off. A second call cuts off at once.
+        From any thread, or a signal handler.
+        """
+        self._stop_requests += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Cut everything off and free all sockets, now. Idempotent; in the server's thread."""
+        if self._closed:
+            return
+        self._closed = True
+        self._give_signals_back()
+        self._watch_listeners(False)
+        for listener in self._listeners:
+            listener.close()
+        for peer in list(self._peers):
+            peer.session.lost()
+        self.selector.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+    def time(self) -> float:
+        """Seconds of the clock that all deadlines are measured with."""
+        return time.monotonic()
+
+    def in_loop(self) -> bool:
+        """Whether the calling thread is the one that runs the loop."""
+        return self._thread in (None, threading.get_ident())
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function in the loop's thread, soon. From any thread; order is kept."""
+        self._posted.append((function, arguments))
+        self._wake()
+
+    def _wake(self) -> None:
+        # A full socket wakes just as well; a closed one belongs to a loop that has ended.
+        with contextlib.suppress(OSError):
+            self._wake_sender.send(b"\0")
+
+    # -- one turn -------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._call_posted()
+        if self._stop_requests:
+            self._continue_stopping()
+        self._flush_dirty()
+        ready = self.selector.select(self._timeout())
+        now = self.time()
+        again, self.again = self.again, []
+        for key, events in ready:
+            if isinstance(key.data, _Peer):
+                key.data.ready(events, now)
+            elif key.data is None:
+                self._drain_wakes()
+            else:
+                self._accept(key.data, now)
+        for peer in again:
+            if not peer.session.over:
+                peer.session.pump(now)
+                peer.flush(now)
+        # Deadlines come last: what a peer sent in time has been read, however long it took.
+        self._fire_timers(now)
+
+    def _timeout(self) -> float | None:
+        if self.again or self.dirty or self._posted or self._requests:
+            return 0
+        due = min(
+            self._timers[0][0] if self._timers else math.inf,
+            self._accept_again,
+            self._drain_until,
+        )
+        return None if due == math.inf else max(0.0, due - self.time())
+
+    def _call_posted(self) -> None:
+        for _ in range(len(self._posted)):
+            function, arguments = self._posted.popleft()
+            try:
+                function(*arguments)
+            except Exception:
+                logger.exception("a call from another thread failed")
+
+    def _flush_dirty(self) -> None:
+        if self.dirty:
+            now = self.time()
+            dirty, self.dirty = self.dirty, []
+            for peer in dirty:
+                peer.dirty = False
+                if not peer.session.over:
+                    peer.flush(now)
+
+    def _drain_wakes(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_receiver.recv(4096)
+
+    # -- timers ---------------------------------------------------------------------------------
+
+    def schedule(self, peer: _Peer, due: float) -> None:
+        """Look at the peer's deadlines then. Only ever moved forward; else the tick moves on."""
+        peer.scheduled = due
+        heapq.heappush(self._timers, (due, next(self._timer_ids), peer))
+
+    def _fire_timers(self, now: float) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            due, _, peer = heapq.heappop(timers)
+            if due == peer.scheduled and not peer.session.over:
+                peer.scheduled = math.inf
+                peer.session.tick(now)
+                peer.flush(now)
+        if len(timers) > 4 * len(self._peers) + 1024:  # mostly of peers that are gone
+            self._timers = [entry for entry in timers if not entry[2].session.over]
+            heapq.heapify(self._timers)
+        if now >= self._accept_again:
+            self._watch_listeners(True)
+
+    # -- accepting ------------------------------------------------------------------------------
+
+    def _watch_listeners(self, accepting: bool) -> None:
+        self._accept_again = math.inf
+        if accepting != self._accepting:
+            self._accepting = accepting
+            for listener in self._listeners:
+                if accepting:
+                    self.selector.register(listener, _READ, listener)
+                else:
+                    self.selector.unregister(listener)
+
+    def _accept(self, listener: socket.socket, now: float) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES and self._accepting:
+                    # The waiting connection keeps the listener readable: look away for a while.
+                    self._watch_listeners(False)
+                    self._accept_again = now + _ACCEPT_PAUSE
+                    logger.warning("cannot accept connections: %s", error.strerror)
+                elif error.errno == errno.ECONNABORTED:
+                    continue
+                return
+            self._add(sock, address, now)
+
+    def _add(self, sock: socket.socket, address: Any, now: float) -> None:
+        excess = len(self._peers) - self._max_connections
+        if excess >= _REFUSALS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer = _Peer(self, sock)
+        handler = RequestHandler(self, address, self._requests.append)
+        connection = Connection(
+            Role.SERVER,
+            limits=self._limits,
+            deflate=self._deflate,
+            origins=self._origins,
+            deflaters=self._deflaters,
+        )
+        session = Session(
+            connection, peer, handler, now=now, limits=self._limits, timeouts=self._timeouts
+        )
+        peer.session = handler.session = session
+        self._peers.add(peer)
+        if excess >= 0:
+            session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
+        peer.flush(now)
+
+    def forget(self, peer: _Peer) -> None:
+        """The peer's socket is closed."""
+        self._peers.discard(peer)
+        if self._accept_again < math.inf and not self._stop_requests:
+            self._watch_listeners(True)  # a descriptor is free again
+
+    # -- stopping -------------------------------------------------------------------------------
+
+    def _continue_stopping(self) -> None:
+        now = self.time()
+        if self._drain_until == math.inf:
+            self._drain_until = now + self._drain
+            self._watch_listeners(False)
+            for listener in self._listeners:
+                listener.close()
+        for peer in list(self._peers):
+            if self._stop_requests > 1 or now >= self._drain_until:
+                peer.session.lost()
+            else:
+                peer.session.go_away(CloseCode.GOING_AWAY, "the server is stopping", now)
+
+    def _take_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._old_wakeup_fd = signal.set_wakeup_fd(
+                self._wake_sender.fileno(), warn_on_full_buffer=False
+            )
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old_signals[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    def _give_signals_back(self) -> None:
+        for number, handler in self._old_signals.items():
+            signal.signal(number, handler)
+        if self._old_signals:
+            signal.set_wakeup_fd(self._old_wakeup_fd)
+            self._old_signals.clear()
+
+
+def serve(
+    host: str | None = None,
+    port: int = 8080,
+    *,
+    sock: socket.socket | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
+    origins: Collection[str] = (),
+    max_connections: int | None = None,
+    drain: float = 10.0,
+) -> Server:
+    """Listen, and serve requests to whoever iterates over the result.
+
+    Args:
+        host: a name or an address; None for the loopback addresses of IPv4 and IPv6.
+        port: 0 for a free one; see `Server.address`.
+        sock: a bound and listening socket to use instead.
+        limits: what a peer may ask for.
+        timeouts: how long a peer may take.
+        deflate: how permessage-deflate is used, None to refuse it.
+        origins: origins whose pages may connect, beside the server's own; `"*"` allows all.
+        max_connections: beyond it 503; None for the limit of file descriptors less 64.
+        drain: seconds that connections get to close after `stop`.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        ValueError: `port`, `max_connections` or `drain` is out of range.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port must be from 0 to 65535, not {port}")
+    if max_connections is None:
+        max_connections = default_max_connections()
+    if max_connections < 1:
+        raise ValueError(f"max_connections must be at least 1, not {max_connections}")
+    if drain < 0:
+        raise ValueError(f"drain must not be negative, but is {drain}")
+    listeners = [sock] if sock else listen(host, port)
+    for listener in listeners:
+        listener.setblocking(False)
+    return Server(
+        listeners,
+        limits=limits,
+        timeouts=timeouts,
+        deflate=deflate,
+        origins=origins,
+        max_connections=max_connections,
+        drain=drain,
+    )

@@ -1,0 +1,155 @@
+"""An open WebSocket as applications see it, on whatever server carries it."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from sono_core import BinaryMessage, Close, Ping, Prepared, TextMessage
+from sono_core.events import Accept, Reject, Request
+from sono_core.session import Session
+
+logger = logging.getLogger("sono")
+
+
+class Loop(Protocol):
+    """What the objects of an application ask of the server that runs them."""
+
+    def time(self) -> float:
+        """Seconds of a clock that never steps."""
+
+    def in_loop(self) -> bool:
+        """Whether the calling thread is the one that runs the loop."""
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call the function in the loop's thread. From any thread."""
+
+
+OnMessage = Callable[["WebSocket", Any], object]
+OnClose = Callable[["WebSocket", Close], object]
+
+
+def message_event(message: str | bytes | Prepared) -> TextMessage | BinaryMessage | Prepared:
+    """The event that sends a message.
+
+    Raises:
+        TypeError: it is no str and not bytes-like.
+    """
+    if isinstance(message, str):
+        return TextMessage(message)
+    if isinstance(message, Prepared):
+        return message
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return BinaryMessage(bytes(message))
+    raise TypeError(f"message must be str or bytes, not {type(message).__name__}")
+
+
+class WebSocket:
+    """A connection without the Sono layer: messages in, messages out.
+
+    Made by `request.accept`. All methods may be called from any thread; a call from another
+    thread than the server's takes effect a moment later, in order.
+    """
+
+    __slots__ = ("_loop", "_session", "data", "request")
+
+    def __init__(self, session: Session, loop: Loop, request: Request) -> None:
+        self._session = session
+        self._loop = loop
+        self.request = request
+        """The request that opened it."""
+        self.data: Any = None
+        """The application's own state."""
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._session.open
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the handshake agreed on."""
+        return self._session.connection.subprotocol
+
+    def send(self, message: str | bytes | Prepared) -> bool:
+        """Send a text (str) or binary (bytes) message, or one prepared for many.
+
+        Returns:
+            False if the peer is gone. True means queued, never delivered.
+
+        Raises:
+            TypeError: `message` is neither.
+            LocalProtocolError: a text holds a lone surrogate.
+        """
+        event = message_event(message)
+        if self._loop.in_loop():
+            return self._session.send(event)
+        if isinstance(event, TextMessage):
+            event = Prepared(event)  # what is wrong with it is raised here, in the caller's thread
+        return self._post(self._session.send, event)
+
+    def ping(self, payload: bytes = b"") -> bool:
+        """Send a ping of at most 125 bytes; False if the peer is gone.
+
+        Raises:
+            TypeError, LocalProtocolError: the payload is not bytes-like or too long.
+        """
+        if self._loop.in_loop():
+            return self._session.send(Ping(payload))
+        return self._post(self._session.send, Ping(payload))
+
+    def close(self, code: int = 1000, reason: str = "") -> bool:
+        """Begin the closing handshake; False if the connection is not open.
+
+        Raises:
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+        """
+        if self._loop.in_loop():
+            return self._session.close(code, reason, self._loop.time())
+        return self._post(self.close, code, reason)
+
+    def _post(self, function: Callable[..., object], *arguments: object) -> bool:
+        if not self.open:
+            return False
+        self._loop.call_soon(function, *arguments)
+        return True
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {self.request.target} {self._session.connection.state.value}>"
+
+
+class WebSocketHandler:
+    """The `Handler` of an open WebSocket: calls the application, logs what it raises."""
+
+    __slots__ = ("_on_close", "_socket", "on_message")
+
+    def __init__(
+        self, socket: WebSocket, on_message: OnMessage | None, on_close: OnClose | None
+    ) -> None:
+        self._socket = socket
+        self._on_close = on_close
+        # a partial, so that no frame of Python lies between the session and the application
+        self.on_message: Callable[[str | bytes], object] = (
+            partial(on_message, socket) if on_message else _ignore
+        )
+
+    def on_request(self, request: Request) -> None:
+        """Never called: the request has been answered."""
+
+    def on_response(self, response: Accept | Reject) -> None:
+        """Never called on a server."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """A pong is of use to the session alone."""
+
+    def on_close(self, close: Close) -> None:
+        logger.debug("connection closed: %d %r", close.code, close.reason)
+        if self._on_close:
+            self._on_close(self._socket, close)
+
+    def on_error(self, error: Exception) -> None:
+        logger.error("a handler failed; its connection is closed", exc_info=error)
+
+
+def _ignore(message: str | bytes) -> None:
+    """What happens to messages that nobody waits for."""
