@@ -38,3 +38,23 @@ class HandshakeFailure(SonoError):  # noqa: N818
         self.status = status
         self.reason = reason
         self.headers = headers
+
+
+class ConnectError(SonoError):
+    """A client could not open its connection; the text names the peer and the reason.
+
+    `status` is the HTTP status of a refusal, or None where no response came.
+    """
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class ConnectionClosed(SonoError):  # noqa: N818 - as the libraries that users know call it
+    """The connection is no longer open. `code` and `reason` say how it ended."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"closed with {code}" + (f": {reason}" if reason else ""))
+        self.code = code
+        self.reason = reason

@@ -1,0 +1,199 @@
+"""A Sono client without its I/O: where to connect, what to send, what an answer means.
+
+RFC 6455, section 3 (URIs); docs/protocol.md (classic dialect).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from . import packets
+from .errors import LocalProtocolError
+from .events import Request
+from .headers import Headers
+from .limits import DEFAULT_LIMITS
+from .packets import (
+    Broadcast,
+    ChangeChannel,
+    ChannelPayload,
+    DirectMessage,
+    DirectPayload,
+    Grab,
+    GrabPayload,
+    Message,
+    MessagePayload,
+    PacketError,
+)
+
+_PORTS = {"ws": 80, "wss": 443}
+_UNRESERVED = "/?%:@!$&'()*+,;=~"  # what a path and a query may hold as it is (RFC 3986)
+
+Callback = Callable[[Any], object]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a WebSocket URI names."""
+
+    secure: bool
+    host: str
+    port: int
+    request_target: str
+    authority: str
+    """Host and, unless it is the scheme's default, port: the Host header."""
+
+    def request(self, subprotocols: tuple[str, ...] = (), headers: Headers = Headers()) -> Request:  # noqa: B008 - immutable
+        """The request that opens a connection there."""
+        return Request(
+            self.request_target, headers, host=self.authority, subprotocols=subprotocols
+        )
+
+
+def parse_url(url: str) -> Target:
+    """Take a `ws` or `wss` URI apart (RFC 6455, section 3).
+
+    Raises:
+        ValueError: it is no such URI, or holds a user name or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError(f"{url!r} is no WebSocket URL: ws://host/path is")
+    if parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"{url!r}: a WebSocket URL has no fragment and no user name")
+    try:
+        host = parts.hostname.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f"{url!r}: the host is no domain name") from None
+    authority = f"[{host}]" if ":" in host else host
+    default = _PORTS[parts.scheme]
+    if port not in (None, default):
+        authority = f"{authority}:{port}"
+    target = quote(parts.path, safe=_UNRESERVED) or "/"
+    if parts.query:
+        target = f"{target}?{quote(parts.query, safe=_UNRESERVED)}"
+    return Target(parts.scheme == "wss", host, port or default, target, authority)
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """An event from the server, with everything that its payload held."""
+
+    event: str
+    payload: Any
+
+
+class PendingGrab:
+    """A question that waits for its answer."""
+
+    __slots__ = ("items", "kind")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.items: list[str] | None = None
+        """The answer, once it has come."""
+
+
+class _FromServer(msgspec.Struct):
+    protocol: str
+    payload: dict[str, Any]
+
+
+_decode = msgspec.json.Decoder(_FromServer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ClientState:
+    """What a client knows beside its connection: callbacks, and the questions it has asked."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._pending: dict[str, deque[PendingGrab]] = {}
+
+    def on(self, event: str, callback: Callback) -> None:
+        """Call back with the payload of each event of that name; callbacks add up."""
+        self._callbacks.setdefault(event, []).append(callback)
+
+    def off(self, event: str, callback: Callback | None = None) -> None:
+        """Take one callback back, or all of an event; nothing happens if there is none."""
+        if callback is None:
+            self._callbacks.pop(event, None)
+        elif callback in self._callbacks.get(event, ()):
+            self._callbacks[event].remove(callback)
+
+    def callbacks(self, event: str) -> list[Callback]:
+        """Who is to be called for an event, in the order of their registration."""
+        return list(self._callbacks.get(event, ()))
+
+    def receive(self, message: str | bytes) -> Incoming | None:
+        """Take a message of the server: an event to call back for, or None.
+
+        A listing goes to the oldest question of its kind as well. What is no packet is ignored.
+        """
+        try:
+            packet = _decode(message)
+        except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
+            return None
+        payload = packet.payload
+        kind, items = payload.get("type"), payload.get("message")
+        if packet.protocol == packets.GRAB and isinstance(kind, str) and isinstance(items, list):
+            waiting = self._pending.get(kind)
+            if waiting:
+                waiting.popleft().items = items
+        return Incoming(packet.protocol, payload)
+
+    def grab(self, kind: str) -> tuple[PendingGrab, str]:
+        """A question, to be looked at after each `receive`, and the packet that asks it."""
+        pending = PendingGrab(kind)
+        packet = _dump(Grab(GrabPayload(kind)))
+        self._pending.setdefault(kind, deque()).append(pending)
+        return pending, packet
+
+
+def message(content: object, event: str = "message") -> str:
+    """The packet that says something to everybody in the channel, oneself included.
+
+    Raises:
+        TypeError: `content` cannot be written as JSON, or `event` is no str.
+        ValueError: the event's name is reserved or no name.
+        LocalProtocolError: `content` holds a lone surrogate.
+    """
+    return _dump(Message(MessagePayload(content), _checked(event)))
+
+
+def broadcast(content: object, event: str = "message") -> str:
+    """As `message`, but not to oneself."""
+    return _dump(Broadcast(MessagePayload(content), _checked(event)))
+
+
+def direct_message(content: object, to: str, event: str = "message") -> str:
+    """As `message`, but to one client alone, in whatever channel."""
+    return _dump(DirectMessage(DirectPayload(content, to), _checked(event)))
+
+
+def change_channel(name: str) -> str:
+    """The packet that asks to be moved to a channel."""
+    return _dump(ChangeChannel(ChannelPayload(name)))
+
+
+def _checked(event: str) -> str:
+    if not isinstance(event, str):
+        raise TypeError(f"event must be a str, not {type(event).__name__}")
+    if event in packets.RESERVED_EVENTS:
+        raise ValueError(f"the event name {event!r} is reserved")
+    try:
+        packets.check_name(event, "event", DEFAULT_LIMITS)
+    except PacketError as error:
+        raise ValueError(f"event {event!r}: {error.text}") from None
+    return event
+
+
+def _dump(packet: packets.Packet) -> str:
+    try:
+        return _encode(packet).decode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError("message holds a lone surrogate") from None
