@@ -1,8 +1,6 @@
 """A plain WebSocket echo server, without the Sono layer.
 
-    python examples/echo.py --port 9001
-
-Every text and binary message goes back as it came. The limits are the shipped ones unless
+Run `python examples/echo.py --port 9001`. Every text and binary message goes back as it came. The limits are the shipped ones unless
 raised: what conformance suites and load generators connect to.
 """
 
@@ -22,15 +20,23 @@ def main() -> None:
     parser.add_argument("--host", help="address to listen on (default: loopback)")
     parser.add_argument("--port", type=int, default=9001, help="default: %(default)s; 0: any")
     parser.add_argument(
-        "--max-message", type=int, default=shipped.max_message, metavar="BYTES",
+        "--max-message",
+        type=int,
+        default=shipped.max_message,
+        metavar="BYTES",
         help="largest message and frame (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-fragments", type=int, default=shipped.max_fragments, metavar="N",
+        "--max-fragments",
+        type=int,
+        default=shipped.max_fragments,
+        metavar="N",
         help="frames of one message (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-queue", type=int, metavar="BYTES",
+        "--max-queue",
+        type=int,
+        metavar="BYTES",
         help="bytes waiting for a slow reader (default: max(4 MiB, 2 x max message))",
     )
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """The seed's server: Sono at /ws, its browser client, and a small page that uses it.
 
-    python examples/seed.py --port 8080
+Run `python examples/seed.py --port 8080`.
 """
 
 import argparse

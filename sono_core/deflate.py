@@ -76,7 +76,7 @@ class Agreement(msgspec.Struct, frozen=True):
         return shared.get(bits or 15, options.level)
 
 
-class _Unacceptable(Exception):
+class _UnacceptableError(Exception):
     """These parameters cannot be agreed to."""
 
 
@@ -85,7 +85,7 @@ def _parse(parameters: list[tuple[str, str | None]], *, in_offer: bool) -> dict[
     values: dict[str, int | None] = {}
     for name, text in parameters:
         if name in values:
-            raise _Unacceptable(f"{name} is repeated")
+            raise _UnacceptableError(f"{name} is repeated")
         if name.endswith("_no_context_takeover"):
             acceptable = text is None
             values[name] = 1
@@ -94,7 +94,7 @@ def _parse(parameters: list[tuple[str, str | None]], *, in_offer: bool) -> dict[
             acceptable = valueless or text in _WINDOW_BITS
             values[name] = _WINDOW_BITS.get(text or "")
         if name not in Agreement.__struct_fields__ or not acceptable:
-            raise _Unacceptable(f"{name} is unknown or has an illegal value")
+            raise _UnacceptableError(f"{name} is unknown or has an illegal value")
     return values
 
 
@@ -113,7 +113,7 @@ def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
             continue
         try:
             asked = _parse(parameters, in_offer=True)
-        except _Unacceptable:
+        except _UnacceptableError:
             continue
         bits = asked.get("server_max_window_bits") or 15
         if bits == 8:  # zlib deflates into windows of 9 bits and more only
@@ -140,7 +140,7 @@ def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreeme
     """
     try:
         given = _parse(parameters, in_offer=False)
-    except _Unacceptable as error:
+    except _UnacceptableError as error:
         raise ValueError(f"{NAME}: {error}") from None
     if given.get("client_max_window_bits") == 8:
         raise ValueError(f"{NAME}: a compression window of 8 bits is not supported")

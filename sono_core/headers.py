@@ -7,6 +7,7 @@ RFC 9110, sections 5.5 and 5.6 (field values, tokens, lists, quoted strings); RF
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+_QUOTED = r'"(?P<quoted>(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*)"'
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _is_token = re.compile(_TOKEN).fullmatch
 _is_value = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
@@ -16,9 +17,9 @@ _is_host = re.compile(
 ).fullmatch
 # The alternatives of each pattern begin with different characters, so nothing is tried twice.
 _extension_part = re.compile(
-    rf'[ \t]*(?P<name>{_TOKEN})'
-    rf'(?:[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|"(?P<quoted>(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*)"))?'
-    r'[ \t]*(?P<end>[;,]|$)'
+    rf"[ \t]*(?P<name>{_TOKEN})"
+    rf"(?:[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|{_QUOTED}))?"
+    r"[ \t]*(?P<end>[;,]|$)"
 ).match
 _unescape = re.compile(r"\\(.)")
 

@@ -16,7 +16,6 @@ from .packets import (
     ChangeChannel,
     DirectMessage,
     Grab,
-    Message,
     Packet,
     PacketError,
 )
@@ -194,7 +193,7 @@ class Hub:
         skip = client if isinstance(packet, Broadcast) else None
         return [Publish(self._clients[client], text, skip)]
 
-    def _listing(self, client: str, kind: str) -> list[str]:
+    def _listing(self, client: str, kind: object) -> list[str]:
         match kind:
             case "myid":
                 return [client]

@@ -20,6 +20,10 @@ RESERVED_EVENTS = frozenset((GRAB, ERROR))
 _INT64 = range(-(1 << 63), 1 << 63)
 _many_digits = re.compile(r"[0-9]{19}").search
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+# A string as a whole, or a bracket outside of strings. What begins like a string always matches,
+# so nothing is tried twice; whether it ends is the parser's to say.
+_strings_and_brackets = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL).finditer
+_MAX_TEXT = 256  # characters: a refusal quotes what it refuses, and must not grow with it
 
 
 class PacketError(SonoError):
@@ -28,7 +32,7 @@ class PacketError(SonoError):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
-        self.text = text
+        self.text = text[:_MAX_TEXT]
 
 
 class MessagePayload(msgspec.Struct, frozen=True):
@@ -51,9 +55,9 @@ class ChannelPayload(msgspec.Struct, frozen=True):
 
 
 class GrabPayload(msgspec.Struct, frozen=True):
-    """What `grab` carries: the name of a listing."""
+    """What `grab` carries: the name of a listing, or anything else."""
 
-    message: str
+    message: Any
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="protocol", tag="message"):
@@ -100,7 +104,9 @@ _BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
 
 
 def parse(text: str, limits: Limits) -> Packet:
-    """The packet in a text message. Of duplicate keys the last wins.
+    """The packet in a text message.
+
+    Of duplicate keys the last wins; a `protocol` that contradicts itself is refused.
 
     Raises:
         PacketError: `invalid-packet` or `reserved-event`.
@@ -117,9 +123,7 @@ def parse(text: str, limits: Limits) -> Packet:
         check_name(packet.payload.to, "channel", limits)
         return packet
     check_name(packet.event, "event", limits)
-    if isinstance(packet, Grab):
-        return packet
-    if packet.event in RESERVED_EVENTS:
+    if packet.event in RESERVED_EVENTS and not isinstance(packet, Grab):
         raise PacketError("reserved-event", f"the event {packet.event} is the server's own")
     if _many_digits(text) and not _integers_fit(packet.payload):
         raise PacketError("invalid-packet", "an integer does not fit into 64 bits")
@@ -135,12 +139,12 @@ def _explain(error: Exception) -> str:
 def _depth(text: str) -> int:
     """How deeply brackets are nested outside of strings."""
     depth = deepest = 0
-    # A string is passed over as a whole; an unfinished one is the parser's to refuse.
-    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
-        if bracket in "[{":
+    for match in _strings_and_brackets(text):
+        first = text[match.start()]
+        if first in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif bracket in "]}":
+        elif first in "]}":
             depth -= 1
     return deepest
 
@@ -193,7 +197,7 @@ def from_server(event: str, message: object) -> str:
     return _dump({"protocol": event, "payload": payload, "message": message}, message)
 
 
-def listing(event: str, kind: str, items: list[str]) -> str:
+def listing(event: str, kind: object, items: list[str]) -> str:
     """The answer to a grab."""
     return _dump({"protocol": event, "payload": {"message": items, "type": kind}}, items)
 

@@ -1,0 +1,96 @@
+# Each command does all of its own set-up, in the virtual environment .venv.
+
+PYTHON ?= python3
+HOST ?=
+PORT ?= 8080
+
+VENV := .venv
+BIN := $(VENV)/bin
+METADATA := setup.cfg setup.py pyproject.toml
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: serve
+serve: $(VENV)/.installed ## the server with its demo, on PORT=8080 of loopback or HOST=
+	@exec $(BIN)/sono serve $(if $(HOST),--host '$(HOST)') --port '$(PORT)'
+
+.PHONY: test
+test: lint browser-unit ## the whole test suite, with coverage enforced
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --include='sono_core/*' --fail-under=100
+	@$(BIN)/coverage report --include='sono_server/*,sono_client/*' --fail-under=95
+
+.PHONY: lint
+lint: $(VENV)/.installed-test ## ruff and mypy
+	@$(BIN)/ruff check --quiet --output-format=concise
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+# The browser client's unit tests. They are named one by one: what `node --test` makes of a
+# folder changed between node's versions.
+.PHONY: browser-unit
+browser-unit:
+	@if node -e 'process.exitCode = parseInt(process.versions.node) < 18 ? 1 : 0' 2>/dev/null; then \
+	    find tests/browser_unit -name '*.test.js' -o -name '*.test.mjs' | sort | xargs -r node --test; \
+	else \
+	    lack='tests/browser_unit need node 18 or newer; install it with: apt-get install nodejs'; \
+	    case ",$$SONO_TEST_REQUIRE," in \
+	    *,node,*) echo "sono: FAILED: $$lack" >&2; exit 1;; \
+	    *) echo "sono: SKIPPED: $$lack";; \
+	    esac; \
+	fi
+
+.PHONY: conformance
+conformance: $(VENV)/.installed ## all of Autobahn in both roles (10 to 20 minutes), into docs/conformance.md
+	@$(BIN)/python -m tests.interop.conformance --all --write docs/conformance.md
+
+.PHONY: clean
+clean: ## remove what the other commands made
+	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* \
+	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Stamps. What `make test` installs holds all that `make serve` needs, and not the reverse.
+
+$(VENV)/.installed: $(VENV)/.made $(METADATA)
+	@echo 'sono: installing into $(VENV)'
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.made $(METADATA)
+	@echo 'sono: installing into $(VENV), with what the tests need'
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(VENV)/.installed $@
+
+# pip before 21.3 cannot install an editable project that has a pyproject.toml.
+$(VENV)/.made:
+	@'$(PYTHON)' -c '' 2>/dev/null || { \
+	    echo 'sono: $(PYTHON) does not start; install it with: apt-get install python3 python3-venv' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "sono: Python 3.10 or newer is needed, and $(PYTHON) is $$('$(PYTHON)' --version 2>&1);" \
+	        'name another with: make PYTHON=…' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo 'sono: python3-venv is missing; install it with: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'sono: making a virtual environment in $(VENV)'
+	@rm -rf $(VENV)
+	@'$(PYTHON)' -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet 'pip>=21.3'
+	@echo '$(PYTHON)' >$@
+
+# A PYTHON that is named, and is not the one that .venv was made with, makes it anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell cat $(VENV)/.made 2>/dev/null),$(PYTHON))
+.PHONY: $(VENV)/.made
+endif
+endif

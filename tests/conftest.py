@@ -1,0 +1,60 @@
+"""What all tests share: parts that a machine may lack, and hypothesis's profiles."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.interop.conformance import autobahn_folder
+
+REQUIRED = {part.strip() for part in os.environ.get("SONO_TEST_REQUIRE", "").split(",")}
+
+
+def require(part: str, available: bool, how: str) -> None:
+    """Skips the test when `part` is not available, and says in `how` to get it.
+
+    With the part in SONO_TEST_REQUIRE (a list with commas) the test fails instead.
+    """
+    if available:
+        return
+    if part in REQUIRED:
+        pytest.fail(f"{part} is missing, and SONO_TEST_REQUIRE asks for it; {how}", pytrace=False)
+    pytest.skip(f"{part} is missing; {how}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium."""
+    path = shutil.which("chromium")
+    require("browser", path is not None, "install it with: apt-get install chromium")
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
+def autobahn() -> Path:
+    """The folder that holds run-server-cases and run-client-cases."""
+    folder = autobahn_folder()
+    require(
+        "autobahn",
+        folder is not None,
+        "set SONO_AUTOBAHN to the folder that holds run-server-cases (docs/conformance.md)",
+    )
+    assert folder is not None
+    return folder
+
+
+# No deadline for one example: coverage and a busy machine make it fail without cause, and
+# slowness has tests of its own. For the same reason no example is too slow to generate.
+COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", COMMON, max_examples=25)
+settings.register_profile("default", COMMON, max_examples=100)
+settings.register_profile("ci", COMMON, max_examples=1000, print_blob=True, derandomize=False)
+settings.load_profile(
+    os.environ.get("SONO_HYPOTHESIS_PROFILE")
+    or ("ci" if os.environ.get("CI", "").lower() in ("true", "1") else "default")
+)

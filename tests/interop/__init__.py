@@ -1,0 +1,1 @@
+"""Against other implementations: the Autobahn|Testsuite, peers in Python, a browser."""

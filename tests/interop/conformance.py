@@ -1,0 +1,319 @@
+"""Runs the Autobahn|Testsuite against Sono in both roles, and sums up what it reports.
+
+python -m tests.interop.conformance [--all] [--role server|client|both] [--write FILE]
+
+The server under test is examples/echo.py, the client tests/interop/echo_client.py. A case
+passes when it is OK or INFORMATIONAL, under --strict (NON-STRICT fails) and --require-deflate
+(UNIMPLEMENTED, which is what a peer without permessage-deflate gets, fails).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENT = "sono"
+ROLES = ("server", "client")
+
+GROUPS = {
+    1: "framing",
+    2: "pings and pongs",
+    3: "reserved bits",
+    4: "opcodes",
+    5: "fragmentation",
+    6: "UTF-8",
+    7: "closing handshake",
+    9: "limits and speed, up to 16 MiB",
+    10: "fragments of 1,300 bytes",
+    12: "permessage-deflate: payloads",
+    13: "permessage-deflate: parameters",
+}
+
+# 9.1.6 and 9.2.6 send messages of 16 MiB, 9.3.1 and 9.4.1 send 65,536 fragments, and all that
+# comes in is queued to be echoed.
+RAISED_LIMITS = (
+    "--max-message=16777216",
+    "--max-fragments=65536",
+    "--max-queue=67108864",
+)
+
+# What CI leaves out. Each case of 12.* and 13.* echoes 1,000 messages, and the 18 cases of a
+# group differ in the messages' size and in how the suite fragments them: 1 to 6 are whole, of
+# 16, 64, 256, 1,024, 4,096 and 8,192 bytes, 7 to 10 whole, of up to 128 KiB; 11 is of 8 KiB in
+# fragments of 256 bytes, 12 to 18 are of up to 128 KiB in fragments. CI runs 1 to 6 and 11 of
+# every group, hence every payload and every set of parameters, and the largest ones (10: whole;
+# 15, 18: in fragments of 256 bytes and of 32 KiB) of the default offer and of one with a small
+# window. That is 89 cases of 216.
+QUICK_SIZES = (1, 2, 3, 4, 5, 6, 11)
+LARGE = ("12.1.10", "12.1.15", "12.1.18", "13.3.10", "13.3.18")
+QUICK_CASES = (
+    *(f"{group}.*" for group in GROUPS if group < 12),
+    *(f"12.{payload}.{size}" for payload in range(1, 6) for size in QUICK_SIZES),
+    *(f"13.{parameters}.{size}" for parameters in range(1, 8) for size in QUICK_SIZES),
+    *LARGE,
+)
+ALL_CASES = ("*",)
+
+
+def autobahn_folder() -> Path | None:
+    """The folder that SONO_AUTOBAHN names, if it holds the suite's two commands."""
+    named = os.environ.get("SONO_AUTOBAHN", "")
+    folder = Path(named).resolve()
+    return folder if named and (folder / "run-server-cases").is_file() else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the suite says of one role."""
+
+    role: str
+    results: dict[str, str]  # case id to verdict
+    passed: bool
+    output: str
+    suite: str
+
+    def groups(self) -> dict[int, Counter[str]]:
+        """Verdicts counted by group."""
+        counts: dict[int, Counter[str]] = {}
+        for case, verdict in self.results.items():
+            counts.setdefault(int(case.partition(".")[0]), Counter())[verdict] += 1
+        return dict(sorted(counts.items()))
+
+    def cases(self, *verdicts: str) -> list[str]:
+        """The ids of the cases with one of these verdicts, in order."""
+        return sorted((c for c, v in self.results.items() if v in verdicts), key=case_order)
+
+
+def case_order(case: str) -> list[int]:
+    return [int(part) for part in case.split(".")]
+
+
+def environment() -> dict[str, str]:
+    """For the commands under test: this tree is imported, and coverage does not slow it."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    return env
+
+
+@contextmanager
+def echo_server() -> Iterator[str]:
+    """examples/echo.py on a free port, and its URL."""
+    command = [sys.executable, "examples/echo.py", "--host=127.0.0.1", "--port=0", *RAISED_LIMITS]
+    with tempfile.TemporaryFile("w+") as errors:
+        server = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        with server:
+            try:
+                assert server.stdout is not None
+                ready, _, _ = select.select([server.stdout], [], [], 30)
+                line = server.stdout.readline() if ready else "nothing for 30 s"
+                listening = re.fullmatch(r"listening on (ws://127\.0\.0\.1:\d+)/\n", line)
+                if not listening:
+                    server.kill()
+                    server.wait()
+                    errors.seek(0)
+                    raise RuntimeError(f"the echo server said {line!r}\n{errors.read()}")
+                yield listening[1]
+                if server.poll() is not None:
+                    errors.seek(0)
+                    raise RuntimeError(f"the echo server ended amid the run\n{errors.read()}")
+            finally:
+                server.terminate()
+                try:
+                    server.wait(15)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+
+
+def run(
+    role: str,
+    exclude: Sequence[str] = (),
+    cases: Sequence[str] = QUICK_CASES,
+    timeout: float = 600,
+) -> Report:
+    """Runs the cases in one role, "server" or "client".
+
+    Case ids end in `*` for all that start so. `timeout` is in seconds. RuntimeError when the
+    suite or the peer under test did not start.
+    """
+    folder = autobahn_folder()
+    if folder is None:
+        raise RuntimeError("SONO_AUTOBAHN does not name a folder that holds run-server-cases")
+    out = Path(tempfile.mkdtemp(prefix="sono-autobahn-"))
+    options = [
+        f"--agent={AGENT}",
+        f"--cases={','.join(cases)}",
+        f"--out={out}",
+        f"--timeout={timeout:g}",
+        "--strict",
+        "--require-deflate",
+    ]
+    if exclude:
+        options.append(f"--exclude={','.join(exclude)}")
+    if role == "server":
+        with echo_server() as url:
+            finished = call([folder / "run-server-cases", *options, url])
+    else:
+        client = [sys.executable, ROOT / "tests" / "interop" / "echo_client.py"]
+        finished = call([folder / "run-client-cases", *options, "--", *client])
+    if finished.returncode not in (0, 1):
+        raise RuntimeError(f"the suite did not run:\n{finished.stdout}")
+    report = Report(
+        role=role,
+        results=read_results(out),
+        passed=finished.returncode == 0,
+        output=finished.stdout,
+        suite=suite_version(out),
+    )
+    if report.passed:  # otherwise the reports stay, and the output's last line says where
+        shutil.rmtree(out)
+    return report
+
+
+def call(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def read_results(out: Path) -> dict[str, str]:
+    """The verdicts in the suite's index.json."""
+    try:
+        index = json.loads((out / "index.json").read_text())
+    except FileNotFoundError:  # not one case was run
+        return {}
+    return {
+        case: worse(entry["behavior"], entry["behaviorClose"])
+        for case, entry in index.get(AGENT, {}).items()
+    }
+
+
+def worse(behavior: str, closing: str) -> str:
+    """Of a case's two verdicts, the one that says more against the peer."""
+    harmless = {"OK": 0, "INFORMATIONAL": 1}
+    return max(behavior, closing, key=lambda verdict: harmless.get(verdict, 2))
+
+
+def suite_version(out: Path) -> str:
+    log = (out / "wstest.log").read_text(errors="replace")
+    found = re.search(r"Autobahn ?Testsuite Version (\S+)", log, re.IGNORECASE)
+    return found[1] if found else "of unknown version"
+
+
+INTRODUCTION = """\
+# Conformance
+
+<!-- Written by `make conformance`. -->
+
+{cases} of Autobahn|Testsuite {suite}, the conformance suite for RFC 6455 (WebSocket) and \
+RFC 7692 (permessage-deflate), against Sono {sono}, with NON-STRICT and UNIMPLEMENTED counted \
+as failures. INFORMATIONAL is the suite's word for a case that has no wrong answer.
+"""
+
+REPRODUCE = f"""\
+## How to reproduce it
+
+```sh
+SONO_AUTOBAHN=FOLDER make conformance
+```
+
+FOLDER holds two commands that drive the suite's `wstest`: `run-server-cases URL` runs its \
+fuzzing client against a server, and `run-client-cases -- COMMAND` its fuzzing server against a \
+client, which finds the server in `AUTOBAHN_URL` and its own name in `AUTOBAHN_AGENT`.
+
+The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, the client \
+`tests/interop/echo_client.py`. With SONO_AUTOBAHN set, `make test` runs all but the slow cases \
+of 12.* and 13.*; `tests/interop/conformance.py` says which.
+"""
+
+
+def markdown(reports: Sequence[Report], everything: bool) -> str:
+    """The summary, without a date: the same results give the same text."""
+    introduction = INTRODUCTION.format(
+        cases="All cases" if everything else "A selection of the cases",
+        suite=reports[0].suite,
+        sono=version("sono"),
+    )
+    return "\n".join([introduction, *map(section, reports), REPRODUCE])
+
+
+def section(report: Report) -> str:
+    lines = [
+        f"## {report.role.capitalize()}",
+        "",
+        "| cases | what | number | OK | INFORMATIONAL | others |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    total: Counter[str] = Counter()
+    for group, count in report.groups().items():
+        lines.append(row(f"{group}.*", GROUPS.get(group, ""), count))
+        total += count
+    lines += [row("all", "", total), ""]
+    for verdict in sorted(total.keys() - {"OK"}):
+        lines += [f"{verdict}: {', '.join(report.cases(verdict))}.", ""]
+    if not report.passed:
+        lines += ["**The run failed.**", ""]
+    return "\n".join(lines)
+
+
+def row(cases: str, what: str, count: Counter[str]) -> str:
+    ok, informational = count["OK"], count["INFORMATIONAL"]
+    others = count.total() - ok - informational
+    return f"| {cases} | {what} | {count.total()} | {ok} | {informational} | {others} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.interop.conformance",
+        description="Runs the Autobahn|Testsuite against Sono. Exit status: 0 every case is OK or"
+        " INFORMATIONAL, 1 some are not, 2 the suite could not be run.",
+    )
+    parser.add_argument("--all", action="store_true", help="all cases, not CI's selection")
+    parser.add_argument("--role", choices=(*ROLES, "both"), default="both")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write a summary in Markdown")
+    args = parser.parse_args(arguments)
+    reports = []
+    for role in ROLES if args.role == "both" else (args.role,):
+        print(f"Autobahn, {role} ...", flush=True)
+        try:
+            report = run(role, cases=ALL_CASES if args.all else QUICK_CASES, timeout=3600)
+        except RuntimeError as error:
+            print(f"conformance: {error}", file=sys.stderr)
+            return 2
+        print(report.output, flush=True)
+        reports.append(report)
+    if args.write:
+        args.write.write_text(markdown(reports, args.all), encoding="utf-8")
+    return 0 if all(report.passed for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The documents' programs run, and their tables say what the code says."""
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sono_client import SonoClient, connect
+from sono_core import LEGAL, Role, State
+from sono_core.packets import PacketError
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = re.compile(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+def programs(document: str) -> dict[str, str]:
+    return dict(PROGRAM.findall((ROOT / document).read_text(encoding="utf-8")))
+
+
+README = programs("README.md")
+EMBEDDING = programs("docs/embedding.md")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    while True:
+        try:
+            socket.create_connection(("localhost", port), timeout=10).close()
+            return
+        except ConnectionRefusedError:
+            assert process.poll() is None, "the program ended"
+
+
+@pytest.fixture
+def port(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The port of one of README's servers, in which the port alone is changed."""
+    number = free_port()
+    program = README[request.param].replace("8080", str(number))
+    assert program != README[request.param]
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    try:
+        wait_for_port(number, process)
+        yield str(number)
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("port", ["server"], indirect=True)
+def test_the_server_of_the_readme_greets_newcomers(port: str) -> None:
+    with connect(f"ws://localhost:{port}/ws") as ws:
+        assert "new client connected" in str(ws.recv(10))
+
+
+@pytest.mark.parametrize("port", ["more"], indirect=True)
+def test_the_longer_server_of_the_readme_runs(port: str) -> None:
+    with SonoClient(f"ws://localhost:{port}/ws") as sono:
+        welcomed: list[object] = []
+        chat: list[object] = []
+        sono.on("welcome", lambda payload: welcomed.append(payload["message"]["id"]))
+        sono.on("chat", lambda payload: chat.append(payload["message"]))
+        me = sono.grab("myid")
+        sono.message(1, "chat")
+        sono.message("text", "chat")
+        assert sono.grab("channels") == ["Home", "news"]
+        assert welcomed == me
+        assert chat == ["text"]
+
+
+@pytest.mark.parametrize("port", ["plain"], indirect=True)
+def test_the_plain_server_of_the_readme_echoes(port: str) -> None:
+    with connect(f"ws://localhost:{port}/ws") as ws:
+        ws.send("text")
+        ws.send(b"bytes")
+        assert [ws.recv(10), ws.recv(10)] == ["text", b"bytes"]
+
+
+@pytest.mark.parametrize("port", ["server"], indirect=True)
+def test_the_client_of_the_readme_runs(port: str) -> None:
+    program = README["client"].replace("8080", port)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hello" in done.stdout
+    assert "latency" in done.stdout
+
+
+def test_the_core_of_the_readme_echoes() -> None:
+    names: dict[str, object] = {}
+    exec(README["core"], names)
+    on_data = names["on_data"]
+    assert callable(on_data)
+    response = on_data(
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        b"\x81\x82\x00\x00\x00\x00hi"
+    )
+    assert response.startswith(b"HTTP/1.1 101 ")
+    assert response.endswith(b"\r\n\r\n\x81\x02hi")
+
+
+def test_the_embedded_server_echoes_and_closes() -> None:
+    names: dict[str, object] = {}
+    exec(EMBEDDING["echo"], names)
+    serve_one = names["serve_one"]
+    assert callable(serve_one)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: serve_one(listener.accept()[0]))
+        thread.start()
+        with connect(f"ws://127.0.0.1:{listener.getsockname()[1]}/") as ws:
+            ws.send("x" * 100_000)
+            assert ws.recv(10) == "x" * 100_000
+        assert ws.closed is not None
+        assert ws.closed.clean
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_every_program_of_the_documents_is_run_here() -> None:
+    assert set(README) == {"server", "more", "plain", "client", "core"}
+    assert set(EMBEDDING) == {"echo"}
+
+
+def test_the_embedding_guide_prints_the_table_of_states() -> None:
+    text = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    for state in State:
+        cells = [
+            " ".join(f"`{name}`" for name in sorted(kind.__name__ for kind in LEGAL[role, state]))
+            or "-"
+            for role in (Role.CLIENT, Role.SERVER)
+        ]
+        assert f"| `{state.name}` | {cells[0]} | {cells[1]} |" in text
+
+
+def test_the_protocol_names_every_error_code() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    errors = text.partition("## Errors")[2]
+    documented = set(re.findall(r"^\| `([a-z-]+)` \|", errors, re.MULTILINE))
+    sources = [*(ROOT / "sono_core").glob("*.py"), ROOT / "sono_server" / "app.py"]
+    raised = {
+        code
+        for source in sources
+        for code in re.findall(rf'{PacketError.__name__}\(\s*"([a-z-]+)"', source.read_text())
+    }
+    assert raised == documented
