@@ -4,13 +4,13 @@ Thin I/O over `sono_core`'s Session. Nothing runs in the background: bytes move 
 methods is called, so a program that computes for long answers no pings meanwhile.
 """
 
+import contextlib
 import math
 import os
-import select
 import socket
+import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,138 +30,18 @@ from sono_core import (
 from sono_core import client as sono_protocol
 from sono_core.client import Callback, ClientState, Target, parse_url
 from sono_core.errors import ConnectError, ConnectionClosed
-from sono_core.events import Accept, Reject, Request
+from sono_core.events import Accept, Reject
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.session import Session
 
-_RECEIVE = 256 * 1024  # bytes asked for in one read
-_MAX_UNREAD = 1024  # messages held for the application while it is sending
+from .link import Link
+
+_MAX_LATE = 1024  # messages handled after a deadline: those that came in time, and not for ever
+_MAX_REASON = 200  # characters of a refusal that an exception quotes
 _PING_BYTES = 8
-_NORMAL = (1000, 1001)  # ends that no application treats as an error
+_NORMAL = (1000, 1001, 1005)  # ends that no application treats as an error
+_LOST = Reject(0, body=b"the connection was lost")
 _STILL_CLOSING = Close(1006, "the connection is closing", False)
-
-class _Link:
-    """Transport and handler of one session on a non-blocking socket, and the turn that drives it.
-
-    What the session tells is kept in public attributes.
-    """
-
-    session: Session
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._closing = False
-        self._shut = False
-        self._broken = False
-        self.messages: deque[str | bytes] = deque()
-        self.response: Accept | Reject | None = None
-        self.closed: Close | None = None
-        self.pong = b""
-
-    # -- Transport ------------------------------------------------------------------------------
-
-    def write_soon(self) -> None:
-        """Every turn writes."""
-
-    def write_now(self) -> None:
-        self._write(time.monotonic())
-
-    def close(self) -> None:
-        self._closing = True
-
-    def abort(self) -> None:
-        self._sock.close()
-
-    # -- Handler --------------------------------------------------------------------------------
-
-    def on_request(self, request: Request) -> None:
-        """Never called on a client."""
-
-    def on_response(self, response: Accept | Reject) -> None:
-        self.response = response
-
-    def on_message(self, message: str | bytes, /) -> None:
-        self.messages.append(message)
-
-    def on_pong(self, payload: bytes) -> None:
-        self.pong = payload
-
-    def on_close(self, close: Close) -> None:
-        self.closed = close
-
-    def on_error(self, error: Exception) -> None:
-        raise error  # of this class itself, a bug
-
-    # -- I/O ------------------------------------------------------------------------------------
-
-    def turn(self, timeout: float | None) -> None:
-        """Write what waits, wait for the socket at most `timeout` seconds, read once."""
-        session = self.session
-        now = time.monotonic()
-        if session.backlog and session.wants_data:
-            session.pump(now)
-            self._flush(now)
-            return
-        flushed = self._flush(now)
-        if session.over:
-            return
-        # An application that only sends must not be buried under what it does not receive.
-        read = session.reading and len(self.messages) < _MAX_UNREAD
-        wait = min(session.deadlines.next - now, math.inf if timeout is None else timeout)
-        if _wait(self._sock, read, not flushed, max(0.0, wait)):
-            try:
-                data = self._sock.recv(_RECEIVE)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:
-                session.lost()
-                return
-            else:
-                session.receive(data, time.monotonic())
-        now = time.monotonic()
-        session.tick(now)
-        self._flush(now)
-
-    def _flush(self, now: float) -> bool:
-        """Write what the socket takes; False if it takes no more for now."""
-        session = self.session
-        flushed = self._write(now)
-        if self._closing and flushed and not self._shut and not session.over:
-            self._shut = True
-            try:
-                self._sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                self._broken = True
-        if self._broken:
-            session.lost()
-        return flushed
-
-    def _write(self, now: float) -> bool:
-        session = self.session
-        outbox = session.outbox
-        while outbox.size:
-            try:
-                size = self._sock.send(outbox.peek())
-            except (BlockingIOError, InterruptedError):
-                session.blocked(now)
-                return False
-            except OSError:
-                self._broken = True  # for _flush: the session may be in the middle of something
-                return True
-            session.written(size, now)
-        return True
-
-
-def _wait(sock: socket.socket, read: bool, write: bool, timeout: float) -> bool:
-    """Whether the socket was wanted for reading and can be read, after at most that time."""
-    if not hasattr(select, "poll"):  # Windows
-        limit = None if timeout == math.inf else timeout
-        readable, _, _ = select.select([sock] * read, [sock] * write, [], limit)
-        return bool(readable)
-    poll = select.poll()
-    poll.register(sock, select.POLLIN * read | select.POLLOUT * write)
-    ready = poll.poll(None if timeout == math.inf else math.ceil(timeout * 1000))
-    return read and any(events & ~select.POLLOUT for _, events in ready)
 
 
 class WebSocket:
@@ -171,7 +51,7 @@ class WebSocket:
     For one thread at a time.
     """
 
-    def __init__(self, link: _Link, response: Accept) -> None:
+    def __init__(self, link: Link, response: Accept) -> None:
         self._link = link
         self.response = response
         """The server's 101, with its headers."""
@@ -189,6 +69,9 @@ class WebSocket:
     def send(self, message: str | bytes) -> None:
         """Send a text (str) or binary (bytes) message; returns when the kernel has it all.
 
+        What comes meanwhile is kept for `recv`: up to 1,024 messages or 64 MiB, beyond which
+        a server that insists on being read is given up as it stalls.
+
         Raises:
             ConnectionClosed: the connection is no longer open.
             TypeError: `message` is neither.
@@ -198,8 +81,7 @@ class WebSocket:
         sent = link.session.send(
             TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
         )
-        while link.session.outbox.size and not link.closed:
-            link.turn(None)
+        link.write_all()
         if not sent or link.closed:
             raise self._error()
 
@@ -207,15 +89,15 @@ class WebSocket:
         """The next message.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: seconds to wait at most; 0 takes what has come.
 
         Raises:
             ConnectionClosed: there is none and will be none.
             TimeoutError: none came in time.
         """
-        messages = self._link.messages
-        self._until(lambda: bool(messages), timeout)
-        return messages.popleft()
+        link = self._link
+        self._until(lambda: link.waiting, timeout)
+        return link.take()
 
     def __iter__(self) -> Iterator[str | bytes]:
         while True:
@@ -233,6 +115,7 @@ class WebSocket:
         Raises:
             ConnectionClosed: the connection ended before.
             TimeoutError: no pong came in time.
+            BufferError: so many messages wait for `recv` that no pong can be read.
         """
         payload = os.urandom(_PING_BYTES)
         start = time.monotonic()
@@ -250,9 +133,9 @@ class WebSocket:
         """
         link = self._link
         link.session.close(code, reason, time.monotonic())
-        link.messages.clear()
+        link.drop()
         while not link.session.over:
-            link.turn(None)
+            link.turn()
 
     def __enter__(self) -> "WebSocket":
         return self
@@ -262,14 +145,18 @@ class WebSocket:
 
     def _until(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Let bytes move until something has happened."""
+        link = self._link
         deadline = math.inf if timeout is None else time.monotonic() + timeout
+        looked = False
         while not done():
-            if self._link.closed:
+            if link.closed:
                 raise self._error()
+            if link.full:
+                raise BufferError("too many messages wait for recv")
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            if remaining <= 0 and looked and not link.backlog:
                 raise TimeoutError("nothing came in time")
-            self._link.turn(remaining)
+            looked = link.turn(max(0.0, remaining)) or looked
 
     def _error(self) -> ConnectionClosed:
         closed = self._link.closed or _STILL_CLOSING
@@ -301,40 +188,62 @@ def connect(
         ConnectError: nobody answered, or not as a WebSocket server.
         ValueError: `url` is no WebSocket URL, or a wss one, which this version cannot open.
         LocalProtocolError: a subprotocol or a header is illegal.
+        TypeError: `subprotocols` is a str.
     """
     target = parse_url(url)
     if target.secure:
         raise ValueError(f"{url!r}: wss is not supported by this version")
+    if isinstance(subprotocols, str):  # each letter would be one
+        raise TypeError("subprotocols must be a sequence of str, not a str")
     connection = Connection(Role.CLIENT, limits=limits, deflate=deflate, random=os.urandom)
     connection.send(target.request(tuple(subprotocols), Headers(headers)))
     try:
         sock = socket.create_connection((target.host, target.port), timeout)
     except OSError as error:
         raise ConnectError(f"{target.authority}: {error.strerror or error}") from error
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link = _Link(sock)
-    # One message a turn: what follows it is not looked at before the application has answered
-    # it, so that an answer still goes out when what follows ends the connection.
-    one_message = msgspec.structs.replace(limits, max_turn_messages=1)
-    link.session = Session(
-        connection, link, link, now=time.monotonic(), limits=one_message, timeouts=timeouts
-    )
-    while link.response is None and not link.session.over:
-        link.turn(None)
+    try:
+        link = _open_link(sock, connection, limits, timeouts)
+    except BaseException:  # KeyboardInterrupt for one
+        sock.close()
+        raise
     if isinstance(link.response, Accept):
         return WebSocket(link, link.response)
     link.session.lost()
-    raise _refusal(target, link.response)
+    raise _refusal(target, link.response or _LOST)
 
 
-def _refusal(target: Target, response: Reject | None) -> ConnectError:
-    if response is None:
-        return ConnectError(f"{target.authority}: the connection was lost during the handshake")
-    lines = response.body.decode("utf-8", "replace").splitlines() or [""]
+def _open_link(
+    sock: socket.socket, connection: Connection, limits: Limits, timeouts: Timeouts
+) -> Link:
+    """A link whose handshake is over, for better or worse."""
+    sock.setblocking(False)
+    with contextlib.suppress(OSError):  # of a connection that has ended again, on some systems
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link = Link(sock, limits)
+    session_limits = msgspec.structs.replace(
+        limits,
+        # What follows a message is not looked at before the application has answered it, so that
+        # an answer still goes out when what follows ends the connection.
+        max_turn_messages=1,
+        # The application waits until what it sends is written, and the link bounds the pongs.
+        pause_reading_at=sys.maxsize,
+        max_queue=sys.maxsize,
+    )
+    link.session = Session(
+        connection, link, link, now=time.monotonic(), limits=session_limits, timeouts=timeouts
+    )
+    while link.response is None and not link.session.over:
+        link.turn()
+    return link
+
+
+def _refusal(target: Target, response: Reject) -> ConnectError:
+    text = response.body.decode("utf-8", "replace").strip()
+    first, *_ = text[:_MAX_REASON].splitlines() or [""]
+    reason = "".join(character for character in first if character.isprintable())
     if not response.status:
-        return ConnectError(f"{target.authority}: {lines[0]}")
-    text = f"{target.authority}: refused with status {response.status}: {lines[0]}"
+        return ConnectError(f"{target.authority}: {reason}")
+    text = f"{target.authority}: refused with status {response.status}: {reason}"
     return ConnectError(text.removesuffix(": "), response.status)
 
 
@@ -386,7 +295,7 @@ class SonoClient:
         self.socket.send(sono_protocol.direct_message(message, to, event))
 
     def change_channel(self, name: str) -> None:
-        """Move to another channel. Raises ConnectionClosed."""
+        """Move to another channel. Raises ConnectionClosed, TypeError, LocalProtocolError."""
         self.socket.send(sono_protocol.change_channel(name))
 
     def grab(self, kind: str, timeout: float | None = 10.0) -> list[str]:
@@ -399,32 +308,26 @@ class SonoClient:
         Raises:
             ConnectionClosed: the connection ended before.
             TimeoutError: no answer came in time.
+            TypeError: `kind` is no str.
         """
         pending, packet = self._state.grab(kind)
         self.socket.send(packet)
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while pending.items is None:
-            remaining = deadline - time.monotonic()
-            self._receive(None if remaining == math.inf else max(0.0, remaining))
-        return pending.items
+        for incoming in self._incoming(timeout):
+            self._call(incoming)
+            if pending.items is not None:
+                return pending.items
+        raise TimeoutError(f"{kind!r} was not answered in time")
 
     def run(self, timeout: float | None = None) -> None:
         """Call back for what comes, until the connection is closed normally, or for that time.
 
+        With 0 seconds: for what has come.
+
         Raises:
             ConnectionClosed: it ended in another way.
         """
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            remaining = deadline - time.monotonic()
-            try:
-                self._receive(None if remaining == math.inf else max(0.0, remaining))
-            except TimeoutError:
-                return
-            except ConnectionClosed as error:
-                if error.code in _NORMAL:
-                    return
-                raise
+        for incoming in self._incoming(timeout, _NORMAL):
+            self._call(incoming)
 
     def close(self) -> None:
         """Leave the server."""
@@ -436,8 +339,26 @@ class SonoClient:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _receive(self, timeout: float | None) -> None:
-        incoming = self._state.receive(self.socket.recv(timeout))
-        if incoming:
-            for callback in self._state.callbacks(incoming.event):
-                callback(incoming.payload)
+    def _incoming(
+        self, timeout: float | None, ends: Collection[int] = ()
+    ) -> Iterator[sono_protocol.Incoming]:
+        """The events that come in that time, or before a close with one of these codes."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        late = 0
+        while late < _MAX_LATE:
+            remaining = deadline - time.monotonic()
+            late += remaining <= 0
+            try:
+                message = self.socket.recv(remaining)
+            except TimeoutError:
+                return
+            except ConnectionClosed as error:
+                if error.code in ends:
+                    return
+                raise
+            if incoming := self._state.receive(message):
+                yield incoming
+
+    def _call(self, incoming: sono_protocol.Incoming) -> None:
+        for callback in self._state.callbacks(incoming.event):
+            callback(incoming.payload)

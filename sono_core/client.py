@@ -13,7 +13,7 @@ import msgspec
 from . import packets
 from .errors import LocalProtocolError
 from .events import Request
-from .headers import Headers
+from .headers import Headers, is_host
 from .limits import DEFAULT_LIMITS
 from .packets import (
     Broadcast,
@@ -46,9 +46,7 @@ class Target(msgspec.Struct, frozen=True):
 
     def request(self, subprotocols: tuple[str, ...] = (), headers: Headers = Headers()) -> Request:  # noqa: B008 - immutable
         """The request that opens a connection there."""
-        return Request(
-            self.request_target, headers, host=self.authority, subprotocols=subprotocols
-        )
+        return Request(self.request_target, headers, host=self.authority, subprotocols=subprotocols)
 
 
 def parse_url(url: str) -> Target:
@@ -59,10 +57,10 @@ def parse_url(url: str) -> Target:
     """
     try:
         parts = urlsplit(url)
-        port = parts.port
+        port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
     except ValueError as error:
         raise ValueError(f"{url!r} is no URL: {error}") from None
-    if parts.scheme not in _PORTS or not parts.hostname:
+    if not port or not parts.hostname or parts.scheme not in _PORTS:
         raise ValueError(f"{url!r} is no WebSocket URL: ws://host/path is")
     if parts.fragment or "@" in parts.netloc:
         raise ValueError(f"{url!r}: a WebSocket URL has no fragment and no user name")
@@ -71,13 +69,14 @@ def parse_url(url: str) -> Target:
     except UnicodeError:
         raise ValueError(f"{url!r}: the host is no domain name") from None
     authority = f"[{host}]" if ":" in host else host
-    default = _PORTS[parts.scheme]
-    if port not in (None, default):
+    if not is_host(authority):
+        raise ValueError(f"{url!r}: the host is no domain name")
+    if port != _PORTS[parts.scheme]:
         authority = f"{authority}:{port}"
     target = quote(parts.path, safe=_UNRESERVED) or "/"
     if parts.query:
         target = f"{target}?{quote(parts.query, safe=_UNRESERVED)}"
-    return Target(parts.scheme == "wss", host, port or default, target, authority)
+    return Target(parts.scheme == "wss", host, port, target, authority)
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -115,7 +114,13 @@ class ClientState:
         self._pending: dict[str, deque[PendingGrab]] = {}
 
     def on(self, event: str, callback: Callback) -> None:
-        """Call back with the payload of each event of that name; callbacks add up."""
+        """Call back with the payload of each event of that name; callbacks add up.
+
+        Raises:
+            TypeError: the callback cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not of type {type(callback).__name__}")
         self._callbacks.setdefault(event, []).append(callback)
 
     def off(self, event: str, callback: Callback | None = None) -> None:
@@ -134,6 +139,8 @@ class ClientState:
 
         A listing goes to the oldest question of its kind as well. What is no packet is ignored.
         """
+        if not isinstance(message, str):
+            return None
         try:
             packet = _decode(message)
         except (msgspec.DecodeError, RecursionError, UnicodeError, ValueError):
@@ -147,7 +154,13 @@ class ClientState:
         return Incoming(packet.protocol, payload)
 
     def grab(self, kind: str) -> tuple[PendingGrab, str]:
-        """A question, to be looked at after each `receive`, and the packet that asks it."""
+        """A question, to be looked at after each `receive`, and the packet that asks it.
+
+        Raises:
+            TypeError: `kind` is no str.
+            LocalProtocolError: it holds a lone surrogate.
+        """
+        _require_str(kind, "kind")
         pending = PendingGrab(kind)
         packet = _dump(Grab(GrabPayload(kind)))
         self._pending.setdefault(kind, deque()).append(pending)
@@ -172,17 +185,18 @@ def broadcast(content: object, event: str = "message") -> str:
 
 def direct_message(content: object, to: str, event: str = "message") -> str:
     """As `message`, but to one client alone, in whatever channel."""
+    _require_str(to, "to")
     return _dump(DirectMessage(DirectPayload(content, to), _checked(event)))
 
 
 def change_channel(name: str) -> str:
-    """The packet that asks to be moved to a channel."""
+    """The packet that asks to be moved to a channel. Raises as `message`."""
+    _require_str(name, "name")
     return _dump(ChangeChannel(ChannelPayload(name)))
 
 
 def _checked(event: str) -> str:
-    if not isinstance(event, str):
-        raise TypeError(f"event must be a str, not {type(event).__name__}")
+    _require_str(event, "event")
     if event in packets.RESERVED_EVENTS:
         raise ValueError(f"the event name {event!r} is reserved")
     try:
@@ -192,8 +206,15 @@ def _checked(event: str) -> str:
     return event
 
 
+def _require_str(value: object, what: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}")
+
+
 def _dump(packet: packets.Packet) -> str:
     try:
         return _encode(packet).decode()
     except UnicodeEncodeError:
         raise LocalProtocolError("message holds a lone surrogate") from None
+    except RecursionError:
+        raise TypeError("message is nested too deeply to be written as JSON") from None

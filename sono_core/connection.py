@@ -8,7 +8,7 @@ import enum
 from collections.abc import Callable, Collection, Iterator
 from typing import ClassVar, cast
 
-from .deflate import Agreement, Deflate, Deflater, SharedDeflaters, compressed_bound
+from .deflate import Agreement, Deflate, Deflater, SharedDeflaters
 from .errors import HandshakeFailure, LocalProtocolError, ProtocolFailure
 from .events import (
     Accept,
@@ -89,7 +89,7 @@ class Connection:
         deflaters: shared by the connections of one loop; its own by default.
 
     Raises:
-        TypeError: a client without `random`.
+        TypeError: a client without `random`, or `origins` is a str.
     """
 
     __slots__ = (
@@ -129,6 +129,8 @@ class Connection:
         self._deflaters = deflaters
         self._handshake: ServerHandshake | ClientHandshake
         self._keys: MaskingKeys | None = None
+        if isinstance(origins, str):  # any part of it would be an allowed origin
+            raise TypeError("origins must be a collection of str, not a str")
         if role is Role.SERVER:
             self._handshake = ServerHandshake(limits, deflate, origins)
         elif random is None:
@@ -162,7 +164,8 @@ class Connection:
         if not data:
             self._ended = True
         elif self.state in (State.OPEN, State.CLOSING):
-            self._frames.feed(bytes(data))
+            if not self._finished:
+                self._frames.feed(bytes(data))
         elif self.state is not State.CLOSED:
             self._incoming.append(bytes(data))
         return self._events()
@@ -181,8 +184,7 @@ class Connection:
         return self._next_handshake_event()
 
     def _next_handshake_event(self) -> Event | None:
-        data = b"".join(self._incoming)
-        self._incoming.clear()
+        data = self._take_incoming()
         try:
             if isinstance(self._handshake, ServerHandshake):
                 return self._next_request(self._handshake, data)
@@ -192,7 +194,12 @@ class Connection:
                 self.send(refusal(failure))
                 return None
             self._enter(State.CLOSED)
-            return Reject(failure.status, body=failure.reason.encode())
+            return Reject(0, body=failure.reason.encode())
+
+    def _take_incoming(self) -> bytes:
+        data = b"".join(self._incoming)
+        self._incoming.clear()
+        return data
 
     def _next_request(self, handshake: ServerHandshake, data: bytes) -> Request | None:
         request = handshake.feed(data) if data else None
@@ -215,12 +222,11 @@ class Connection:
 
     def _open(self, agreement: Agreement | None, rest: bytes) -> None:
         """Drop the handshake for the frames."""
-        compressed_limit, inflater = None, None
+        inflater = None
         if agreement and self._options:
-            compressed_limit = compressed_bound(self._limits.max_message)
             inflater = agreement.inflater(self.role)
             self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
-        self._frames = FrameDecoder(self.role, self._limits, compressed_limit)
+        self._frames = FrameDecoder(self.role, self._limits, inflater is not None)
         self._frames.feed(rest)
         self._assembler = MessageAssembler(self._limits, inflater)
         del self._handshake
@@ -242,7 +248,7 @@ class Connection:
             return self._fail(failure)
         if self._ended:
             self._enter(State.CLOSED)
-            return Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
+            return self._finish(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
         return None
 
     def _control_event(self, opcode: int, payload: bytes) -> Event:
@@ -256,16 +262,22 @@ class Connection:
         if self.state is State.OPEN:  # else this is the echo
             self._append(CLOSE, encode_close(code, ""))
         # The server ends the TCP connection (section 7.1.1), so a client waits for that.
-        self._finished = True
         self._enter(State.CLOSED if self.role is Role.SERVER else State.CLOSING)
-        return Close(code, reason, True)
+        return self._finish(code, reason, True)
 
     def _fail(self, failure: ProtocolFailure) -> Close:
         """_Fail the WebSocket Connection_ (section 7.1.7): what follows is not looked at."""
         if self.state is State.OPEN:
             self._append(CLOSE, encode_close(failure.code, failure.reason))
         self._enter(State.CLOSED)
-        return Close(failure.code, failure.reason, False)
+        return self._finish(failure.code, failure.reason, False)
+
+    def _finish(self, code: int, reason: str, clean: bool) -> Close:
+        """The last event; what is still held for frames and contexts is let go."""
+        self._finished = True
+        self._deflater = None
+        del self._frames, self._assembler
+        return Close(code, reason, clean)
 
     # -- out --------------------------------------------------------------------------------
 
@@ -329,7 +341,11 @@ class Connection:
                 raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
         if not is_close_code(code) and (code != CloseCode.NO_STATUS_RECEIVED or reason):
             raise LocalProtocolError(f"close code {code} may not be sent")
-        self._append(CLOSE, encode_close(code, reason))
+        try:
+            payload = encode_close(code, reason)
+        except UnicodeEncodeError:
+            raise LocalProtocolError("reason holds a lone surrogate") from None
+        self._append(CLOSE, payload)
         self._enter(State.CLOSING)
 
     def _send_request(self, request: Request) -> None:
@@ -339,6 +355,7 @@ class Connection:
 
     def _send_accept(self, accept: Accept) -> None:
         handshake = cast(ServerHandshake, self._handshake)
+        handshake.feed(self._take_incoming())  # nobody may have asked for events since it came
         try:
             self.outbox.append(handshake.accept(accept))
         except HandshakeFailure as failure:

@@ -12,6 +12,9 @@ from .headers import Extension
 NAME = "permessage-deflate"
 _TAIL = b"\x00\x00\xff\xff"  # what every flush ends with and no message carries (section 7.2.1)
 _STEP = 64 * 1024  # bytes inflated at once: what a bomb may cost beyond the limit
+_PIECE = 16 * 1024  # bytes given to zlib at once: it copies what it leaves of them
+# Of one message; each costs a new stream, and what it sends is two bytes at least.
+_MAX_FINAL_BLOCKS = 1024
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}  # no leading zeros (section 7.1.2.1)
 
 
@@ -115,7 +118,7 @@ def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
             asked = _parse(parameters, in_offer=True)
         except _UnacceptableError:
             continue
-        bits = asked.get("server_max_window_bits") or 15
+        bits = asked.get("server_max_window_bits")
         if bits == 8:  # zlib deflates into windows of 9 bits and more only
             continue
         return Agreement(
@@ -126,10 +129,15 @@ def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
     return None
 
 
-def _narrowed(bits: int, options: Deflate) -> int | None:
-    """The window to announce for this side's own compression; None for the full one."""
-    bits = min(bits, options.max_window_bits)
-    return None if bits == 15 else bits
+def _narrowed(bits: int | None, options: Deflate) -> int | None:
+    """The window for this side's own compression; None for the full one.
+
+    One that was asked for stays named even if it is the full one: a server agrees to it by
+    repeating it (section 7.1.2.1).
+    """
+    if bits is None and options.max_window_bits == 15:
+        return None
+    return min(bits or 15, options.max_window_bits)
 
 
 def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreement:
@@ -150,16 +158,8 @@ def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreeme
         bool(given.get("server_no_context_takeover")),
         bool(given.get("client_no_context_takeover")) or not options.context_takeover,
         given.get("server_max_window_bits"),
-        _narrowed(given.get("client_max_window_bits") or 15, options),
+        _narrowed(given.get("client_max_window_bits"), options),
     )
-
-
-def compressed_bound(size: int) -> int:
-    """Bytes that `size` bytes may take on the wire at worst (zlib's deflateBound).
-
-    Data that does not compress grows; it must not be refused for that.
-    """
-    return size + (size >> 3) + (size >> 6) + 64
 
 
 class Inflater:
@@ -170,11 +170,12 @@ class Inflater:
         takeover: whether the window lives on from message to message.
     """
 
-    __slots__ = ("_bits", "_stream", "_takeover")
+    __slots__ = ("_bits", "_final_blocks", "_stream", "_takeover")
 
     def __init__(self, bits: int | None, takeover: bool) -> None:
         self._bits = bits or 15
         self._takeover = takeover
+        self._final_blocks = 0  # of the message under way
         self._stream: zlib._Decompress | None = None  # an idle connection without takeover has none
 
     def inflate(self, data: bytes, out: bytearray, limit: int, final: bool) -> None:
@@ -184,26 +185,37 @@ class Inflater:
             final: the data ends its message.
 
         Raises:
-            ProtocolFailure: 1009 beyond the limit, 1007 for what is not deflate data.
+            ProtocolFailure: 1009 beyond the limit, 1007 for what is not deflate data, 1008 for
+                too many final blocks.
         """
         if final:
             data += _TAIL
         stream = self._stream or zlib.decompressobj(-self._bits)
-        while data:
-            try:
-                out += stream.decompress(data, _STEP)
-            except zlib.error:
-                raise ProtocolFailure(
-                    CloseCode.INVALID_PAYLOAD, "message is not deflate data"
-                ) from None
-            if len(out) > limit:
-                raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
-            data = stream.unconsumed_tail
-            if stream.eof:
-                # A block with BFINAL ends zlib's stream, not the message (section 7.2.3.4).
-                data = stream.unused_data
-                stream = zlib.decompressobj(-self._bits)
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            while piece:
+                try:
+                    out += stream.decompress(piece, _STEP)
+                except zlib.error:
+                    raise ProtocolFailure(
+                        CloseCode.INVALID_PAYLOAD, "message is not deflate data"
+                    ) from None
+                if len(out) > limit:
+                    raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
+                piece = stream.unconsumed_tail
+                if stream.eof:
+                    piece = stream.unused_data
+                    stream = self._next_stream()
+        if final:
+            self._final_blocks = 0
         self._stream = None if final and not self._takeover else stream
+
+    def _next_stream(self) -> "zlib._Decompress":
+        """A block with BFINAL ends zlib's stream, not the message (section 7.2.3.4)."""
+        self._final_blocks += 1
+        if self._final_blocks > _MAX_FINAL_BLOCKS:
+            raise ProtocolFailure(CloseCode.POLICY_VIOLATION, "too many final blocks")
+        return zlib.decompressobj(-self._bits)
 
 
 class Deflater:

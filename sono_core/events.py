@@ -59,6 +59,7 @@ class Reject(msgspec.Struct, frozen=True):
     """Any other final HTTP response: the request does not become a WebSocket."""
 
     status: int
+    """200 to 599; 0 on a client that got no valid response, with the reason as `body`."""
     headers: Headers = Headers()
     body: bytes = b""
 

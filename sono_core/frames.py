@@ -103,6 +103,14 @@ _FIRST_BYTE_ERRORS = {
 }
 
 
+def compressed_bound(size: int) -> int:
+    """Bytes that `size` bytes may take on the wire at worst (zlib's deflateBound).
+
+    Data that does not compress grows; it must not be refused for that.
+    """
+    return size + (size >> 3) + (size >> 6) + 64
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into frames.
 
@@ -112,14 +120,14 @@ class FrameDecoder:
     Args:
         role: who decodes; a server wants masked frames, a client unmasked ones (section 5.1).
         limits: `max_frame`, `max_message` and `max_fragments` are enforced here.
-        compressed_limit: bytes that a message with RSV1 may take on the wire, or None where
-            permessage-deflate was not negotiated and RSV1 is an error.
+        compression: whether permessage-deflate was negotiated; RSV1 is an error otherwise.
     """
 
     __slots__ = (
         "_budget",
         "_buffer",
-        "_compressed_limit",
+        "_compressed_frame_limit",
+        "_compressed_message_limit",
         "_errors",
         "_errors_inside",
         "_errors_outside",
@@ -135,11 +143,12 @@ class FrameDecoder:
         "_waiting",
     )
 
-    def __init__(self, role: Role, limits: Limits, compressed_limit: int | None = None) -> None:
+    def __init__(self, role: Role, limits: Limits, compression: bool = False) -> None:
         self._limits = limits
-        self._compressed_limit = compressed_limit or 0
-        self._errors_outside = _FIRST_BYTE_ERRORS[False, compressed_limit is not None]
-        self._errors_inside = _FIRST_BYTE_ERRORS[True, compressed_limit is not None]
+        self._compressed_frame_limit = compressed_bound(limits.max_frame)
+        self._compressed_message_limit = compressed_bound(limits.max_message)
+        self._errors_outside = _FIRST_BYTE_ERRORS[False, compression]
+        self._errors_inside = _FIRST_BYTE_ERRORS[True, compression]
         self._errors = self._errors_outside
         self._mask_bit, self._mask_size = (_MASKED, 4) if role is Role.SERVER else (0, 0)
         self._single_frame_limit = min(limits.max_frame, limits.max_message)
@@ -233,11 +242,12 @@ class FrameDecoder:
         limits = self._limits
         if self._errors is self._errors_outside:
             self._fragments = 0
-            self._budget = limits.max_message
-            self._frame_limit = limits.max_frame
             if first & _RSV1:
-                self._frame_limit += self._compressed_limit - self._budget
-                self._budget = self._compressed_limit
+                self._budget = self._compressed_message_limit
+                self._frame_limit = self._compressed_frame_limit
+            else:
+                self._budget = limits.max_message
+                self._frame_limit = limits.max_frame
         self._fragments += 1
         if self._fragments > limits.max_fragments:
             raise ProtocolFailure(CloseCode.POLICY_VIOLATION, "too many fragments")

@@ -19,9 +19,10 @@ from .upgrade import (
     accept_response,
     check_upgrade,
     checked_fields,
+    connection_options,
     encode_head,
-    lower_tokens,
     reject_response,
+    upgrade_protocols,
 )
 
 
@@ -45,9 +46,7 @@ class ServerHandshake:
         "rest",
     )
 
-    def __init__(
-        self, limits: Limits, options: Deflate | None, origins: Collection[str]
-    ) -> None:
+    def __init__(self, limits: Limits, options: Deflate | None, origins: Collection[str]) -> None:
         self._limits = limits
         self._options = options
         self._origins = origins
@@ -134,7 +133,10 @@ class ClientHandshake:
         Raises:
             LocalProtocolError: the method is not GET, or the host, the target, a subprotocol
                 or a header is illegal.
+            TypeError: the subprotocols are no tuple.
         """
+        if not isinstance(request.subprotocols, (tuple, list)):  # a str's letters would be offered
+            raise TypeError("subprotocols must be a tuple of str")
         if request.method != "GET":
             raise LocalProtocolError("the method of an upgrade is GET")
         if not is_host(request.host):
@@ -179,9 +181,9 @@ class ClientHandshake:
 
     def _accept(self, headers: Headers) -> Accept:
         """Hold the headers of a 101 against the request (section 4.1)."""
-        if lower_tokens(headers, "upgrade") != ["websocket"]:
+        if upgrade_protocols(headers) != ["websocket"]:
             raise HandshakeFailure(0, "Upgrade is not websocket")
-        if "upgrade" not in lower_tokens(headers, "connection"):
+        if "upgrade" not in connection_options(headers):
             raise HandshakeFailure(0, "Connection does not name Upgrade")
         if headers.get_all("sec-websocket-accept") != [accept_key(self._key)]:
             raise HandshakeFailure(0, "Sec-WebSocket-Accept does not fit the key")

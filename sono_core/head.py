@@ -61,12 +61,10 @@ class HeadReader:
 
     def _check_size(self, end: int) -> None:
         if self._lines == 0 and self._data[:1] <= b" ":
-            raise HandshakeFailure(400, "the request does not begin with a method")
-        if end - self._line_start > self._limits.max_head_line:
+            raise HandshakeFailure(400, "the head begins with a space or a control character")
+        if end - self._line_start > self._limits.max_head_line or end > self._limits.max_head:
             status = 431 if self._lines else 414
-            raise HandshakeFailure(status, "a line of the head is too long")
-        if end > self._limits.max_head:
-            raise HandshakeFailure(431, "the head is too long")
+            raise HandshakeFailure(status, "the head or a line of it is too long")
 
     def _check_line(self, line: bytes) -> None:
         if not line.endswith(b"\r\n"):
@@ -101,7 +99,7 @@ def parse_request(head: bytes) -> Request:
     if event.http_version != b"1.1":
         raise HandshakeFailure(505, "HTTP/1.1 is required")
     target = event.target.decode("latin-1")
-    if not target.startswith("/") or not target.isascii():
+    if not target.startswith("/") or "#" in target:
         raise HandshakeFailure(400, "the target is not in origin form")
     headers = _text_fields(event.headers)
     hosts = headers.get_all("host")
@@ -154,7 +152,8 @@ class ResponseReader:
                 return self._status, self._headers, rest
             if self._status >= 200:
                 self._head = None
-                self._parser.receive_data(rest)
+                if rest:  # to h11 b"" is the end of the stream
+                    self._parser.receive_data(rest)
                 return self._read_body()
             self._head = HeadReader(self._limits)  # an interim response: the final one follows
             if not rest:
@@ -169,7 +168,7 @@ class ResponseReader:
         except h11.RemoteProtocolError:
             raise HandshakeFailure(0, "malformed response") from None
         assert isinstance(event, (h11.InformationalResponse, h11.Response))
-        if event.http_version != b"1.1":
+        if event.status_code == 101 and event.http_version != b"1.1":
             raise HandshakeFailure(0, "the response is not HTTP/1.1")
         self._status = event.status_code
         self._headers = _text_fields(event.headers)

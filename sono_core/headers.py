@@ -13,13 +13,13 @@ _is_token = re.compile(_TOKEN).fullmatch
 _is_value = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 # uri-host [":" port] of RFC 3986, section 3.2.2: a registered name, an IPv4 or an IPv6 literal
 _is_host = re.compile(
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{0,5}))?"
+    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{0,5}))?"
 ).fullmatch
 # The alternatives of each pattern begin with different characters, so nothing is tried twice.
 _extension_part = re.compile(
     rf"[ \t]*(?P<name>{_TOKEN})"
     rf"(?:[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|{_QUOTED}))?"
-    r"[ \t]*(?P<end>[;,]|$)"
+    r"[ \t]*(?P<end>;|,[ \t,]*|$)"
 ).match
 _unescape = re.compile(r"\\(.)")
 
@@ -90,14 +90,22 @@ def is_host(text: str) -> bool:
     return match is not None and int(match["port"] or 0) <= 65535
 
 
+def parse_list(values: Iterable[str]) -> list[str]:
+    """The elements of a comma-separated list that may stand in several fields.
+
+    Empty elements are ignored (RFC 9110, section 5.6.1.2).
+    """
+    elements = (element.strip(" \t") for value in values for element in value.split(","))
+    return [element for element in elements if element]
+
+
 def parse_tokens(values: Iterable[str]) -> list[str]:
     """The tokens of a comma-separated list that may stand in several fields.
 
     Raises:
         ValueError: an element is not a token.
     """
-    elements = (element.strip(" \t") for value in values for element in value.split(","))
-    tokens = [element for element in elements if element]
+    tokens = parse_list(values)
     for token in tokens:
         if not _is_token(token):
             raise ValueError("an element of the list is not a token")
@@ -115,6 +123,7 @@ def parse_extensions(values: Iterable[str]) -> list[Extension]:
 
 def _parse_extension_list(value: str) -> Iterator[Extension]:
     extension: Extension | None = None
+    value = value.lstrip(" \t,")  # empty elements are ignored (RFC 9110, section 5.6.1.2)
     position = 0
     while position < len(value):
         part = _extension_part(value, position)

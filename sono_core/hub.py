@@ -177,6 +177,7 @@ class Hub:
             KeyError: there is no such client.
             PacketError: the packet is refused; nothing was changed.
         """
+        current = self._clients[client]
         if isinstance(packet, ChangeChannel):
             self.move(client, packet.payload.to)
             return []
@@ -191,7 +192,7 @@ class Hub:
             return [Deliver(to, packets.relayed(packet.event, packet.payload.message, client))]
         text = packets.relayed(packet.event, packet.payload.message, client)
         skip = client if isinstance(packet, Broadcast) else None
-        return [Publish(self._clients[client], text, skip)]
+        return [Publish(current, text, skip)]
 
     def _listing(self, client: str, kind: object) -> list[str]:
         match kind:

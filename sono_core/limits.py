@@ -10,9 +10,12 @@ MIB = 1024 * KIB
 
 
 def _require_positive(settings: msgspec.Struct) -> None:
-    for name in settings.__struct_fields__:
+    # A None that is no default would mean unlimited.
+    for name, default in zip(settings.__struct_fields__, settings.__struct_defaults__, strict=True):
         value = getattr(settings, name)
-        if value is not None and (isinstance(value, bool) or not value > 0):
+        if value is None and default is None:
+            continue
+        if value is None or isinstance(value, bool) or not value > 0:
             raise ValueError(f"{name} must be a number above 0, not {value!r}")
 
 

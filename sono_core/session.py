@@ -50,6 +50,7 @@ class Session:
         "_ending",
         "_heard",
         "_limits",
+        "_much",
         "_opened",
         "_over",
         "_pinged",
@@ -81,8 +82,9 @@ class Session:
         self.deadlines = Deadlines()
         """When `tick` is due."""
         self.backlog = False
-        """Whether what was received may hold more events, for `pump` in a later turn."""
+        """Whether what was received may hold more events; see `pump_due`."""
         self._limits = limits
+        self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting
         self._timeouts = timeouts
         self._heard = now  # when the peer last sent anything
         self._pinged = now  # when a pong began to be waited for
@@ -105,16 +107,28 @@ class Session:
         return self._over
 
     @property
-    def wants_data(self) -> bool:
-        """Whether the peer's bytes are welcome: not while it is behind with its own reading."""
-        return not (
-            self._ended or self._over or self.outbox.size > self._limits.pause_reading_at
+    def _keeps_up(self) -> bool:
+        """Whether the peer reads what is sent to it; if not, nothing it says is looked at."""
+        return (
+            not self._over
+            and not self._verdict
+            and self.outbox.size <= self._limits.pause_reading_at
         )
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the peer's bytes are welcome, now or after a `pump`."""
+        return self._keeps_up and not self._ended
 
     @property
     def reading(self) -> bool:
         """Whether the transport should read now: what came earlier is dealt with first."""
         return self.wants_data and not self.backlog
+
+    @property
+    def pump_due(self) -> bool:
+        """Whether the transport should call `pump` in a later turn."""
+        return self.backlog and self._keeps_up
 
     # -- called by the transport ----------------------------------------------------------------
     # After each of these calls it writes what waits in the outbox, as far as that goes.
@@ -137,6 +151,8 @@ class Session:
                 self.transport.write_now()
                 if outbox.size > pause:
                     break
+            if self._verdict:
+                break
             event = next_event()
             if event is None:
                 self.backlog = False
@@ -149,7 +165,7 @@ class Session:
         """`size` bytes of the outbox, from its front, were written."""
         outbox = self.outbox
         outbox.advance(size)
-        if Deadline.STALL in self.deadlines:
+        if Deadline.STALL in self.deadlines and not self._verdict:
             if outbox.size:
                 self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
             else:
@@ -165,14 +181,24 @@ class Session:
         if Deadline.STALL not in self.deadlines:
             self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
 
-    def lost(self) -> None:
-        """An I/O call failed: the stream is gone in both directions."""
-        if not self._over:
-            self._over = True
+    def lost(self, rest: bytes = b"") -> None:
+        """An I/O call failed: the stream is gone in both directions.
+
+        Args:
+            rest: what could still be read from it.
+        """
+        if self._over:
+            return
+        self._over = True
+        if self._verdict:
+            self._tell_close(self._verdict)
+        else:
+            self.connection.receive_data(rest)
             self.connection.receive_data(b"")
-            while self._opened and (event := self.connection.next_event()) is not None:
+            answerable = self._opened or self.connection.role is Role.CLIENT
+            while answerable and (event := self.connection.next_event()) is not None:
                 self._dispatch(event, self._heard)
-            self._drop()
+        self._drop()
 
     def tick(self, now: float) -> None:
         """Do what is due by `now`."""
@@ -185,8 +211,10 @@ class Session:
                 self._pong_due(now)
             elif kind is Deadline.STALL:
                 self._give_up(self._verdict or _STALLED)
-            elif kind is Deadline.CLOSE:
+            else:
                 self._give_up(_CLOSE_UNANSWERED)
+            if self._over:
+                break
 
     # -- called by the application --------------------------------------------------------------
 
@@ -237,7 +265,7 @@ class Session:
         if not outbox.size:
             self.transport.write_soon()
         self.connection.send(event)
-        if outbox.size > self._limits.pause_reading_at:
+        if outbox.size > self._much:
             self._relieve()
         return self._verdict is None
 
@@ -280,6 +308,7 @@ class Session:
             elif isinstance(event, Pong):
                 handler.on_pong(event.payload)
             elif isinstance(event, Request):
+                self._grant_answer(now)
                 handler.on_request(event)
             elif isinstance(event, Accept):
                 self._begin(now)
@@ -307,7 +336,7 @@ class Session:
     def _answer(self, answer: Accept | Reject, now: float) -> bool:
         connection = self.connection
         early = connection.state is State.CONNECTING and type(answer) is Reject
-        if self._over or not (early or connection.state is State.REQUESTED):
+        if self._over or self._verdict or not (early or connection.state is State.REQUESTED):
             return False
         if connection.role is Role.CLIENT:
             return False
@@ -317,6 +346,11 @@ class Session:
             self._settle(now)
         return True
 
+    def _grant_answer(self, now: float) -> None:
+        """A request that came in time, and was read late, is not the peer's fault."""
+        if self.deadlines.next <= now:
+            self.deadlines.set(Deadline.HANDSHAKE, now + self._timeouts.handshake)
+
     def _begin(self, now: float) -> None:
         self._opened = True
         self.deadlines.clear(Deadline.HANDSHAKE)
@@ -324,6 +358,8 @@ class Session:
 
     def _settle(self, now: float) -> None:
         """Follow a connection that is no longer open to its end."""
+        if self._verdict:  # the next tick ends it
+            return
         state = self.connection.state
         if state is State.CLOSING:
             if Deadline.CLOSE not in self.deadlines:

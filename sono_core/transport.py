@@ -11,7 +11,7 @@ class Transport(Protocol):
     In return a transport calls the session: `receive` with what it read (`b""` at the end of
     the stream) while `session.reading`; `written` and `blocked` as it empties
     `session.outbox`; `lost` when an I/O call failed; `tick` when `session.deadlines.next` is
-    reached; `pump` in a later turn while `session.backlog`.
+    reached; `pump` in a later turn when `session.pump_due`.
     """
 
     def write_soon(self) -> None:

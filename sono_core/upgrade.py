@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import http
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from . import deflate
 from .deflate import Agreement, Deflate
@@ -20,6 +20,7 @@ from .headers import (
     is_field_value,
     is_token,
     parse_extensions,
+    parse_list,
     parse_tokens,
 )
 
@@ -65,10 +66,14 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
             and origin == f"{page.scheme}://{page.netloc}"
             and "@" not in page.netloc
             and page.hostname == own.hostname
-            and (page.port or default) == (own.port or default)
+            and _port(page, default) == _port(own, default)
         )
     except ValueError:
         return False
+
+
+def _port(address: SplitResult, default: int) -> int:
+    return default if address.port is None else address.port
 
 
 class Upgrade:
@@ -82,9 +87,7 @@ class Upgrade:
         self.agreement = agreement
 
 
-def check_upgrade(
-    request: Request, origins: Collection[str], options: Deflate | None
-) -> Upgrade:
+def check_upgrade(request: Request, origins: Collection[str], options: Deflate | None) -> Upgrade:
     """Hold a request against section 4.2.1, and against the allowed origins.
 
     Raises:
@@ -95,9 +98,9 @@ def check_upgrade(
         raise HandshakeFailure(405, "a WebSocket is opened with GET", (("allow", "GET"),))
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
         raise HandshakeFailure(400, "an upgrade has no body")
-    if "websocket" not in lower_tokens(headers, "upgrade"):
+    if "websocket" not in upgrade_protocols(headers):
         raise HandshakeFailure(426, "an upgrade to websocket is required")
-    if "upgrade" not in lower_tokens(headers, "connection"):
+    if "upgrade" not in connection_options(headers):
         raise HandshakeFailure(400, "Connection does not name Upgrade")
     if headers.get_all("sec-websocket-version") != ["13"]:
         version = (("sec-websocket-version", "13"),)
@@ -129,16 +132,21 @@ def offered_subprotocols(headers: Headers) -> list[str]:
         raise HandshakeFailure(400, "malformed Sec-WebSocket-Protocol") from None
 
 
-def lower_tokens(headers: Headers, name: str) -> list[str]:
-    """The tokens of a field that is compared without regard to case.
+def upgrade_protocols(headers: Headers) -> list[str]:
+    """The protocols of Upgrade in lower case; others than websocket may have a version."""
+    return [protocol.lower() for protocol in parse_list(headers.get_all("upgrade"))]
+
+
+def connection_options(headers: Headers) -> list[str]:
+    """The tokens of Connection in lower case.
 
     Raises:
         HandshakeFailure: 400 for what is no list of tokens.
     """
     try:
-        return [token.lower() for token in parse_tokens(headers.get_all(name))]
+        return [token.lower() for token in parse_tokens(headers.get_all("connection"))]
     except ValueError:
-        raise HandshakeFailure(400, f"malformed {name.title()}") from None
+        raise HandshakeFailure(400, "malformed Connection") from None
 
 
 def _is_key(key: str) -> bool:
@@ -175,10 +183,16 @@ def reject_response(reject: Reject, method: str = "GET") -> bytes:
 
     Raises:
         LocalProtocolError: the status is not that of a final response, or a header is illegal.
+        TypeError: the status is no int, or the body not bytes.
     """
+    for name, value, wanted in (("status", reject.status, int), ("body", reject.body, bytes)):
+        if not isinstance(value, wanted):
+            kind = type(value).__name__
+            raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
     if not 200 <= reject.status <= 599:
         raise LocalProtocolError(f"status {reject.status} is not that of a final response")
-    fields = checked_fields(reject.headers)
+    # which version is spoken is said in a refusal (RFC 6455, section 4.4), and only there
+    fields = checked_fields(reject.headers, allowed=("sec-websocket-version",))
     if reject.status == 426:  # it must name what to upgrade to (RFC 9110, section 15.5.22)
         fields += [("upgrade", "websocket"), ("connection", "Upgrade, close")]
     else:
@@ -204,15 +218,21 @@ def _status_line(status: int) -> str:
     return f"HTTP/1.1 {status} {phrase}"
 
 
-def checked_fields(headers: Headers) -> list[tuple[str, str]]:
+def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[tuple[str, str]]:
     """The caller's own header fields.
+
+    Args:
+        allowed: of the fields that the handshake writes itself.
 
     Raises:
         LocalProtocolError: a name or a value is illegal, or the handshake's own to write.
+        TypeError: they are no `Headers`, or a value is no str.
     """
+    if not isinstance(headers, Headers):
+        raise TypeError(f"headers must be Headers, not {type(headers).__name__}")
     fields = list(headers.fields())
     for name, value in fields:
-        if not is_token(name) or name in _RESERVED_FIELDS:
+        if not is_token(name) or (name in _RESERVED_FIELDS and name not in allowed):
             raise LocalProtocolError(f"header name {name!r} is illegal or not the caller's to set")
         if not is_field_value(value):
             raise LocalProtocolError(f"the value of header {name!r} is illegal")

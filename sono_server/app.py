@@ -308,12 +308,18 @@ class Sono:
         return packets.from_server(event, message)
 
     def _channel_of(self, client: str) -> Channel | None:
-        return Channel(self._hub.channel_of(client), self) if client in self._clients else None
+        try:
+            return Channel(self._hub.channel_of(client), self)
+        except KeyError:
+            return None
 
     def _members(self, channel: str) -> list[Client]:
-        if channel not in self._hub.channels:
+        try:
+            members = list(self._hub.members(channel))
+        except KeyError:
             return []
-        return [self._clients[member] for member in list(self._hub.members(channel))]
+        clients = map(self._clients.get, members)
+        return [client for client in clients if client]  # in other threads one may just have left
 
 
 def _takes_argument(callback: Callable[..., object]) -> bool:

@@ -5,6 +5,7 @@ Mistakes of the user are one line on standard error and exit status 2.
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,6 +15,19 @@ from sono_core import __version__
 from . import demo
 from .app import Sono
 from .selector import Server, serve
+
+_SERVE = """\
+Start a server.
+
+  http://localhost:8080/         a chat page
+  http://localhost:8080/sono.js  the browser client
+  ws://localhost:8080/ws         what clients connect to
+
+Ctrl-C or SIGTERM closes every connection and ends the server; a second one ends it at once."""
+
+
+class _Mistake(Exception):  # noqa: N818 - the user's, not the program's
+    """What is wrong with the arguments, in one line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,25 +43,54 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _add_help(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="sono", description="Real-time messaging over WebSocket.")
-    parser.add_argument("--version", action="version", version=f"sono {__version__}")
+    parser = _Parser(
+        prog="sono",
+        description="Real-time messaging over WebSocket.",
+        epilog="Run `sono serve`, then open http://localhost:8080/ in two tabs.",
+        add_help=False,
+    )
+    _add_help(parser)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"sono {__version__}",
+        help="show the version and exit",
+    )
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     command = commands.add_parser(
         "serve",
-        help="start the server, with a chat page to try it out",
-        description="Start the server. / is a chat page, /sono.js the browser client, /ws the "
-        "WebSocket that clients connect to. Ends on Ctrl-C or SIGTERM after closing every "
-        "connection; a second one ends it at once.",
+        help="start a server, with a chat page to try it out",
+        description=_SERVE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
+    _add_help(command)
     command.add_argument(
         "--host",
-        help="name or address to listen on (default: this machine only, 127.0.0.1 and ::1)",
+        help="name or address to listen on (default: localhost, which other machines do not reach)",
     )
     command.add_argument(
-        "--port", type=_port, default=8080, help="0 for any free one (default: %(default)s)"
+        "--port",
+        type=_port,
+        default=8080,
+        help="port to listen on, 0 for any free one (default: %(default)s)",
     )
     command.add_argument(
         "--origin",
@@ -55,15 +98,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="ORIGIN",
         dest="origins",
-        help="let pages of that origin connect, as https://example.org, beside the server's own;"
-        " may be repeated",
+        help="also let pages of this origin connect, such as https://example.org; may be repeated",
     )
     command.add_argument(
         "--drain",
-        type=float,
+        type=_seconds,
         default=10.0,
         metavar="SECONDS",
-        help="time that connections get to close when the server stops (default: %(default)g)",
+        help="how long connections may take to close when the server ends (default: %(default)g)",
     )
     command.set_defaults(run=_serve)
     return parser
@@ -71,17 +113,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     sono = Sono(open_channels=True)
-    with serve(
-        arguments.host, arguments.port, origins=arguments.origins, drain=arguments.drain
-    ) as server:
-        print(f"Sono {__version__} is at {_url(server)} - Ctrl-C ends it", flush=True)
+    try:
+        server = serve(
+            arguments.host, arguments.port, origins=arguments.origins, drain=arguments.drain
+        )
+    except OSError as error:
+        host = "localhost" if arguments.host is None else arguments.host
+        where = f"{host}:{arguments.port}"
+        raise _Mistake(f"cannot listen on {where}: {_reason(error)}") from None
+    except UnicodeError:
+        raise _Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
+    with server:
+        url = _url(arguments.host, server)
+        print(f"Sono {__version__} is at {url} - Ctrl-C ends it", flush=True)
         for request in server:
             demo.handle(sono, request)
     return 0
 
 
-def _url(server: Server) -> str:
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _url(chosen: str | None, server: Server) -> str:
     host, port = server.address[:2]
+    if chosen is None:
+        host = "localhost"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
@@ -92,11 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         status: int = arguments.run(arguments)
-    except OSError as error:
-        where = f"{arguments.host or 'localhost'}:{arguments.port}"
-        parser.error(f"cannot listen on {where}: {(error.strerror or str(error)).lower()}")
-    except ValueError as error:
-        parser.error(str(error))
+    except _Mistake as mistake:
+        parser.error(str(mistake))
     return status
 
 

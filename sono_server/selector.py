@@ -49,6 +49,7 @@ class _Peer:
         "_shut",
         "_sock",
         "dirty",
+        "listed",
         "scheduled",
         "session",
     )
@@ -63,6 +64,7 @@ class _Peer:
         self._closing = False
         self._shut = False
         self.dirty = False  # whether a flush is coming anyway
+        self.listed = False  # for a pump in the next turn
         self.scheduled = math.inf  # when the server's timers look at it
 
     def write_soon(self) -> None:
@@ -106,17 +108,17 @@ class _Peer:
         session = self.session
         blocked = not self._write(now)
         if self._broken and not session.over:
-            session.lost()
+            session.lost(self._rest())
         if session.over:
             return
         if self._closing and not self._shut and not session.outbox.size:
             self._shut = True
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
-        wants_data = session.wants_data
-        if session.backlog and wants_data:
+        if session.pump_due and not self.listed:
+            self.listed = True
             self._server.again.append(self)
-        self._watch((_READ if wants_data else 0) | (_WRITE if blocked else 0))
+        self._watch((_READ if session.wants_data else 0) | (_WRITE if blocked else 0))
         if session.deadlines.next < self.scheduled:
             self._server.schedule(self, session.deadlines.next)
 
@@ -139,6 +141,13 @@ class _Peer:
                 session.blocked(now)
                 return False
         return True
+
+    def _rest(self) -> bytes:
+        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
+        try:
+            return self._sock.recv(RECEIVE_BUFFER)
+        except OSError:
+            return b""
 
     def _watch(self, events: int) -> None:
         if events == self._events:
@@ -195,6 +204,7 @@ class Server:
         self._stop_requests = 0
         self._drain_until = math.inf
         self._closed = False
+        self._turning = False
         self._thread: int | None = None
         self._old_signals: dict[int, Any] = {}
         self._old_wakeup_fd = -1
@@ -210,13 +220,20 @@ class Server:
         return self
 
     def __next__(self) -> HTTPRequest:
-        if self._thread is None:
+        if self._thread is None and not self._closed:
             self._thread = threading.get_ident()
             self._take_signals()
         while not self._closed:
-            self._turn()
+            self._turning = True
+            try:
+                self._turn()
+            finally:
+                self._turning = False
             if self._requests:
-                return self._requests.popleft()
+                request = self._requests.popleft()
+                if not self._stop_requests:
+                    return request
+                request.respond(503, "the server is stopping\n")
             if self._stop_requests and not self._peers:
                 self.close()
         raise StopIteration
@@ -237,8 +254,15 @@ class Server:
         self._wake()
 
     def close(self) -> None:
-        """Cut everything off and free all sockets, now. Idempotent; in the server's thread."""
+        """Cut everything off and free all sockets. Idempotent; in the server's thread.
+
+        Called by a handler, it takes effect when the loop's turn is over.
+        """
         if self._closed:
+            return
+        if self._turning:  # no handler is called in the middle of another
+            self._stop_requests += 2
+            self._wake()
             return
         self._closed = True
         self._give_signals_back()
@@ -287,6 +311,7 @@ class Server:
             else:
                 self._accept(key.data, now)
         for peer in again:
+            peer.listed = False
             if not peer.session.over:
                 peer.session.pump(now)
                 peer.flush(now)
@@ -295,6 +320,8 @@ class Server:
 
     def _timeout(self) -> float | None:
         if self.again or self.dirty or self._posted or self._requests:
+            return 0
+        if self._stop_requests and not self._peers:
             return 0
         due = min(
             self._timers[0][0] if self._timers else math.inf,
@@ -339,8 +366,9 @@ class Server:
                 peer.scheduled = math.inf
                 peer.session.tick(now)
                 peer.flush(now)
-        if len(timers) > 4 * len(self._peers) + 1024:  # mostly of peers that are gone
-            self._timers = [entry for entry in timers if not entry[2].session.over]
+        if len(timers) > 4 * len(self._peers) + 1024:  # mostly outdated
+            live = [entry for entry in timers if entry[0] == entry[2].scheduled]
+            self._timers = [entry for entry in live if not entry[2].session.over]
             heapq.heapify(self._timers)
         if now >= self._accept_again:
             self._watch_listeners(True)
@@ -379,7 +407,8 @@ class Server:
             return
         sock.setblocking(False)
         if sock.family != getattr(socket, "AF_UNIX", None):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # macOS: the peer has gone already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = _Peer(self, sock)
         handler = RequestHandler(self, address, self._requests.append)
         connection = Connection(
@@ -413,11 +442,11 @@ class Server:
             self._watch_listeners(False)
             for listener in self._listeners:
                 listener.close()
-        for peer in list(self._peers):
-            if self._stop_requests > 1 or now >= self._drain_until:
-                peer.session.lost()
-            else:
+            for peer in list(self._peers):
                 peer.session.go_away(CloseCode.GOING_AWAY, "the server is stopping", now)
+        if self._stop_requests > 1 or now >= self._drain_until:
+            for peer in list(self._peers):
+                peer.session.lost()
 
     def _take_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -465,7 +494,8 @@ def serve(
 
     Raises:
         OSError: the address cannot be listened on.
-        ValueError: `port`, `max_connections` or `drain` is out of range.
+        ValueError: `port`, `max_connections` or `drain` is out of range, or `sock` does not
+            listen.
     """
     if not 0 <= port <= 65535:
         raise ValueError(f"port must be from 0 to 65535, not {port}")
@@ -473,8 +503,10 @@ def serve(
         max_connections = default_max_connections()
     if max_connections < 1:
         raise ValueError(f"max_connections must be at least 1, not {max_connections}")
-    if drain < 0:
+    if not drain >= 0:
         raise ValueError(f"drain must not be negative, but is {drain}")
+    if sock and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError("sock must be a listening socket")
     listeners = [sock] if sock else listen(host, port)
     for listener in listeners:
         listener.setblocking(False)

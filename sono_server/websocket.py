@@ -48,7 +48,8 @@ class WebSocket:
     """A connection without the Sono layer: messages in, messages out.
 
     Made by `request.accept`. All methods may be called from any thread; a call from another
-    thread than the server's takes effect a moment later, in order.
+    thread than the server's takes effect a moment later, in order. Illegal arguments of `ping`
+    and `close` are logged then, where the server's own thread would get an exception.
     """
 
     __slots__ = ("_loop", "_session", "data", "request")

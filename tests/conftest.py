@@ -30,7 +30,7 @@ def require(part: str, available: bool, how: str) -> None:
 def chromium() -> str:
     """The path of Chromium."""
     path = shutil.which("chromium")
-    require("browser", path is not None, "install it with: apt-get install chromium")
+    require("browser", path is not None, "install it with: apt-get install chromium libatomic1")
     assert path is not None
     return path
 

@@ -159,7 +159,7 @@ export class SonoClient {
   onconnection(callback) {
     requireFunction(callback);
     this.#connectionCallbacks.add(callback);
-    if (this.#opened) queueMicrotask(() => call(callback));
+    if (this.#opened && this.readyState === OPEN) queueMicrotask(() => call(callback));
   }
 
   /**

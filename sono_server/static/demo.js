@@ -258,6 +258,7 @@ function render() {
   const recipients = chosen && !shown.includes(chosen) ? [chosen, ...shown] : shown;
   syncList(element("recipient"), ["", ...recipients], makeRecipient, fillRecipient);
   element("recipient").value = chosen;
+  showRecipient();
 }
 
 function renderChannels(list) {
@@ -392,9 +393,11 @@ function writeTo(id) {
 }
 
 function showRecipient() {
-  const isPrivate = element("recipient").value !== "";
+  const id = element("recipient").value;
+  const isPrivate = id !== "";
   element("send-form").classList.toggle("private", isPrivate);
   element("recipient-hint").hidden = !isPrivate;
+  setText(element("recipient-note"), members.has(id) ? "Only they will see it" : "They are not in this channel");
   element("message-input").placeholder = isPrivate ? "Write a private message" : "Write a message";
 }
 

@@ -141,6 +141,14 @@ describe("connecting", () => {
     assert.equal(calls, 1);
   });
 
+  test("onconnection does not call when the connection was open and is no more", async () => {
+    const { sono, socket } = connected();
+    socket.drop();
+    sono.onconnection(() => assert.fail("called"));
+    await nextMicrotask();
+    assert.deepEqual(reported, []);
+  });
+
   test("onconnection inside onconnection calls once", async () => {
     const { sono, socket } = connecting();
     let calls = 0;

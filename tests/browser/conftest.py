@@ -1,0 +1,123 @@
+"""Chromium's pages, and servers in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT = 10_000  # milliseconds for what is sure to come
+
+
+class ServerProcess:
+    """A command that serves; its address is in the first line that it prints.
+
+    Args:
+        command: what follows the interpreter.
+    """
+
+    def __init__(self, *command: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        urls = [word for word in line.split() if word.startswith("http://")]
+        if not urls:
+            self._process.kill()
+            pytest.fail(f"the server said {line!r}, then {self._process.communicate()[1]!r}")
+        self.url = f"http://localhost:{urlsplit(urls[0]).port}/"
+        self.port = urlsplit(self.url).port
+
+    def stop(self) -> None:
+        """Ends it as a user would; it has nothing to complain about."""
+        self._process.terminate()
+        try:
+            _, errors = self._process.communicate(timeout=15)
+        finally:
+            self._process.kill()
+        assert (self._process.returncode, errors) == (0, "")
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[ServerProcess]:
+    """`sono serve`, for all tests that leave it alone."""
+    server = ServerProcess("-m", "sono_server", "serve", "--port", "0")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page complains about: errors and warnings of the console, and violated policies."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+
+    def add(self, page: Page) -> None:
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """Fails a test whose pages complain; a test that wants them to takes the complaints out."""
+    watch = Watch()
+    yield watch
+    assert watch.complaints == []
+
+
+NewContext = Callable[..., BrowserContext]
+
+
+@pytest.fixture
+def new_context(browser: Browser, watch: Watch) -> Iterator[NewContext]:
+    """Makes contexts whose pages are watched; takes the options of Playwright."""
+    contexts = []
+
+    def make(**options: object) -> BrowserContext:
+        context = browser.new_context(locale="en-GB", **options)  # type: ignore[arg-type]
+        context.set_default_timeout(WAIT)
+        context.on("page", watch.add)
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def context(new_context: NewContext) -> BrowserContext:
+    return new_context()

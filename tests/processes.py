@@ -1,0 +1,76 @@
+"""Programs that tests start: what they print, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.servers import PATIENCE, Address
+
+ROOT = Path(__file__).parent.parent
+
+
+class Program:
+    """A running Python program whose standard output is read line by line."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            bufsize=0,
+        )
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + PATIENCE
+        text = b""
+        while not text.endswith(b"\n"):
+            ready, _, _ = select.select([self.process.stdout], [], [], deadline - time.monotonic())
+            assert ready, "it prints nothing"
+            part = self.process.stdout.read(1)
+            assert part, "it has ended"
+            text += part
+        return text.decode().rstrip()
+
+    def address(self) -> Address:
+        """The loopback address with the port in the line that it prints."""
+        line = self.line()
+        match = re.search(r"://[^/]+:(\d+)/", line)
+        assert match, line
+        return "127.0.0.1", int(match[1])
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Its exit status and standard error after that signal."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, errors.decode()
+
+
+@contextlib.contextmanager
+def program(*arguments: str) -> Iterator[Program]:
+    """A program that is killed at the end of the with statement, if it still runs."""
+    started = Program(*arguments)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.kill()
+        started.process.communicate()
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a program that ends by itself."""
+    with program(*arguments) as started:
+        output, errors = started.process.communicate(timeout=PATIENCE)
+        return started.process.returncode, output.decode(), errors.decode()

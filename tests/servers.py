@@ -1,0 +1,269 @@
+"""A server in a thread, and clients for it made of a socket and the core. Nothing sleeps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from sono_core import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Connection,
+    Event,
+    Headers,
+    Limits,
+    Ping,
+    Reject,
+    Request,
+    Role,
+    TextMessage,
+)
+from sono_core.limits import DEFAULT_LIMITS
+from sono_server import HTTPRequest, Server, WebSocket, serve
+
+Result = TypeVar("Result")
+Address = tuple[str, int]
+
+PATIENCE = 10.0
+"""Seconds after which a test gives up waiting."""
+
+
+def echo(ws: WebSocket, message: str | bytes) -> None:
+    ws.send(message)
+
+
+def accept_echo(request: HTTPRequest) -> None:
+    """The simplest application."""
+    request.accept(echo)
+
+
+class Running:
+    """A server that runs in a thread of its own.
+
+    Args:
+        handle: what is done with each request.
+        options: for `serve`; the server listens on a free port of 127.0.0.1.
+    """
+
+    def __init__(self, handle: Callable[[HTTPRequest], object], **options: Any) -> None:
+        if "sock" not in options:
+            options = {"host": "127.0.0.1", "port": 0, **options}
+        self.server: Server = serve(**options)
+        self.address: Address = self.server.address[:2]
+        self.error: BaseException | None = None
+        """What ended the loop, if it did not end by itself."""
+        self._handle = handle
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self.server:
+                for request in self.server:
+                    self._handle(request)
+        except BaseException as error:
+            self.error = error
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """What the function returns when it is called in the server's thread."""
+        results: queue.Queue[Result] = queue.Queue()
+        self.server.call_soon(lambda: results.put(function()))
+        return results.get(timeout=PATIENCE)
+
+    def turn(self) -> None:
+        """Wait until the loop has done what is there to be done."""
+        self.call(lambda: None)
+
+    def join(self) -> None:
+        """Wait until the loop has ended."""
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), "the server does not end"
+
+    def end(self) -> None:
+        """Cut everything off and wait until the loop has ended."""
+        self.server.stop()
+        self.server.stop()
+        self.join()
+
+
+@contextlib.contextmanager
+def running(
+    handle: Callable[[HTTPRequest], object] = accept_echo, **options: Any
+) -> Iterator[Running]:
+    """A server for the length of a with statement; what its loop raised is raised here."""
+    server = Running(handle, **options)
+    try:
+        yield server
+    finally:
+        server.end()
+    if server.error:
+        raise server.error
+
+
+def listener(send_buffer: int | None = None, kind: type[socket.socket] = socket.socket) -> Any:
+    """A listening socket on 127.0.0.1, whose connections have that SO_SNDBUF."""
+    sock = kind(socket.AF_INET, socket.SOCK_STREAM)
+    if send_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(128)
+    return sock
+
+
+def has_ipv6() -> bool:
+    """Whether the machine can listen on ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def dial(address: Address, receive_buffer: int | None = None) -> socket.socket:
+    """A connected socket."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(PATIENCE)
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything up to the end of the stream."""
+    parts = []
+    while part := sock.recv(1 << 18):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def ask(address: Address, request: bytes) -> bytes:
+    """The whole response to a plain HTTP request."""
+    with dial(address) as sock:
+        sock.sendall(request)
+        return read_all(sock)
+
+
+def get(address: Address, target: str = "/", method: str = "GET", headers: str = "") -> bytes:
+    """The whole response to a request without a body."""
+    host = f"Host: {address[0]}:{address[1]}\r\n"
+    return ask(address, f"{method} {target} HTTP/1.1\r\n{host}{headers}\r\n".encode())
+
+
+def status(response: bytes) -> int:
+    """The status of a response."""
+    version, code, _ = response.split(b" ", 2)
+    assert version == b"HTTP/1.1", response
+    return int(code)
+
+
+class Wire:
+    """A client: a blocking socket and the core's connection, without any policy.
+
+    Args:
+        upgrade: whether to send the request and wait for the 101.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        target: str = "/",
+        *,
+        upgrade: bool = True,
+        headers: Headers = Headers(),  # noqa: B008 - immutable
+        subprotocols: tuple[str, ...] = (),
+        limits: Limits = DEFAULT_LIMITS,
+        receive_buffer: int | None = None,
+    ) -> None:
+        self.sock = dial(address, receive_buffer)
+        self.connection = Connection(Role.CLIENT, limits=limits, deflate=None, random=os.urandom)
+        self._events: deque[Event] = deque()
+        self.ended = False
+        """Whether the server has ended its half of the stream."""
+        host = f"{address[0]}:{address[1]}"
+        self.connection.send(Request(target, headers, host=host, subprotocols=subprotocols))
+        self.answer: Event | None = None
+        if upgrade:
+            self.flush()
+            self.answer = self.next()
+
+    def encoded(self, *events: Event) -> bytes:
+        """The bytes of events, not yet sent."""
+        for event in events:
+            self.connection.send(event)
+        return self.connection.data_to_send()
+
+    def flush(self) -> None:
+        self.sock.sendall(self.connection.data_to_send())
+
+    def send(self, *events: Event | str | bytes) -> None:
+        """Send events or messages, in one segment."""
+        for event in events:
+            if isinstance(event, str):
+                event = TextMessage(event)
+            elif isinstance(event, bytes):
+                event = BinaryMessage(event)
+            self.connection.send(event)
+        self.flush()
+
+    def next(self) -> Event:
+        """The next event; answers that the core gives by itself are sent."""
+        while not self._events:
+            assert not self.ended, "the stream has ended"
+            data = self.sock.recv(1 << 18)
+            self.ended = not data
+            self._events.extend(self.connection.receive_data(data))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.flush()
+        return self._events.popleft()
+
+    def message(self) -> str | bytes:
+        """The next event's message: it must be one. Pings are passed over."""
+        event = self.next()
+        while isinstance(event, Ping):
+            event = self.next()
+        if isinstance(event, TextMessage):
+            return event.text
+        assert isinstance(event, BinaryMessage), event
+        return event.data
+
+    def closed(self) -> Close:
+        """The Close that comes next, after any messages and pings."""
+        while not isinstance(event := self.next(), Close):
+            assert not isinstance(event, (Accept, Reject)), event
+        return event
+
+    def wait_for_end(self) -> None:
+        """Read up to the end of the stream."""
+        if not self.ended:
+            read_all(self.sock)
+            self.ended = True
+
+    def close(self) -> None:
+        """End the stream as it is."""
+        self.sock.close()
+
+    def reset(self) -> None:
+        """End the stream with a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,159 @@
+"""The import rules of docs/architecture.md, on the syntax trees and in a fresh process."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("sono_core", "sono_server", "sono_client")
+
+# What sono_core may import from outside: pure modules, without I/O, clocks, threads and logs.
+OUTSIDE = {
+    "h11",
+    "msgspec",
+    "zlib",
+    "base64",
+    "binascii",
+    "codecs",
+    "collections",
+    "enum",
+    "hashlib",
+    "http",
+    "math",
+    "re",
+    "struct",
+    "typing",
+    "urllib",
+}
+NEVER_LOADED = ("socket", "ssl", "selectors", "asyncio", "threading", "logging")
+
+# Arrows point up: a module imports those of earlier lines, and of its own line those before it.
+LAYERS = """
+    errors headers events limits kernels
+    frames
+    deflate messages
+    outbox prepared head upgrade handshake
+    connection
+    deadlines transport
+    session
+    packets
+    hub client
+    __init__
+"""
+ORDER = LAYERS.split()
+
+
+def sources(package: str) -> dict[str, ast.Module]:
+    """The syntax trees of a package, by dotted name within it."""
+    folder = ROOT / package
+    return {
+        ".".join(path.relative_to(folder).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+def imports(package: str, module: str, tree: ast.Module) -> set[str]:
+    """Absolute names of all modules that are imported anywhere in it, under conditions too."""
+    parents = [package, *module.split(".")[:-1]]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            submodules = {f"{name}.{alias.name}" for alias in node.names}
+            known = {
+                n for n in submodules if (ROOT / n.replace(".", "/")).with_suffix(".py").exists()
+            }
+            found |= known
+            if len(known) < len(submodules):
+                found.add(name)
+    return found
+
+
+GRAPH = {
+    (package, module): imports(package, module, tree)
+    for package in PACKAGES
+    for module, tree in sources(package).items()
+}
+
+
+def test_every_module_of_the_core_has_its_layer() -> None:
+    assert {module for package, module in GRAPH if package == "sono_core"} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_the_core_imports_pure_modules_alone_and_its_arrows_point_one_way(module: str) -> None:
+    allowed = {f"sono_core.{other}" for other in ORDER[: ORDER.index(module)]}
+    for name in GRAPH["sono_core", module]:
+        if name.startswith("sono_"):
+            assert name in allowed, f"{module} imports {name}"
+        else:
+            assert name.split(".")[0] in OUTSIDE, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(("package", "module"), GRAPH, ids=".".join)
+def test_nothing_is_hidden_behind_type_checking(package: str, module: str) -> None:
+    tree = sources(package)[module]
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "TYPE_CHECKING" not in names | attributes
+
+
+def test_server_and_client_do_not_import_each_other() -> None:
+    for (package, module), names in GRAPH.items():
+        other = {"sono_server": "sono_client", "sono_client": "sono_server"}.get(package)
+        if other and any(name.split(".")[0] == other for name in names):
+            assert (package, module) in {("sono_server", "cli"), ("sono_server", "app")}
+
+
+def test_in_app_only_the_route_of_the_browser_client_looks_into_sono_client() -> None:
+    tree = sources("sono_server")["app"]
+    inside = {
+        function.name
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import) and node.names[0].name == "sono_client"
+    }
+    everywhere = [
+        node
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and node.names[0].name.startswith("sono_client"))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sono_client"))
+    ]
+    assert inside == {"browser_client"}
+    assert len(everywhere) == 1
+
+
+def test_only_selector_imports_selectors_and_only_aio_imports_asyncio() -> None:
+    for (package, module), names in GRAPH.items():
+        roots = {name.split(".")[0] for name in names}
+        if "selectors" in roots:
+            assert (package, module) == ("sono_server", "selector")
+        if "asyncio" in roots:
+            assert module.split(".")[-1] == "aio"
+
+
+def test_a_fresh_process_with_the_whole_core_has_loaded_no_io() -> None:
+    program = "import sys, sono_core\n"
+    program += "".join(f"import sono_core.{module}\n" for module in ORDER if module != "__init__")
+    program += f"print([name for name in {NEVER_LOADED!r} if name in sys.modules])"
+    # -S and -I: nothing that the environment would load by itself is counted
+    paths = [str(ROOT)]
+    for dependency in ("h11", "msgspec"):
+        spec = importlib.util.find_spec(dependency)
+        assert spec is not None
+        assert spec.origin is not None
+        paths.append(str(Path(spec.origin).parents[1]))
+    program = f"import sys; sys.path += {paths!r}\n" + program
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert result.stderr == ""
+    assert result.stdout.strip() == "[]"

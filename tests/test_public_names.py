@@ -1,0 +1,30 @@
+"""The public names of each package."""
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "sono_core": """
+        LEGAL Accept BinaryMessage Close CloseCode Connection Deflate Event Headers Limits
+        LocalProtocolError Ping Pong Prepared Reject Request Role SharedDeflaters SonoError State
+        TextMessage Timeouts
+    """,
+    "sono_server": "Channel Client HTTPRequest Server Sono WebSocket serve",
+    "sono_client": "ConnectError ConnectionClosed SonoClient WebSocket connect",
+}
+
+
+@pytest.mark.parametrize("package", NAMES)
+def test_the_public_names_are_these(package: str) -> None:
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == sorted(NAMES[package].split())
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("package", NAMES)
+def test_a_star_import_brings_the_public_names_alone(package: str) -> None:
+    names: dict[str, object] = {}
+    exec(f"from {package} import *", names)
+    assert set(names) - {"__builtins__"} == set(NAMES[package].split())
