@@ -11,6 +11,7 @@ PAGE = b"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>Sono</title>
+<link rel="icon" href="data:,">
 <p>The seed's client. Open the console to see what it receives.</p>
 <script type="module">
 import { SonoClient } from "/sono.js";

@@ -24,7 +24,7 @@ class Transport(Protocol):
         """Write the outbox, then end this side of the stream; go on reading until its end."""
 
     def abort(self) -> None:
-        """End the stream in both directions at once. Idempotent."""
+        """End the stream in both directions at once. The last call, and always made."""
 
 
 class Handler(Protocol):

@@ -241,5 +241,6 @@ def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[t
 
 def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
     """A head as bytes; its parts have been checked."""
-    lines = [first_line, *(f"{name.title()}: {value}" for name, value in fields), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+    # spelled as in RFC 6455: names have no case, but some peers think they have
+    lines = (f"{name.title().replace('Websocket', 'WebSocket')}: {value}" for name, value in fields)
+    return "\r\n".join([first_line, *lines, "", ""]).encode("latin-1")

@@ -137,11 +137,12 @@ class Sono:
         Raises:
             ValueError: it is no channel name, or there are too many channels.
         """
-        if self._in_loop():
+        loop = self._loop
+        if loop is None or loop.in_loop():
             self._hub.create(name)
         else:
             self._hub.check(name)
-            self._call_soon(self._hub.create, name)
+            loop.call_soon(self._hub.create, name)
         return Channel(name, self)
 
     # -- for applications: what happens ---------------------------------------------------------
@@ -274,10 +275,13 @@ class Sono:
             self._deliver(effect)
 
     def _publish(self, publication: Publish) -> None:
-        if self._in_loop():
+        loop = self._loop
+        if loop is None:  # nobody has connected yet; a loop may be about to add the first
+            return
+        if loop.in_loop():
             self._deliver(publication)
         else:
-            self._call_soon(self._deliver, publication)
+            loop.call_soon(self._deliver, publication)
 
     def _deliver(self, publication: Publish) -> None:
         """Send a publication to its recipients here; the frame is encoded once."""
@@ -287,13 +291,6 @@ class Sono:
             clients[member]._socket.send(prepared)
 
     # -- helpers --------------------------------------------------------------------------------
-
-    def _in_loop(self) -> bool:
-        return self._loop is None or self._loop.in_loop()
-
-    def _call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        assert self._loop is not None  # else there is no other thread: see _in_loop
-        self._loop.call_soon(function, *arguments)
 
     def _check_event(self, event: str) -> None:
         if event in packets.RESERVED_EVENTS:

@@ -6,7 +6,6 @@ Mistakes of the user are one line on standard error and exit status 2.
 import argparse
 import logging
 import math
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -152,7 +151,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _Mistake as mistake:
         parser.error(str(mistake))
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -33,7 +33,8 @@ def listen(host: str | None, port: int) -> list[socket.socket]:
 
 
 def _listen_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.socket]:
-    for attempt in range(_ATTEMPTS):
+    attempt = 1
+    while True:
         with contextlib.ExitStack() as opened:
             sockets: list[socket.socket] = []
             try:
@@ -43,12 +44,12 @@ def _listen_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.
             except OSError as error:
                 # A port that the kernel chose for one family may be taken in the other.
                 again = port == 0 and sockets and error.errno == errno.EADDRINUSE
-                if not again or attempt == _ATTEMPTS - 1:
+                if not again or attempt == _ATTEMPTS:
                     raise
+                attempt += 1
                 continue
             opened.pop_all()
             return sockets
-    raise AssertionError("unreachable")
 
 
 def _listen_one(family: int, address: str, port: int) -> socket.socket:

@@ -80,10 +80,9 @@ class _Peer:
         self.write_soon()
 
     def abort(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._watch(0)
-            self._sock.close()
-            self._server.forget(self)
+        self._watch(0)
+        self._sock.close()
+        self._server.forget(self)
 
     def ready(self, events: int, now: float) -> None:
         """The selector says that the socket can be read from or written to."""

@@ -51,7 +51,7 @@ def request_bytes(extensions: str | None = None) -> bytes:
 def response_bytes(client: Connection, extensions: str | None = None) -> bytes:
     """Sends a client's request, and gives the valid response to it."""
     client.send(Request("/ws", host="example.com"))
-    match = re.search(rb"Sec-Websocket-Key: (\S+)", client.data_to_send(), re.IGNORECASE)
+    match = re.search(rb"Sec-WebSocket-Key: (\S+)", client.data_to_send(), re.IGNORECASE)
     assert match
     answer = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
     return (

@@ -198,8 +198,12 @@ class Wire:
         self.connection.send(Request(target, headers, host=host, subprotocols=subprotocols))
         self.answer: Event | None = None
         if upgrade:
-            self.flush()
-            self.answer = self.next()
+            try:
+                self.flush()
+                self.answer = self.next()
+            except BaseException:
+                self.sock.close()
+                raise
 
     def encoded(self, *events: Event) -> bytes:
         """The bytes of events, not yet sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import queue
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from sono_core import BinaryMessage, Close, Limits, LocalProtocolError
-from sono_server import Channel, Client, HTTPRequest, Sono, app
+from sono_server import Channel, Client, HTTPRequest, Sono, app, serve
 from tests.helpers import Application, Peer
 from tests.servers import PATIENCE, Running, Wire, get, running, status
 
@@ -76,7 +77,7 @@ def test_a_callback_without_a_signature_gets_the_client(monkeypatch: pytest.Monk
     def no_signature(function: object) -> None:
         raise ValueError("no signature found")
 
-    monkeypatch.setattr(app.inspect, "signature", no_signature)
+    monkeypatch.setattr(inspect, "signature", no_signature)
     got: list[Client] = []
     peer = Application().connect(got.append)
     assert got == [peer.client]
@@ -274,6 +275,16 @@ def test_emit_reaches_everybody_in_whatever_channel() -> None:
     assert payloads(one) == payloads(other) == [{"message": ["to all"]}]
 
 
+def test_emit_before_anybody_has_connected_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come from another thread, while the loop is adding the first client."""
+    sono = Sono()
+    monkeypatch.setattr(sono, "_hub", None)
+    sono.emit("x")
+    Channel("Home", sono).emit("x")
+    with pytest.raises(ValueError):
+        sono.emit("x", event="grab")
+
+
 def test_a_channel_that_is_gone_has_no_members_and_reaches_nobody() -> None:
     application = Application(Sono(open_channels=True))
     peer = application.connect()
@@ -466,7 +477,8 @@ def test_clients_come_and_go_while_other_threads_look() -> None:
         try:
             while not done.is_set():
                 for client in list(sono.clients.values()):
-                    assert client.channel is None or client.channel.name == "Home"
+                    channel = client.channel
+                    assert channel is None or channel.name == "Home"
                 assert all(sono.channel("Home").members)
                 sono.emit("x")
         except BaseException as error:
@@ -497,7 +509,7 @@ def test_run_serves_clients_the_browser_client_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: queue.Queue[Any] = queue.Queue()
-    original = app.serve
+    original = serve
 
     def noted(*arguments: Any, **options: Any) -> Any:
         server = original(*arguments, **options)

@@ -420,7 +420,7 @@ class Faulty:
 
     def accept(self) -> bytes:
         """The right 101."""
-        key = re.search(rb"Sec-Websocket-Key: (\S+)", self.request, re.IGNORECASE)
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", self.request, re.IGNORECASE)
         assert key
         return (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

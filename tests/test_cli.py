@@ -95,6 +95,11 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert max(map(len, output.splitlines())) <= 100
 
 
+def test_how_long_connections_may_take_to_close() -> None:
+    arguments = cli._parser().parse_args(["serve", "--drain", "0.5"])
+    assert arguments.drain == 0.5
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])

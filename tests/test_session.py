@@ -1095,11 +1095,12 @@ def test_on_close_comes_exactly_once_in_every_ending(
     assert not rig.session.accept(Accept(), rig.now)
 
 
-def test_a_session_needs_a_connection_of_its_own_only() -> None:
-    """What a session holds is what it was given."""
+def test_a_new_session_waits_for_its_handshake() -> None:
     rig = Rig(opened=False)
     connection = new_connection(Role.SERVER)
     session = Session(connection, rig.transport, rig.handler, now=10.0)
     assert session.outbox is connection.outbox
     assert session.deadlines.next == 15.0
+    assert session.reading
+    assert not session.open
     assert connection.state is State.CONNECTING

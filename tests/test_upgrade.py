@@ -48,7 +48,7 @@ def test_a_101_with_everything() -> None:
     )
     assert response == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-Websocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-Websocket-Protocol: b\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: b\r\n"
         b"Set-Cookie: a=b\r\n\r\n"
     )
 
@@ -65,7 +65,7 @@ def test_an_illegal_header_of_a_response_is_the_callers_mistake(headers: dict[st
 
 def test_a_refusal_may_name_the_version_and_a_101_may_not() -> None:
     headers = Headers({"Sec-WebSocket-Version": "13"})
-    assert b"\r\nSec-Websocket-Version: 13\r\n" in reject_response(Reject(426, headers))
+    assert b"\r\nSec-WebSocket-Version: 13\r\n" in reject_response(Reject(426, headers))
     with pytest.raises(LocalProtocolError):
         accept_response(Upgrade(KEY, [], None), Accept(None, headers))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,9 +76,23 @@ def test_a_client_that_ends_its_half_at_once_is_still_heard() -> None:
     with running(application) as server, Wire(server.address, upgrade=False) as wire:
         request = wire.connection.data_to_send()
         wire.sock.sendall(request + bytes.fromhex("818000000000"))
-        wire.sock.shutdown(1)
+        wire.sock.shutdown(socket.SHUT_WR)
         assert application.messages.get(timeout=PATIENCE) == ""
         assert application.closed().code == 1006
+
+
+def test_a_client_that_ends_its_half_before_it_is_accepted_is_still_heard() -> None:
+    application = Application()
+    requests: queue.Queue[HTTPRequest] = queue.Queue()
+    with running(requests.put) as server, Wire(server.address, upgrade=False) as wire:
+        wire.sock.sendall(wire.connection.data_to_send() + bytes.fromhex("818000000000"))
+        request = requests.get(timeout=PATIENCE)
+        wire.sock.shutdown(socket.SHUT_WR)
+        while not server.call(lambda: request._session._ended):
+            pass
+        server.call(lambda: application(request))
+        assert application.messages.get(timeout=PATIENCE) == ""
+        assert application.closed() == Close(1006, "the connection ended", False)
 
 
 def test_the_request_and_own_data_stay_at_the_socket() -> None:
@@ -230,7 +246,7 @@ def test_other_threads_send_ping_and_close_in_order() -> None:
     with running(application) as server, Wire(server.address) as wire:
         ws = application.socket()
         assert ws.send("text")
-        assert ws.send(bytearray(b"binary"))
+        assert ws.send(b"binary")
         assert ws.send(Prepared(TextMessage("prepared")))
         assert ws.ping(b"ping")
         assert ws.close(4003, "from outside")
@@ -275,7 +291,7 @@ def test_an_illegal_message_raises_in_the_thread_that_sends_it() -> None:
             with pytest.raises(error):
                 ws.send(bad)  # type: ignore[arg-type]
             with pytest.raises(error):
-                server_raises(server, lambda bad=bad: ws.send(bad))
+                server_raises(server, partial(ws.send, bad))
         ws.send("fine")
         assert wire.message() == "fine"
 
@@ -326,7 +342,10 @@ def test_illegal_pings_and_closes_of_other_threads_are_logged(
 def test_what_a_message_becomes() -> None:
     assert message_event("a") == TextMessage("a")
     assert message_event(b"a") == BinaryMessage(b"a")
-    assert message_event(memoryview(b"a")) == BinaryMessage(b"a")
+    for buffer in (bytearray(b"a"), memoryview(b"a")):
+        event = message_event(buffer)  # type: ignore[arg-type]
+        assert event == BinaryMessage(b"a")
+        assert type(event.data) is bytes
     prepared = Prepared(TextMessage("a"))
     assert message_event(prepared) is prepared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,7 +88,8 @@ class Watch:
         page.on("request", lambda request: self.requests.append(request.url))
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        icon = message.location["url"].endswith("/favicon.ico")  # the browser's own idea
+        if message.type in ("error", "warning") and not icon:
             self.complaints.append(message.text)
 
 

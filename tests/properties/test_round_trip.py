@@ -92,9 +92,9 @@ def replaced(head: bytes, value: str | None, more: str | None) -> bytes:
     """The head with another value of Sec-WebSocket-Extensions, or a longer one."""
     lines = head.split(b"\r\n")
     for number, line in enumerate(lines):
-        if line.startswith(b"Sec-Websocket-Extensions: "):
+        if line.startswith(b"Sec-WebSocket-Extensions: "):
             if value:
-                line = b"Sec-Websocket-Extensions: " + value.encode()
+                line = b"Sec-WebSocket-Extensions: " + value.encode()
             lines[number] = line + (f"; {more}".encode() if more else b"")
     return b"\r\n".join(lines)
 

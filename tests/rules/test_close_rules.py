@@ -151,7 +151,7 @@ def test_nothing_is_sent_after_close(role: Role, event: Event | Prepared) -> Non
     sent = connection.data_to_send()
     assert sent
     with pytest.raises(LocalProtocolError, match="closing"):
-        connection.send(event)  # type: ignore[arg-type]
+        connection.send(event)
     assert connection.data_to_send() == b""
 
 
@@ -162,7 +162,7 @@ def test_nothing_is_sent_after_the_peers_close(role: Role, event: Event | Prepar
     list(connection.receive_data(frames(role, (FIN | CLOSE, b""))))
     connection.data_to_send()
     with pytest.raises(LocalProtocolError):
-        connection.send(event)  # type: ignore[arg-type]
+        connection.send(event)
     assert connection.data_to_send() == b""
 
 

@@ -8,7 +8,6 @@ import queue
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -67,7 +66,8 @@ def faulty(faults: dict[str, deque[int]]) -> socket.socket:
             accepted.faults = faults
             return accepted, address
 
-    return listener(kind=Listener)
+    sock: socket.socket = listener(kind=Listener)
+    return sock
 
 
 class Application:
@@ -281,12 +281,13 @@ def test_the_server_times_a_close_out() -> None:
 )
 def test_time_outs_on_both_sides(role: Role, wait: str, code: int) -> None:
     rig = Rig(role)
-    actions: dict[str, Callable[[], object]] = {
-        "pong": lambda: rig.tick(20.0),
-        "close": lambda: rig.session.close(1000, "", 0.0),
-        "stall": lambda: (rig.blocks(), rig.session.send(TextMessage("x"))),
-    }
-    actions[wait]()
+    if wait == "pong":
+        rig.tick(20.0)
+    elif wait == "close":
+        rig.session.close(1000, "", 0.0)
+    else:
+        rig.blocks()
+        rig.session.send(TextMessage("x"))
     rig.transport.write()
     if wait == "stall":
         rig.tick(19.0)
