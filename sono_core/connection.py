@@ -24,7 +24,6 @@ from .events import (
 )
 from .frames import (
     CLOSE,
-    MAX_CONTROL_PAYLOAD,
     PING,
     PONG,
     CloseCode,
@@ -33,13 +32,13 @@ from .frames import (
     decode_close,
     encode_close,
     encode_frame,
-    is_close_code,
 )
 from .handshake import ClientHandshake, ServerHandshake
 from .limits import DEFAULT_LIMITS, Limits
 from .messages import MessageAssembler
 from .outbox import Outbox
-from .prepared import Prepared, exact_bytes, payload_of
+from .outgoing import close_payload, control_payload, payload_of
+from .prepared import Prepared
 from .upgrade import refusal
 
 
@@ -328,24 +327,13 @@ class Connection:
             self.outbox.append(prepared.frame(deflater))
 
     def _send_ping(self, ping: Ping) -> None:
-        self._append(PING, _control_payload(ping.payload))
+        self._append(PING, control_payload(ping.payload))
 
     def _send_pong(self, pong: Pong) -> None:
-        self._append(PONG, _control_payload(pong.payload))
+        self._append(PONG, control_payload(pong.payload))
 
     def _send_close(self, close: Close) -> None:
-        code, reason = close.code, close.reason
-        for name, value, wanted in (("code", code, int), ("reason", reason, str)):
-            if not isinstance(value, wanted) or isinstance(value, bool):
-                kind = type(value).__name__
-                raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
-        if not is_close_code(code) and (code != CloseCode.NO_STATUS_RECEIVED or reason):
-            raise LocalProtocolError(f"close code {code} may not be sent")
-        try:
-            payload = encode_close(code, reason)
-        except UnicodeEncodeError:
-            raise LocalProtocolError("reason holds a lone surrogate") from None
-        self._append(CLOSE, payload)
+        self._append(CLOSE, close_payload(close))
         self._enter(State.CLOSING)
 
     def _send_request(self, request: Request) -> None:
@@ -380,10 +368,3 @@ class Connection:
         Request: _send_request,
         TextMessage: _send_message,
     }
-
-
-def _control_payload(value: bytes) -> bytes:
-    payload = exact_bytes(value, "payload")
-    if len(payload) > MAX_CONTROL_PAYLOAD:
-        raise LocalProtocolError(f"payload of a control frame exceeds {MAX_CONTROL_PAYLOAD} bytes")
-    return payload

@@ -47,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     pause_reading_at: int = 64 * KIB
     """Bytes waiting to be written to a peer above which nothing more is read from it."""
     max_queue: int | None = None
-    """Bytes waiting to be written to a peer at which it is closed with 4008.
+    """Bytes waiting to be written to a peer above which it is closed with 4008.
 
     None stands for the larger of 4 MiB and twice `max_message`, so that a few whole messages
     always fit."""

@@ -12,13 +12,11 @@ import heapq
 import itertools
 import math
 import selectors
-import signal
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from types import FrameType
 from typing import Any
 
 from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
@@ -26,139 +24,16 @@ from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.session import Session
 
 from .listeners import default_max_connections, listen
+from .peer import READ, Peer
 from .requests import HTTPRequest, RequestHandler
+from .signals import StopSignals
 from .websocket import logger
 
-RECEIVE_BUFFER = 256 * 1024
-"""Bytes read from one connection in a turn: a fair share."""
+_RECEIVE_BUFFER = 256 * 1024  # bytes read from one connection in a turn: a fair share
 _ACCEPTS = 64  # connections accepted in one turn, for the same reason
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
 _REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-class _Peer:
-    """The transport of one accepted socket."""
-
-    __slots__ = (
-        "_broken",
-        "_closing",
-        "_events",
-        "_server",
-        "_shut",
-        "_sock",
-        "dirty",
-        "listed",
-        "scheduled",
-        "session",
-    )
-
-    session: Session
-
-    def __init__(self, server: "Server", sock: socket.socket) -> None:
-        self._server = server
-        self._sock = sock
-        self._events = 0  # what the selector watches for
-        self._broken = False  # writing failed
-        self._closing = False
-        self._shut = False
-        self.dirty = False  # whether a flush is coming anyway
-        self.listed = False  # for a pump in the next turn
-        self.scheduled = math.inf  # when the server's timers look at it
-
-    def write_soon(self) -> None:
-        if not self.dirty:
-            self.dirty = True
-            self._server.dirty.append(self)
-
-    def write_now(self) -> None:
-        self._write(self._server.time())
-
-    def close(self) -> None:
-        self._closing = True
-        self.write_soon()
-
-    def abort(self) -> None:
-        self._watch(0)
-        self._sock.close()
-        self._server.forget(self)
-
-    def ready(self, events: int, now: float) -> None:
-        """The selector says that the socket can be read from or written to."""
-        session = self.session
-        if events & _READ and session.reading:
-            buffer = self._server.buffer
-            try:
-                size = self._sock.recv_into(buffer)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:
-                session.lost()
-                return
-            else:
-                listed, self.dirty = self.dirty, True
-                session.receive(bytes(buffer[:size]), now)
-                self.dirty = listed
-        self.flush(now)
-
-    def flush(self, now: float) -> None:
-        """Write what waits, then see to everything else that this connection needs."""
-        session = self.session
-        blocked = not self._write(now)
-        if self._broken and not session.over:
-            session.lost(self._rest())
-        if session.over:
-            return
-        if self._closing and not self._shut and not session.outbox.size:
-            self._shut = True
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_WR)
-        if session.pump_due and not self.listed:
-            self.listed = True
-            self._server.again.append(self)
-        self._watch((_READ if session.wants_data else 0) | (_WRITE if blocked else 0))
-        if session.deadlines.next < self.scheduled:
-            self._server.schedule(self, session.deadlines.next)
-
-    def _write(self, now: float) -> bool:
-        """Write what the socket takes; False if something must wait for it."""
-        session = self.session
-        outbox = session.outbox
-        while outbox.size:
-            data = outbox.peek()
-            try:
-                size = self._sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                size = 0
-            except OSError:
-                self._broken = True  # for flush: the session may be in the middle of something
-                return True
-            if size:
-                session.written(size, now)
-            if size < len(data):
-                session.blocked(now)
-                return False
-        return True
-
-    def _rest(self) -> bytes:
-        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
-        try:
-            return self._sock.recv(RECEIVE_BUFFER)
-        except OSError:
-            return b""
-
-    def _watch(self, events: int) -> None:
-        if events == self._events:
-            return
-        selector = self._server.selector
-        if not events:
-            selector.unregister(self._sock)
-        elif self._events:
-            selector.modify(self._sock, events, self)
-        else:
-            selector.register(self._sock, events, self)
-        self._events = events
 
 
 class Server:
@@ -189,14 +64,14 @@ class Server:
         self._deflaters = SharedDeflaters()
         self.address: Any = listeners[0].getsockname()
         """What the first socket is bound to: (host, port) and more for IPv6."""
-        self.selector = selectors.DefaultSelector()
-        self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
-        self.dirty: list[_Peer] = []
-        self.again: list[_Peer] = []
-        self._peers: set[_Peer] = set()
+        self._selector = selectors.DefaultSelector()
+        self.buffer = memoryview(bytearray(_RECEIVE_BUFFER))
+        self.dirty: list[Peer] = []
+        self.again: list[Peer] = []
+        self._peers: set[Peer] = set()
         self._requests: deque[HTTPRequest] = deque()
         self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._timers: list[tuple[float, int, _Peer]] = []
+        self._timers: list[tuple[float, int, Peer]] = []
         self._timer_ids = itertools.count()
         self._accepting = False
         self._accept_again = math.inf
@@ -205,12 +80,11 @@ class Server:
         self._closed = False
         self._turning = False
         self._thread: int | None = None
-        self._old_signals: dict[int, Any] = {}
-        self._old_wakeup_fd = -1
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
-        self.selector.register(self._wake_receiver, _READ, None)
+        self._signals = StopSignals(self.stop, self._wake_sender.fileno())
+        self._selector.register(self._wake_receiver, READ, None)
         self._watch_listeners(True)
 
     # -- for applications -----------------------------------------------------------------------
@@ -221,7 +95,7 @@ class Server:
     def __next__(self) -> HTTPRequest:
         if self._thread is None and not self._closed:
             self._thread = threading.get_ident()
-            self._take_signals()
+            self._signals.take()
         while not self._closed:
             self._turning = True
             try:
@@ -264,13 +138,13 @@ class Server:
             self._wake()
             return
         self._closed = True
-        self._give_signals_back()
+        self._signals.give_back()
         self._watch_listeners(False)
         for listener in self._listeners:
             listener.close()
         for peer in list(self._peers):
             peer.session.lost()
-        self.selector.close()
+        self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()
 
@@ -299,11 +173,11 @@ class Server:
         if self._stop_requests:
             self._continue_stopping()
         self._flush_dirty()
-        ready = self.selector.select(self._timeout())
+        ready = self._selector.select(self._timeout())
         now = self.time()
         again, self.again = self.again, []
         for key, events in ready:
-            if isinstance(key.data, _Peer):
+            if isinstance(key.data, Peer):
                 key.data.ready(events, now)
             elif key.data is None:
                 self._drain_wakes()
@@ -352,7 +226,7 @@ class Server:
 
     # -- timers ---------------------------------------------------------------------------------
 
-    def schedule(self, peer: _Peer, due: float) -> None:
+    def schedule(self, peer: Peer, due: float) -> None:
         """Look at the peer's deadlines then. Only ever moved forward; else the tick moves on."""
         peer.scheduled = due
         heapq.heappush(self._timers, (due, next(self._timer_ids), peer))
@@ -380,9 +254,9 @@ class Server:
             self._accepting = accepting
             for listener in self._listeners:
                 if accepting:
-                    self.selector.register(listener, _READ, listener)
+                    self._selector.register(listener, READ, listener)
                 else:
-                    self.selector.unregister(listener)
+                    self._selector.unregister(listener)
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         for _ in range(_ACCEPTS):
@@ -408,7 +282,7 @@ class Server:
         if sock.family != getattr(socket, "AF_UNIX", None):
             with contextlib.suppress(OSError):  # macOS: the peer has gone already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer = _Peer(self, sock)
+        peer = Peer(self, sock)
         handler = RequestHandler(self, address, self._requests.append)
         connection = Connection(
             Role.SERVER,
@@ -426,7 +300,16 @@ class Server:
             session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
         peer.flush(now)
 
-    def forget(self, peer: _Peer) -> None:
+    def watch(self, sock: socket.socket, peer: Peer, before: int, events: int) -> None:
+        """Let the selector watch a peer's socket for other events."""
+        if not events:
+            self._selector.unregister(sock)
+        elif before:
+            self._selector.modify(sock, events, peer)
+        else:
+            self._selector.register(sock, events, peer)
+
+    def forget(self, peer: Peer) -> None:
         """The peer's socket is closed."""
         self._peers.discard(peer)
         if self._accept_again < math.inf and not self._stop_requests:
@@ -446,24 +329,6 @@ class Server:
         if self._stop_requests > 1 or now >= self._drain_until:
             for peer in list(self._peers):
                 peer.session.lost()
-
-    def _take_signals(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._old_wakeup_fd = signal.set_wakeup_fd(
-                self._wake_sender.fileno(), warn_on_full_buffer=False
-            )
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old_signals[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stop()
-
-    def _give_signals_back(self) -> None:
-        for number, handler in self._old_signals.items():
-            signal.signal(number, handler)
-        if self._old_signals:
-            signal.set_wakeup_fd(self._old_wakeup_fd)
-            self._old_signals.clear()
 
 
 def serve(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sono_core import BinaryMessage, Close, Ping, Prepared, TextMessage
 from sono_core.events import Accept, Reject, Request
+from sono_core.outgoing import close_payload, control_payload
 from sono_core.session import Session
 
 logger = logging.getLogger("sono")
@@ -48,8 +49,7 @@ class WebSocket:
     """A connection without the Sono layer: messages in, messages out.
 
     Made by `request.accept`. All methods may be called from any thread; a call from another
-    thread than the server's takes effect a moment later, in order. Illegal arguments of `ping`
-    and `close` are logged then, where the server's own thread would get an exception.
+    thread than the server's takes effect a moment later, in order.
     """
 
     __slots__ = ("_loop", "_session", "data", "request")
@@ -95,9 +95,10 @@ class WebSocket:
         Raises:
             TypeError, LocalProtocolError: the payload is not bytes-like or too long.
         """
+        ping = Ping(control_payload(payload))
         if self._loop.in_loop():
-            return self._session.send(Ping(payload))
-        return self._post(self._session.send, Ping(payload))
+            return self._session.send(ping)
+        return self._post(self._session.send, ping)
 
     def close(self, code: int = 1000, reason: str = "") -> bool:
         """Begin the closing handshake; False if the connection is not open.
@@ -107,6 +108,7 @@ class WebSocket:
         """
         if self._loop.in_loop():
             return self._session.close(code, reason, self._loop.time())
+        close_payload(Close(code, reason))  # what is wrong with it is raised in this thread
         return self._post(self.close, code, reason)
 
     def _post(self, function: Callable[..., object], *arguments: object) -> bool:

@@ -36,7 +36,7 @@ LAYERS = """
     errors headers events limits kernels
     frames
     deflate messages
-    outbox prepared head upgrade handshake
+    outbox outgoing prepared head upgrade handshake
     connection
     deadlines transport
     session

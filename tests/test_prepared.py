@@ -7,7 +7,7 @@ import pytest
 
 from sono_core import BinaryMessage, LocalProtocolError, Prepared, TextMessage
 from sono_core.deflate import Deflater
-from sono_core.prepared import exact_bytes, payload_of
+from sono_core.outgoing import exact_bytes, payload_of
 
 
 def test_a_servers_frame_of_a_message() -> None:

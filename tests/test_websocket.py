@@ -310,7 +310,8 @@ def server_raises(server: Running, function: Callable[[], object]) -> None:
         raise error
 
 
-def test_illegal_pings_and_closes_raise_in_the_servers_thread() -> None:
+@pytest.mark.parametrize("in_loop", [True, False])
+def test_illegal_pings_and_closes_raise_in_the_thread_that_calls(in_loop: bool) -> None:
     application = Application()
     with running(application) as server, Wire(server.address) as wire:
         ws = application.socket()
@@ -321,22 +322,9 @@ def test_illegal_pings_and_closes_raise_in_the_servers_thread() -> None:
             (lambda: ws.close(1000, b"no"), TypeError),  # type: ignore[arg-type]
         ):
             with pytest.raises(error):
-                server_raises(server, call)
+                server_raises(server, call) if in_loop else call()
         server.call(lambda: ws.send("fine"))
         assert wire.message() == "fine"
-
-
-def test_illegal_pings_and_closes_of_other_threads_are_logged(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    application = Application()
-    with running(application) as server, Wire(server.address) as wire:
-        ws = application.socket()
-        ws.ping(bytes(126))
-        ws.close(1006)
-        ws.send("fine")
-        assert wire.message() == "fine"
-    assert caplog.text.count("a call from another thread failed") == 2
 
 
 def test_what_a_message_becomes() -> None:

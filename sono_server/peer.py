@@ -1,0 +1,151 @@
+"""One accepted socket: the transport of its session. Moves bytes, and decides nothing."""
+
+import contextlib
+import math
+import socket
+from typing import Protocol
+
+from sono_core.session import Session
+
+READ, WRITE = 1, 2
+"""What a loop may watch a socket for; the numbers are those of `selectors`."""
+
+
+class PeerLoop(Protocol):
+    """What a peer needs of the loop that runs it."""
+
+    buffer: memoryview
+    """What every socket is received into."""
+    dirty: "list[Peer]"
+    """To be flushed before the loop waits."""
+    again: "list[Peer]"
+    """To be pumped in the next turn."""
+
+    def time(self) -> float:
+        """Seconds of the clock that all deadlines are measured with."""
+
+    def watch(self, sock: socket.socket, peer: "Peer", before: int, events: int) -> None:
+        """Call `peer.ready` when the socket can be read from or written to."""
+
+    def schedule(self, peer: "Peer", due: float) -> None:
+        """Call `session.tick` then."""
+
+    def forget(self, peer: "Peer") -> None:
+        """The peer's socket is closed."""
+
+
+class Peer:
+    """The transport of one accepted socket."""
+
+    __slots__ = (
+        "_broken",
+        "_closing",
+        "_events",
+        "_loop",
+        "_shut",
+        "_sock",
+        "dirty",
+        "listed",
+        "scheduled",
+        "session",
+    )
+
+    session: Session
+
+    def __init__(self, loop: PeerLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._events = 0  # what the selector watches for
+        self._broken = False  # writing failed
+        self._closing = False
+        self._shut = False
+        self.dirty = False  # whether a flush is coming anyway
+        self.listed = False  # for a pump in the next turn
+        self.scheduled = math.inf  # when the server's timers look at it
+
+    def write_soon(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self._loop.dirty.append(self)
+
+    def write_now(self) -> None:
+        self._write(self._loop.time())
+
+    def close(self) -> None:
+        self._closing = True
+        self.write_soon()
+
+    def abort(self) -> None:
+        self._watch(0)
+        self._sock.close()
+        self._loop.forget(self)
+
+    def ready(self, events: int, now: float) -> None:
+        """The selector says that the socket can be read from or written to."""
+        session = self.session
+        if events & READ and session.reading:
+            buffer = self._loop.buffer
+            try:
+                size = self._sock.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                session.lost()
+                return
+            else:
+                listed, self.dirty = self.dirty, True
+                session.receive(bytes(buffer[:size]), now)
+                self.dirty = listed
+        self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """Write what waits, then see to everything else that this connection needs."""
+        session = self.session
+        blocked = not self._write(now)
+        if self._broken and not session.over:
+            session.lost(self._rest())
+        if session.over:
+            return
+        if self._closing and not self._shut and not session.outbox.size:
+            self._shut = True
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+        if session.pump_due and not self.listed:
+            self.listed = True
+            self._loop.again.append(self)
+        self._watch((READ if session.wants_data else 0) | (WRITE if blocked else 0))
+        if session.deadlines.next < self.scheduled:
+            self._loop.schedule(self, session.deadlines.next)
+
+    def _write(self, now: float) -> bool:
+        """Write what the socket takes; False if something must wait for it."""
+        session = self.session
+        outbox = session.outbox
+        while outbox.size:
+            data = outbox.peek()
+            try:
+                size = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                size = 0
+            except OSError:
+                self._broken = True  # for flush: the session may be in the middle of something
+                return True
+            if size:
+                session.written(size, now)
+            if size < len(data):
+                session.blocked(now)
+                return False
+        return True
+
+    def _rest(self) -> bytes:
+        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
+        try:
+            return self._sock.recv(len(self._loop.buffer))
+        except OSError:
+            return b""
+
+    def _watch(self, events: int) -> None:
+        if events == self._events:
+            return
+        self._loop.watch(self._sock, self, self._events, events)
+        self._events = events

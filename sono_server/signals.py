@@ -1,0 +1,42 @@
+"""SIGINT and SIGTERM while a loop runs, in the main thread alone."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Calls `stop` on SIGINT and SIGTERM, from `take` to `give_back`.
+
+    Args:
+        stop: called in the main thread, between two of its instructions.
+        wakeup_fd: a non-blocking socket that is written to, so that a waiting loop notices.
+    """
+
+    def __init__(self, stop: Callable[[], object], wakeup_fd: int) -> None:
+        self._stop = stop
+        self._wakeup_fd = wakeup_fd
+        self._old_handlers: dict[int, Any] = {}
+        self._old_wakeup_fd = -1
+
+    def take(self) -> None:
+        """Take the signals over. Elsewhere than in the main thread nothing happens."""
+        if threading.current_thread() is threading.main_thread():
+            self._old_wakeup_fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+            for number in _NUMBERS:
+                self._old_handlers[number] = signal.signal(number, self._on_signal)
+
+    def give_back(self) -> None:
+        """Restore what was there before, if the signals were taken."""
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        if self._old_handlers:
+            signal.set_wakeup_fd(self._old_wakeup_fd)
+            self._old_handlers.clear()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop()
