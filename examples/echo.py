@@ -1,7 +1,8 @@
 """A plain WebSocket echo server, without the Sono layer.
 
-Run `python examples/echo.py --port 9001`. Every text and binary message goes back as it came. The limits are the shipped ones unless
-raised: what conformance suites and load generators connect to.
+Run `python examples/echo.py --port 9001`. Every text and binary message goes back as it came.
+The limits are the shipped ones unless raised: what conformance suites and load generators
+connect to.
 """
 
 import argparse
