@@ -141,14 +141,20 @@ def test_a_fair_share_is_1024_messages_a_turn() -> None:
         with held(server):
             for thread in threads:
                 thread.start()
-            until(lambda: all(select.select([], [wire.sock], [], 0)[1] for wire in wires))
+            # Every thread has sent all, or has filled what the kernel holds.
+            until(
+                lambda: not any(
+                    thread.is_alive() and select.select([], [wire.sock], [], 0)[1]
+                    for thread, wire in zip(threads, wires, strict=True)
+                )
+            )
         assert [wire.message() for wire in wires] == ["done", "done"]
         for thread in threads:
             thread.join()
     assert len(log) == 100_002
     turns = [after - before for before, after in itertools.pairwise(handled)]
     assert max(turns) == 2 * 1024
-    runs = [len(list(group)) for _, group in itertools.groupby(log[: 20 * 1024])]
+    runs = [len(list(group)) for _, group in itertools.groupby(log[: 8 * 1024])]
     assert max(runs) <= 2 * 1024, "at most the last of one turn and the first of the next"
 
 
