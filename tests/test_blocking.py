@@ -690,9 +690,10 @@ def test_a_close_is_seen_although_the_server_was_gone_right_after_it() -> None:
         assert (caught.value.code, caught.value.reason) == (1009, "big")
 
 
-def test_a_server_that_refuses_a_large_message_is_heard_while_it_is_sent(echo_url: str) -> None:
+def test_a_server_that_refuses_a_large_message_is_heard(echo_url: str) -> None:
     with connect(echo_url, deflate=None) as ws, pytest.raises(ConnectionClosed) as caught:
-        ws.send(bytes(64 * MIB))
+        ws.send(bytes(64 * MIB))  # the server drops the rest, perhaps faster than this writes it
+        ws.recv(10)
     assert caught.value.code == 1009
 
 
