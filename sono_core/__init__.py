@@ -21,10 +21,14 @@ from .events import (
 )
 from .frames import CloseCode
 from .headers import Headers
+from .kernels import native
 from .limits import Limits, Timeouts
 from .prepared import Prepared
 
 __version__ = "0.1.0"
+
+native_available: bool = native is not None
+"""Whether the hot path runs in C. `SONO_PURE=1` in the environment says no."""
 
 __all__ = [
     "LEGAL",
@@ -49,4 +53,5 @@ __all__ = [
     "State",
     "TextMessage",
     "Timeouts",
+    "native_available",
 ]

@@ -27,7 +27,7 @@ from .frames import (
     PING,
     PONG,
     CloseCode,
-    FrameDecoder,
+    Frame,
     MaskingKeys,
     decode_close,
     encode_close,
@@ -35,10 +35,10 @@ from .frames import (
 )
 from .handshake import ClientHandshake, ServerHandshake
 from .limits import DEFAULT_LIMITS, Limits
-from .messages import MessageAssembler
 from .outbox import Outbox
 from .outgoing import close_payload, control_payload, payload_of
 from .prepared import Prepared
+from .reader import message_reader
 from .upgrade import refusal
 
 
@@ -92,17 +92,16 @@ class Connection:
     """
 
     __slots__ = (
-        "_assembler",
         "_deflater",
         "_deflaters",
         "_ended",
         "_finished",
-        "_frames",
         "_handshake",
         "_incoming",
         "_keys",
         "_limits",
         "_options",
+        "_reader",
         "_sendable",
         "_threshold",
         "outbox",
@@ -164,7 +163,8 @@ class Connection:
             self._ended = True
         elif self.state in (State.OPEN, State.CLOSING):
             if not self._finished:
-                self._frames.feed(bytes(data))
+                self._reader.feed(bytes(data))
+                return self._reader.events(self.next_event)
         elif self.state is not State.CLOSED:
             self._incoming.append(bytes(data))
         return self._events()
@@ -225,9 +225,8 @@ class Connection:
         if agreement and self._options:
             inflater = agreement.inflater(self.role)
             self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
-        self._frames = FrameDecoder(self.role, self._limits, inflater is not None)
-        self._frames.feed(rest)
-        self._assembler = MessageAssembler(self._limits, inflater)
+        self._reader = message_reader(self.role, self._limits, inflater)
+        self._reader.feed(rest)
         del self._handshake
         self._enter(State.OPEN)
 
@@ -237,12 +236,11 @@ class Connection:
                 self._enter(State.CLOSED)
             return None
         try:
-            while (frame := self._frames.next_frame()) is not None:
-                if frame.opcode < CLOSE:
-                    if message := self._assembler.push(frame):
-                        return message
-                else:
-                    return self._control_event(frame.opcode, frame.payload)
+            item = self._reader.next()
+            if isinstance(item, Frame):
+                return self._control_event(item.opcode, item.payload)
+            if item is not None:
+                return item
         except ProtocolFailure as failure:
             return self._fail(failure)
         if self._ended:
@@ -275,7 +273,8 @@ class Connection:
         """The last event; what is still held for frames and contexts is let go."""
         self._finished = True
         self._deflater = None
-        del self._frames, self._assembler
+        self._reader.stop()
+        del self._reader
         return Close(code, reason, clean)
 
     # -- out --------------------------------------------------------------------------------

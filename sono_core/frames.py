@@ -103,6 +103,12 @@ _FIRST_BYTE_ERRORS = {
 }
 
 
+def legal_first_bytes(rsv1_allowed: bool) -> tuple[bytes, bytes]:
+    """For each first byte whether it is legal, outside of a fragmented message and inside."""
+    outside, inside = (_FIRST_BYTE_ERRORS[i, rsv1_allowed] for i in (False, True))
+    return bytes(not error for error in outside), bytes(not error for error in inside)
+
+
 def compressed_bound(size: int) -> int:
     """Bytes that `size` bytes may take on the wire at worst (zlib's deflateBound).
 
@@ -162,6 +168,13 @@ class FrameDecoder:
         # the data frame under way: what is missing of it, its first byte and its rotated mask
         self._remaining = 0
         self._partial = (0, b"")
+
+    def go_on(self, fragments: int, budget: int, frame_limit: int) -> None:
+        """Begin within a fragmented message, of which so much has come and may still come."""
+        self._errors = self._errors_inside
+        self._fragments = fragments
+        self._budget = budget
+        self._frame_limit = frame_limit
 
     def feed(self, data: bytes) -> None:
         """Take bytes in; they stay until `next_frame` asks for them."""

@@ -12,7 +12,8 @@ from .kernels import Utf8Validator
 from .limits import Limits
 
 
-def _not_utf8() -> ProtocolFailure:
+def not_utf8() -> ProtocolFailure:
+    """What a text that is not UTF-8 is answered with (section 8.1)."""
     return ProtocolFailure(CloseCode.INVALID_PAYLOAD, "text is not UTF-8")
 
 
@@ -80,7 +81,7 @@ class MessageAssembler:
 
     def _validate(self, data: bytes, final: bool) -> None:
         if self._utf8 and not self._utf8.feed(data, final):
-            raise _not_utf8()
+            raise not_utf8()
 
 
 def _message(opcode: int, payload: bytes) -> TextMessage | BinaryMessage:
@@ -90,4 +91,4 @@ def _message(opcode: int, payload: bytes) -> TextMessage | BinaryMessage:
     try:
         return TextMessage(payload.decode())
     except UnicodeDecodeError:
-        raise _not_utf8() from None
+        raise not_utf8() from None

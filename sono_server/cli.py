@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sono_core import __version__
+from sono_core import __version__, native_available
 
 from . import demo
 from .app import Sono
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version",
         action="version",
-        version=f"sono {__version__}",
+        version=f"sono {__version__} ({'native' if native_available else 'pure Python'})",
         help="show the version and exit",
     )
     commands = parser.add_subparsers(

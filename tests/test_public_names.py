@@ -8,7 +8,7 @@ NAMES = {
     "sono_core": """
         LEGAL Accept BinaryMessage Close CloseCode Connection Deflate Event Headers Limits
         LocalProtocolError Ping Pong Prepared Reject Request Role SharedDeflaters SonoError State
-        TextMessage Timeouts
+        TextMessage Timeouts native_available
     """,
     "sono_server": "Channel Client HTTPRequest Server Sono WebSocket serve",
     "sono_client": "ConnectError ConnectionClosed SonoClient WebSocket connect",

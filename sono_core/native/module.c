@@ -1,0 +1,115 @@
+/* sono_core._native: the hot path of sono_core. Multi-phase initialisation, no global state. */
+
+#include "native.h"
+
+#include <string.h>
+
+static int
+as_key(Py_buffer *mask, uint32_t *key)
+{
+    if (mask->len != 4) {
+        PyErr_Format(PyExc_ValueError, "mask must be 4 bytes, not %zd", mask->len);
+        return -1;
+    }
+    memcpy(key, mask->buf, 4);
+    return 0;
+}
+
+static PyObject *
+apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "apply_mask takes 2 arguments, not %zd", count);
+        return NULL;
+    }
+    uint32_t key;
+    if (PyBytes_CheckExact(args[0]) && PyBytes_CheckExact(args[1]) &&
+        PyBytes_GET_SIZE(args[1]) == 4) {
+        Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
+        PyObject *result = PyBytes_FromStringAndSize(NULL, size);
+        if (!result)
+            return NULL;
+        memcpy(&key, PyBytes_AS_STRING(args[1]), 4);
+        sono_mask((unsigned char *)PyBytes_AS_STRING(result),
+                  (const unsigned char *)PyBytes_AS_STRING(args[0]), (size_t)size, key);
+        return result;
+    }
+    Py_buffer data, mask;
+    PyObject *result = NULL;
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &mask, PyBUF_SIMPLE) == 0) {
+        if (as_key(&mask, &key) == 0 && (result = PyBytes_FromStringAndSize(NULL, data.len)))
+            sono_mask((unsigned char *)PyBytes_AS_STRING(result), data.buf, (size_t)data.len, key);
+        PyBuffer_Release(&mask);
+    }
+    PyBuffer_Release(&data);
+    return result;
+}
+
+PyDoc_STRVAR(apply_mask_doc,
+             "apply_mask(data, mask, /)\n--\n\nSee sono_core.kernels.apply_mask.");
+
+static PyMethodDef methods[] = {
+    {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type, int public)
+{
+    *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (!*type)
+        return -1;
+    return public ? PyModule_AddType(module, *type) : 0;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    sono_state *state = PyModule_GetState(module);
+    if (add_type(module, &sono_reader_spec, &state->reader_type, 1) < 0 ||
+        add_type(module, &sono_events_spec, &state->events_type, 0) < 0)
+        return -1;
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    sono_state *state = PyModule_GetState(module);
+    Py_VISIT(state->reader_type);
+    Py_VISIT(state->events_type);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    sono_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->reader_type);
+    Py_CLEAR(state->events_type);
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+struct PyModuleDef sono_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "sono_core._native",
+    .m_doc = "The hot path of sono_core, in C.",
+    .m_size = sizeof(sono_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+};
+
+PyMODINIT_FUNC
+PyInit__native(void)
+{
+    return PyModuleDef_Init(&sono_module);
+}

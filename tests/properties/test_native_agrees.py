@@ -1,0 +1,91 @@
+"""The native code and Python's give the same, event for event and error for error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sono_core import Limits, Role
+from sono_core.deflate import Inflater
+from sono_core.errors import ProtocolFailure
+from sono_core.kernels import native, pure_apply_mask
+from sono_core.reader import Item, MessageReader, Reader, message_reader
+from tests.conftest import require
+
+from .strategies import (
+    Chunking,
+    Stream,
+    Terms,
+    chunkings,
+    frame_like,
+    roles,
+    spoiled_streams,
+    streams,
+    terms_or_none,
+)
+
+limits = st.builds(
+    lambda message, frame, fragments: Limits(
+        max_message=message, max_frame=frame, max_fragments=fragments
+    ),
+    st.sampled_from([1, 100, 1024, 1 << 20]),
+    st.sampled_from([1, 100, 1024, 1 << 20]),
+    st.sampled_from([1, 2, 1024]),
+)
+
+
+pytestmark = pytest.mark.native
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    require("native", native is not None, "build it with a C compiler, and do not set SONO_PURE")
+
+
+def inflater(agreed: Terms | None) -> Inflater | None:
+    return Inflater(agreed.bits, agreed.takeover) if agreed else None
+
+
+def outcome(reader: Reader, data: bytes, chunking: Chunking) -> list[Item | tuple[int, str]]:
+    """All that comes out, and the failure that ends it."""
+    found: list[Item | tuple[int, str]] = []
+    pieces = chunking.pieces(data)
+    try:
+        for number, piece in enumerate(pieces, 1):
+            reader.feed(piece)
+            if chunking.pulls_after(number) or number == len(pieces):
+                while (item := reader.next()) is not None:
+                    found.append(item)
+    except ProtocolFailure as failure:
+        found.append((failure.code, failure.reason))
+    return found
+
+
+def check(role: Role, agreed: Terms | None, data: bytes, chunking: Chunking, of: Limits) -> None:
+    pure = outcome(MessageReader(role, of, inflater(agreed)), data, chunking)
+    fast = outcome(message_reader(role, of, inflater(agreed)), data, chunking)
+    assert fast == pure
+    assert [type(item) for item in fast] == [type(item) for item in pure]
+
+
+@given(streams, chunkings, limits)
+def test_valid_streams_and_small_limits(stream: Stream, chunking: Chunking, of: Limits) -> None:
+    check(stream.receiver, stream.terms, stream.data, chunking, of)
+
+
+@given(spoiled_streams, chunkings, limits)
+def test_spoiled_streams(stream: Stream, chunking: Chunking, of: Limits) -> None:
+    check(stream.receiver, stream.terms, stream.data, chunking, of)
+
+
+@given(roles, terms_or_none, frame_like, chunkings, limits)
+def test_bytes_like_frames(
+    role: Role, agreed: Terms | None, data: bytes, chunking: Chunking, of: Limits
+) -> None:
+    check(role, agreed, data, chunking, of)
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_masking(data: bytes, mask: bytes) -> None:
+    assert native.apply_mask(data, mask) == pure_apply_mask(data, mask)
