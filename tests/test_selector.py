@@ -143,9 +143,11 @@ def test_a_fair_share_is_1024_messages_a_turn() -> None:
                 thread.start()
             # Every thread has sent all, or has filled what the kernel holds.
             until(
-                lambda: not any(
-                    thread.is_alive() and select.select([], [wire.sock], [], 0)[1]
-                    for thread, wire in zip(threads, wires, strict=True)
+                lambda: (
+                    not any(
+                        thread.is_alive() and select.select([], [wire.sock], [], 0)[1]
+                        for thread, wire in zip(threads, wires, strict=True)
+                    )
                 )
             )
         assert [wire.message() for wire in wires] == ["done", "done"]
