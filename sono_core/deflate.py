@@ -225,12 +225,12 @@ class Deflater:
     any number of connections: see `SharedDeflaters`.
     """
 
-    __slots__ = ("_bits", "_flush", "_level", "_stream", "takeover")
+    __slots__ = ("_flush", "_stream", "parameters", "takeover")
 
     def __init__(self, bits: int, takeover: bool, level: int) -> None:
         self.takeover = takeover
-        self._bits = bits
-        self._level = level
+        self.parameters = (bits, level)
+        """Base-2 logarithm of the window, and zlib's level."""
         self._stream: zlib._Compress | None = None  # 256 KiB, for those who need it
         # a full flush makes zlib forget what it could refer to
         self._flush = zlib.Z_SYNC_FLUSH if takeover else zlib.Z_FULL_FLUSH
@@ -238,7 +238,8 @@ class Deflater:
     def deflate(self, data: bytes) -> bytes:
         """The compressed payload of a whole message."""
         if self._stream is None:
-            self._stream = zlib.compressobj(self._level, wbits=-self._bits)
+            bits, level = self.parameters
+            self._stream = zlib.compressobj(level, wbits=-bits)
         compressed = self._stream.compress(data) + self._stream.flush(self._flush)
         return compressed[: -len(_TAIL)]
 

@@ -53,6 +53,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     always fit."""
     max_turn_messages: int = 1024
     """Messages of one connection handled in one turn of a loop: a fair share."""
+    max_turn_bytes: int = 256 * KIB
+    """Bytes or characters of them, inflated, after which the turn ends too."""
 
     max_channels: int = 100_000
     """Channels of one hub, those of the application included."""

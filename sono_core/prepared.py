@@ -19,13 +19,14 @@ class Prepared:
 
     def __init__(self, message: TextMessage | BinaryMessage) -> None:
         self.opcode, self.payload = payload_of(message)
-        self._frames: dict[Deflater | None, bytes] = {}
+        self._frames: dict[tuple[int, int] | None, bytes] = {}  # by the deflater's parameters
 
     def frame(self, deflater: Deflater | None = None) -> bytes:
         """A server's frame of the message, compressed if a deflater without takeover is given."""
-        frame = self._frames.get(deflater)
+        form = deflater.parameters if deflater else None
+        frame = self._frames.get(form)
         if frame is None:
             payload = deflater.deflate(self.payload) if deflater else self.payload
             frame = encode_frame(self.opcode, payload, rsv1=deflater is not None)
-            self._frames[deflater] = frame
+            self._frames[form] = frame
         return frame

@@ -8,6 +8,7 @@ import math
 
 from .connection import Connection, State
 from .deadlines import Deadline, Deadlines
+from .errors import HandshakeFailure
 from .events import (
     Accept,
     BinaryMessage,
@@ -25,6 +26,7 @@ from .limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from .outbox import Outbox
 from .prepared import Prepared
 from .transport import Handler, Transport
+from .upgrade import refusal
 
 # Ends without a closing handshake, as `on_close` reports them.
 _ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
@@ -145,6 +147,7 @@ class Session:
         next_event = self.connection.next_event
         outbox = self.outbox
         pause = self._limits.pause_reading_at
+        share = self._limits.max_turn_bytes
         self.backlog = True
         for _ in range(self._limits.max_turn_messages):
             if outbox.size > pause:
@@ -157,7 +160,9 @@ class Session:
             if event is None:
                 self.backlog = False
                 break
-            self._dispatch(event, now)
+            share -= self._dispatch(event, now)
+            if share <= 0:
+                break
         if self.connection.state is not State.OPEN:
             self._settle(now)
 
@@ -173,6 +178,9 @@ class Session:
             if self.reading and Deadline.PONG in self.deadlines:
                 # While nothing was read no pong could be seen: wait for it anew.
                 self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
+        if Deadline.CLOSE in self.deadlines:
+            # The peer's time to answer begins when it has got what it is to answer.
+            self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
         if self._ending:
             self._settle(now)
 
@@ -254,7 +262,8 @@ class Session:
     def send(self, event: TextMessage | BinaryMessage | Ping | Prepared) -> bool:
         """Send a message or a ping; False if the connection is no longer open.
 
-        A peer whose queue would grow beyond `Limits.queue_limit` is given up, with 4008.
+        A peer whose queue would grow beyond `Limits.queue_limit` is given up, with 4008. One
+        message always fits into an empty queue.
 
         Raises:
             TypeError, LocalProtocolError: as `Connection.send`.
@@ -262,11 +271,12 @@ class Session:
         if self.connection.state is not State.OPEN or self._over or self._verdict:
             return False
         outbox = self.outbox
-        if not outbox.size:
+        waiting = outbox.size
+        if not waiting:
             self.transport.write_soon()
         self.connection.send(event)
         if outbox.size > self._much:
-            self._relieve()
+            self._relieve(waiting)
         return self._verdict is None
 
     def close(self, code: int, reason: str, now: float) -> bool:
@@ -285,7 +295,7 @@ class Session:
     def go_away(self, code: int, reason: str, now: float) -> None:
         """Server: end whatever state this is in, politely, because the server stops."""
         if not self.close(code, reason, now) and not self._opened and not self._over:
-            self._answer(Reject(503), now)
+            self._refuse(503, reason, now)
 
     def abort(self) -> None:
         """End the connection without a closing handshake; `on_close` will report 1006."""
@@ -294,13 +304,17 @@ class Session:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _dispatch(self, event: Event, now: float) -> None:
+    def _dispatch(self, event: Event, now: float) -> int:
+        """Tell the handler; the length of the message, 0 for other events."""
         handler = self.handler
+        size = 0
         try:
             if isinstance(event, TextMessage):
+                size = len(event.text)
                 if self.connection.state is State.OPEN:  # else this side has said goodbye
                     handler.on_message(event.text)
             elif isinstance(event, BinaryMessage):
+                size = len(event.data)
                 if self.connection.state is State.OPEN:
                     handler.on_message(event.data)
             elif isinstance(event, Close):
@@ -318,10 +332,11 @@ class Session:
         except Exception as error:
             handler.on_error(error)
             self._handler_failed(now)
+        return size
 
     def _handler_failed(self, now: float) -> None:
         if not self.close(CloseCode.INTERNAL_ERROR, "internal error", now):
-            self._answer(Reject(500), now)
+            self._refuse(500, "internal error", now)
 
     def _tell_close(self, close: Close) -> None:
         if self._opened and not self._close_told:
@@ -345,6 +360,9 @@ class Session:
         if connection.state is State.CLOSED:
             self._settle(now)
         return True
+
+    def _refuse(self, status: int, reason: str, now: float) -> None:
+        self._answer(refusal(HandshakeFailure(status, reason)), now)
 
     def _grant_answer(self, now: float) -> None:
         """A request that came in time, and was read late, is not the peer's fault."""
@@ -400,19 +418,25 @@ class Session:
         self.outbox.clear()
         self.transport.abort()
 
-    def _relieve(self) -> None:
-        """Much waits: try to write it, and give a peer up that leaves too much."""
+    def _relieve(self, waiting: int) -> None:
+        """Much waits: try to write it, and give a peer up that leaves too much.
+
+        Args:
+            waiting: bytes that did before the last message was added.
+        """
         if Deadline.STALL not in self.deadlines:
             self.transport.write_now()
-        if self.outbox.size > self._limits.queue_limit:
+        if waiting and self.outbox.size > self._limits.queue_limit:
             self._condemn(_TOO_SLOW)
 
     # -- deadlines ------------------------------------------------------------------------------
 
     def _handshake_due(self, now: float) -> None:
         if self.connection.role is Role.SERVER:
-            status = 408 if self.connection.state is State.CONNECTING else 503
-            self._answer(Reject(status), now)
+            if self.connection.state is State.CONNECTING:
+                self._refuse(408, "the request took too long", now)
+            else:
+                self._refuse(503, "nobody answered the request", now)
             return
         self._over = True
         self._dispatch(Reject(0, body=b"the handshake took too long"), now)

@@ -19,7 +19,7 @@ from sono_core.packets import ChangeChannel, Grab, PacketError
 
 from .requests import HTTPRequest
 from .selector import serve
-from .websocket import Loop, WebSocket, logger
+from .websocket import Loop, WebSocket, logger, refuse_coroutine
 
 Function = TypeVar("Function", bound=Callable[..., object])
 EventHandler = Callable[["Client", Any], object]
@@ -114,9 +114,9 @@ class Sono:
         self._limits = limits
         self._hub = Hub(home, open_channels=open_channels, limits=limits)
         self._clients: dict[str, Client] = {}
-        self._handlers: dict[str, EventHandler] = {}
-        self._on_connect: Callable[[Client], object] | None = None
-        self._on_disconnect: Callable[[Client, Close], object] | None = None
+        self._handlers: dict[str, list[EventHandler]] = {}
+        self._on_connect: list[Callable[[Client], object]] = []
+        self._on_disconnect: list[Callable[[Client, Close], object]] = []
         self._loop: Loop | None = None
 
     # -- for applications: what is there --------------------------------------------------------
@@ -135,14 +135,16 @@ class Sono:
         """The channel of that name, which is created if need be and stays. From any thread.
 
         Raises:
-            ValueError: it is no channel name, or there are too many channels.
+            ValueError: it is no channel name, or there are too many channels. In other threads
+                than the server's only the name is checked at once.
         """
         loop = self._loop
         if loop is None or loop.in_loop():
             self._hub.create(name)
         else:
             self._hub.check(name)
-            loop.call_soon(self._hub.create, name)
+            if not loop.call_soon(self._hub.create, name):
+                self._hub.create(name)  # the loop has ended, so nobody else does anything
         return Channel(name, self)
 
     # -- for applications: what happens ---------------------------------------------------------
@@ -150,27 +152,31 @@ class Sono:
     def on(self, event: str) -> Callable[[Function], Function]:
         """Decorator: call the function as `f(client, message)` before such a packet is routed.
 
-        If it returns False the packet goes no further.
+        If it returns False the packet goes no further. Functions add up, in order.
 
         Raises:
             ValueError: the event's name is reserved or no name.
+            TypeError: it is a coroutine function; this server calls plain ones.
         """
         self._check_event(event)
 
         def register(function: Function) -> Function:
-            self._handlers[event] = function
+            refuse_coroutine(function)
+            self._handlers.setdefault(event, []).append(function)
             return function
 
         return register
 
     def on_connect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client)` when a client is in the home channel."""
-        self._on_connect = function
+        refuse_coroutine(function)
+        self._on_connect.append(function)
         return function
 
     def on_disconnect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client, close)` when a client has left."""
-        self._on_disconnect = function
+        refuse_coroutine(function)
+        self._on_disconnect.append(function)
         return function
 
     # -- for applications: what to do -----------------------------------------------------------
@@ -195,18 +201,26 @@ class Sono:
 
         Returns:
             None if the request is no valid upgrade (it has been refused), or the peer is gone.
+
+        Raises:
+            RuntimeError: another server, which still runs, has this Sono's clients.
+            TypeError: the callback is a coroutine function; this server calls plain ones.
         """
+        refuse_coroutine(callback)
         socket = request.accept(self._on_message, self._on_close)
         if not socket.open:
             return None
+        if self._loop and not (self._loop.ended or self._loop.in_loop()):
+            socket.close(1011, "internal error")
+            raise RuntimeError("a Sono belongs to one running server")
         self._loop = socket._loop
         client = Client(secrets.token_urlsafe(12), socket, self)
         socket.data = client
         self._clients[client.id] = client
         self._hub.add(client.id)
         try:
-            if self._on_connect:
-                self._on_connect(client)
+            for function in self._on_connect:
+                function(client)
             if callback:
                 callback(*([client] if _takes_argument(callback) else []))
         except Exception:
@@ -251,9 +265,9 @@ class Sono:
                 raise PacketError("binary-message", "packets are text messages")
             packet = packets.parse(message, self._limits)
             if not isinstance(packet, (ChangeChannel, Grab)):
-                handler = self._handlers.get(packet.event)
-                if handler and handler(client, packet.payload.message) is False:
-                    return
+                for handler in self._handlers.get(packet.event, ()):
+                    if handler(client, packet.payload.message) is False:
+                        return
             effects = self._hub.receive(client.id, packet)
         except PacketError as error:
             socket.send(packets.error(error.code, error.text))
@@ -265,8 +279,8 @@ class Sono:
         client: Client = socket.data
         del self._clients[client.id]
         self._hub.remove(client.id)
-        if self._on_disconnect:
-            self._on_disconnect(client, close)
+        for function in self._on_disconnect:
+            function(client, close)
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Deliver):

@@ -94,8 +94,10 @@ class Peer:
                 return
             else:
                 listed, self.dirty = self.dirty, True
-                session.receive(bytes(buffer[:size]), now)
-                self.dirty = listed
+                try:
+                    session.receive(bytes(buffer[:size]), now)
+                finally:
+                    self.dirty = listed
         self.flush(now)
 
     def flush(self, now: float) -> None:

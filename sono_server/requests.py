@@ -3,11 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sono_core import Accept, Headers, Reject
+from sono_core import Accept, Headers, Reject, State
 from sono_core.events import Close, Request
 from sono_core.session import Session
 
-from .websocket import Loop, OnClose, OnMessage, WebSocket, WebSocketHandler, logger
+from .websocket import (
+    Loop,
+    OnClose,
+    OnMessage,
+    WebSocket,
+    WebSocketHandler,
+    logger,
+    refuse_coroutine,
+)
 
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -59,6 +67,12 @@ class HTTPRequest:
         """What the client offers, in its order of preference."""
         return self.event.subprotocols
 
+    @property
+    def pending(self) -> bool:
+        """Whether the request can still be answered: nobody did so, and the peer is there."""
+        session = self._session
+        return session.connection.state is State.REQUESTED and not session.over
+
     def respond(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> bool:
         """Answer with a plain HTTP response, after which the connection ends.
 
@@ -104,7 +118,10 @@ class HTTPRequest:
 
         Raises:
             LocalProtocolError: a header is illegal.
+            TypeError: a callback is a coroutine function; this server calls plain ones.
         """
+        for function in (on_message, on_close):
+            refuse_coroutine(function)
         session = self._session
         known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
         agreed = next((name for name in known if name in self.subprotocols), None)

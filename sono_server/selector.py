@@ -32,6 +32,8 @@ from .websocket import logger
 _RECEIVE_BUFFER = 256 * 1024  # bytes read from one connection in a turn: a fair share
 _ACCEPTS = 64  # connections accepted in one turn, for the same reason
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_MAX_POSTED = 100_000  # calls of other threads that wait for the loop
+_SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
 _ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
 _REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
 
@@ -102,9 +104,9 @@ class Server:
                 self._turn()
             finally:
                 self._turning = False
-            if self._requests:
+            while self._requests:
                 request = self._requests.popleft()
-                if not self._stop_requests:
+                if request.pending and not self._stop_requests:
                     return request
                 request.respond(503, "the server is stopping\n")
             if self._stop_requests and not self._peers:
@@ -137,7 +139,9 @@ class Server:
             self._stop_requests += 2
             self._wake()
             return
+        self._flush_dirty()  # what was just answered
         self._closed = True
+        self._posted.clear()
         self._signals.give_back()
         self._watch_listeners(False)
         for listener in self._listeners:
@@ -152,14 +156,31 @@ class Server:
         """Seconds of the clock that all deadlines are measured with."""
         return time.monotonic()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the loop will never run again."""
+        return self._closed
+
     def in_loop(self) -> bool:
         """Whether the calling thread is the one that runs the loop."""
         return self._thread in (None, threading.get_ident())
 
-    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function in the loop's thread, soon. From any thread; order is kept."""
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
+        """Call a function in the loop's thread, soon. From any thread; order is kept.
+
+        Returns:
+            False if the loop has ended: the function will not be called.
+
+        Raises:
+            BufferError: 100,000 calls wait already.
+        """
+        if self._closed:
+            return False
+        if len(self._posted) >= _MAX_POSTED:
+            raise BufferError(f"{_MAX_POSTED} calls from other threads wait for the server")
         self._posted.append((function, arguments))
         self._wake()
+        return True
 
     def _wake(self) -> None:
         # A full socket wakes just as well; a closed one belongs to a loop that has ended.
@@ -188,6 +209,8 @@ class Server:
             if not peer.session.over:
                 peer.session.pump(now)
                 peer.flush(now)
+        if len(self._requests) > len(self._peers) + _SPARE_REQUESTS:
+            self._requests = deque(request for request in self._requests if request.pending)
         # Deadlines come last: what a peer sent in time has been read, however long it took.
         self._fire_timers(now)
 
@@ -283,7 +306,7 @@ class Server:
             with contextlib.suppress(OSError):  # macOS: the peer has gone already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(self, sock)
-        handler = RequestHandler(self, address, self._requests.append)
+        handler = RequestHandler(self, address, self._queue)
         connection = Connection(
             Role.SERVER,
             limits=self._limits,
@@ -308,6 +331,9 @@ class Server:
             self._selector.modify(sock, events, peer)
         else:
             self._selector.register(sock, events, peer)
+
+    def _queue(self, request: HTTPRequest) -> None:
+        self._requests.append(request)
 
     def forget(self, peer: Peer) -> None:
         """The peer's socket is closed."""

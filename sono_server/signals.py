@@ -12,6 +12,8 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """Calls `stop` on SIGINT and SIGTERM, from `take` to `give_back`.
 
+    A second signal gives them back, so that a third one does what it would do without Sono.
+
     Args:
         stop: called in the main thread, between two of its instructions.
         wakeup_fd: a non-blocking socket that is written to, so that a waiting loop notices.
@@ -22,6 +24,7 @@ class StopSignals:
         self._wakeup_fd = wakeup_fd
         self._old_handlers: dict[int, Any] = {}
         self._old_wakeup_fd = -1
+        self._signals = 0
 
     def take(self) -> None:
         """Take the signals over. Elsewhere than in the main thread nothing happens."""
@@ -39,4 +42,7 @@ class StopSignals:
             self._old_handlers.clear()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:  # a loop that does not run any more must not hold the process
+            self.give_back()
         self._stop()

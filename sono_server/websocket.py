@@ -1,11 +1,12 @@
 """An open WebSocket as applications see it, on whatever server carries it."""
 
+import inspect
 import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from sono_core import BinaryMessage, Close, Ping, Prepared, TextMessage
+from sono_core import BinaryMessage, Close, CloseCode, Ping, Prepared, TextMessage
 from sono_core.events import Accept, Reject, Request
 from sono_core.outgoing import close_payload, control_payload
 from sono_core.session import Session
@@ -16,14 +17,18 @@ logger = logging.getLogger("sono")
 class Loop(Protocol):
     """What the objects of an application ask of the server that runs them."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it will never run again."""
+
     def time(self) -> float:
         """Seconds of a clock that never steps."""
 
     def in_loop(self) -> bool:
         """Whether the calling thread is the one that runs the loop."""
 
-    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call the function in the loop's thread. From any thread."""
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
+        """Call the function in the loop's thread. From any thread; False if the loop has ended."""
 
 
 OnMessage = Callable[["WebSocket", Any], object]
@@ -43,6 +48,16 @@ def message_event(message: str | bytes | Prepared) -> TextMessage | BinaryMessag
     if isinstance(message, (bytes, bytearray, memoryview)):
         return BinaryMessage(bytes(message))
     raise TypeError(f"message must be str or bytes, not {type(message).__name__}")
+
+
+def refuse_coroutine(function: Callable[..., object] | None) -> None:
+    """Refuse what would be called and never awaited: nothing of it would run.
+
+    Raises:
+        TypeError: `function` is a coroutine function.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{function!r} is a coroutine function; a plain one is called here")
 
 
 class WebSocket:
@@ -75,12 +90,16 @@ class WebSocket:
     def send(self, message: str | bytes | Prepared) -> bool:
         """Send a text (str) or binary (bytes) message, or one prepared for many.
 
+        A peer for which more than `Limits.queue_limit` bytes wait, in however short a time, is
+        closed with 4008.
+
         Returns:
             False if the peer is gone. True means queued, never delivered.
 
         Raises:
             TypeError: `message` is neither.
             LocalProtocolError: a text holds a lone surrogate.
+            BufferError: in another thread, if too many calls wait for the server's.
         """
         event = message_event(message)
         if self._loop.in_loop():
@@ -114,8 +133,7 @@ class WebSocket:
     def _post(self, function: Callable[..., object], *arguments: object) -> bool:
         if not self.open:
             return False
-        self._loop.call_soon(function, *arguments)
-        return True
+        return self._loop.call_soon(function, *arguments)
 
     def __repr__(self) -> str:
         return f"<WebSocket {self.request.target} {self._session.connection.state.value}>"
@@ -146,7 +164,9 @@ class WebSocketHandler:
         """A pong is of use to the session alone."""
 
     def on_close(self, close: Close) -> None:
-        logger.debug("connection closed: %d %r", close.code, close.reason)
+        level = logging.WARNING if close.code == CloseCode.SLOW_READER else logging.DEBUG
+        target = self._socket.request.target
+        logger.log(level, "%s closed with %d: %s", target, close.code, ascii(close.reason))
         if self._on_close:
             self._on_close(self._socket, close)
 

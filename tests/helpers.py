@@ -107,10 +107,12 @@ class FakeLoop:
     def time(self) -> float:
         return self.now
 
+    ended = False
+
     def in_loop(self) -> bool:
         return True
 
-    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
         raise AssertionError("there is no other thread")
 
 

@@ -551,3 +551,78 @@ def test_a_sono_can_be_served_again() -> None:
         server.join()
         assert server.error is None
         assert sono.clients == {}
+
+
+def test_several_functions_see_an_event_in_order_until_one_stops_it() -> None:
+    application = Application()
+    seen: list[str] = []
+    application.sono.on("chat")(lambda client, message: seen.append("first"))
+
+    @application.sono.on("chat")
+    def second(client: Client, message: object) -> bool:
+        seen.append("second")
+        return False
+
+    application.sono.on("chat")(lambda client, message: seen.append("never"))
+    application.sono.on_connect(lambda client: seen.append("one"))
+    application.sono.on_connect(lambda client: seen.append("two"))
+    peer = application.connect()
+    peer.send(message("x", "chat"))
+    assert seen == ["one", "two", "first", "second"]
+    assert payloads(peer) == []
+
+
+def test_coroutine_functions_are_refused_because_nothing_of_them_would_run() -> None:
+    async def later(*arguments: object) -> bool:
+        return False
+
+    sono = Sono()
+    for register in (sono.on("chat"), sono.on_connect, sono.on_disconnect):
+        with pytest.raises(TypeError, match="coroutine function"):
+            register(later)
+    refused: list[Exception] = []
+
+    def handle(request: HTTPRequest) -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: sono.connect(request, later),
+            lambda: request.accept(later),
+            lambda: request.accept(on_close=later),
+        ]
+        for call in calls:
+            try:
+                call()
+            except TypeError as error:
+                refused.append(error)
+        request.accept()
+
+    with running(handle) as server, Wire(server.address):
+        server.turn()
+    assert len(refused) == 3
+    assert not sono.clients
+
+
+def test_a_sono_belongs_to_one_running_server() -> None:
+    sono = Sono()
+    failures: list[Exception] = []
+
+    def other(request: HTTPRequest) -> None:
+        try:
+            sono.connect(request)
+        except RuntimeError as error:
+            failures.append(error)
+
+    with running(sono_at(sono)) as first, Wire(first.address):
+        first.turn()
+        with running(other) as second, Wire(second.address) as wire:
+            assert wire.closed().code == 1011
+        assert len(sono.clients) == 1
+    assert len(failures) == 1
+
+
+def test_after_the_servers_end_channels_are_still_created_and_nothing_piles_up() -> None:
+    sono = Sono()
+    with running(sono_at(sono)) as server, Wire(server.address):
+        server.turn()
+    sono.emit("to nobody")
+    assert sono.channel("late").name in sono.channels
+    assert not server.server.call_soon(print)

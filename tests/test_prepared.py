@@ -62,3 +62,11 @@ def test_a_text_that_is_no_str_is_a_type_error(value: Any) -> None:
 def test_a_lone_surrogate_is_the_callers_mistake(text: str) -> None:
     with pytest.raises(LocalProtocolError, match="surrogate"):
         payload_of(TextMessage(text))
+
+
+def test_a_prepared_message_has_one_compressed_frame_for_each_form() -> None:
+    """However many deflaters make it: a long-lived one must not keep them."""
+    prepared = Prepared(TextMessage("x" * 2000))
+    frames = {id(prepared.frame(Deflater(15, False, 6))) for _ in range(100)}
+    assert len(frames) == 1
+    assert prepared.frame(Deflater(9, False, 6)) is not prepared.frame(Deflater(15, False, 6))

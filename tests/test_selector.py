@@ -11,6 +11,7 @@ import queue
 import select
 import signal
 import socket
+import struct
 import threading
 import time
 import warnings
@@ -1028,3 +1029,60 @@ def test_pings_are_answered() -> None:
     with running() as server, Wire(server.address) as wire:
         wire.send(Ping(b"now"))
         assert wire.next() == Pong(b"now")
+
+
+# -- found in review --------------------------------------------------------------------------
+
+
+def test_what_was_answered_before_a_break_is_written() -> None:
+    with serve("127.0.0.1", 0) as server, dial(server.address[:2]) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        for request in server:
+            request.respond(200, "hi")
+            break
+        server.close()
+        assert read_all(client).endswith(b"\r\n\r\nhi")
+
+
+def test_requests_of_peers_that_are_gone_are_not_kept_and_not_yielded() -> None:
+    """Each turn of the loop yields one request and may read many."""
+    with serve("127.0.0.1", 0) as server:
+        for _ in range(10):
+            clients = [dial(server.address[:2]) for _ in range(40)]
+            for client in clients:
+                client.sendall(b"GET /gone HTTP/1.1\r\nHost: a\r\n\r\n")
+            server._turn()
+            server._turn()
+            for client in clients:
+                linger = struct.pack("ii", 1, 0)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                client.close()
+        while server._peers:
+            server._turn()
+        assert len(server._requests) <= 64
+        with dial(server.address[:2]) as client:
+            client.sendall(b"GET /here HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert next(server).path == "/here"
+
+
+def test_calls_of_other_threads_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sono_server.selector._MAX_POSTED", 3)
+    with serve("127.0.0.1", 0) as server:
+        for _ in range(3):
+            assert server.call_soon(print)
+        with pytest.raises(BufferError, match="wait for the server"):
+            server.call_soon(print)
+
+
+def test_after_a_second_signal_a_third_does_what_it_did_before() -> None:
+    """A loop that was left by break must not hold the process."""
+    before = signal.getsignal(signal.SIGINT)
+    with serve("127.0.0.1", 0) as server, dial(server.address[:2]) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        next(server)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is not before
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

@@ -515,6 +515,7 @@ def test_this_side_closes(role: Role) -> None:
 @BOTH
 def test_a_close_that_is_not_answered_times_out(role: Role) -> None:
     rig = Rig(role)
+    rig.now = rig.transport.now = 1.0
     rig.session.close(1000, "", 1.0)
     rig.transport.write()
     for second in range(2, 6):
@@ -1104,3 +1105,80 @@ def test_a_new_session_waits_for_its_handshake() -> None:
     assert session.reading
     assert not session.open
     assert connection.state is State.CONNECTING
+
+
+# -- found in review --------------------------------------------------------------------------
+
+
+def test_a_close_waits_for_a_peer_that_takes_what_is_before_it() -> None:
+    """Its time to answer begins when it has got the last byte."""
+    rig = Rig()
+    fill(rig, 60_000)
+    rig.session.close(1000, "", 0.0)
+    for second in range(4, 41, 4):
+        rig.now = rig.transport.now = float(second)
+        rig.transport.room = 5_000
+        rig.transport.write()
+        rig.tick(float(second))
+        assert not rig.session.over
+    rig.transport.room = math.inf
+    rig.transport.write()
+    rig.tick(44.9)
+    assert not rig.session.over
+    rig.tick(45.0)
+    assert rig.session.over
+
+
+def test_a_response_waits_for_a_peer_that_takes_it_slowly() -> None:
+    rig = Rig(opened=False)
+    rig.request()
+    rig.blocks()
+    assert rig.session.respond(Reject(200, body=bytes(60_000)), 0.0)
+    for second in range(4, 41, 4):
+        rig.now = rig.transport.now = float(second)
+        rig.transport.room = 5_000
+        rig.transport.write()
+        rig.tick(float(second))
+        assert not rig.session.over
+
+
+@pytest.mark.parametrize(("size", "messages"), [(99, 3), (100, 2), (101, 2)])
+def test_a_fair_share_is_counted_in_bytes_too(size: int, messages: int) -> None:
+    rig = Rig(limits=Limits(max_turn_bytes=200))
+    for _ in range(5):
+        rig.peer.send(TextMessage("x" * size))
+    rig.receives(rig.peer.data_to_send())
+    assert len(rig.handler.log) == messages
+    assert rig.session.pump_due
+    for _ in range(5):
+        rig.pump()
+    assert len(rig.handler.log) == 5
+
+
+def test_one_message_fits_into_an_empty_queue_however_large_it_is() -> None:
+    rig = Rig(limits=Limits(max_queue=PAUSE * 2))
+    rig.blocks()
+    assert rig.session.send(BinaryMessage(bytes(PAUSE * 4)))
+    assert not rig.session.send(BinaryMessage(b"one more"))
+    rig.tick(0.0)
+    assert [close.code for close in rig.handler.closes] == [4008]
+
+
+@pytest.mark.parametrize(
+    ("requested", "now", "status", "reason"),
+    [
+        (False, 5.0, b"408", b"the request took too long\n"),
+        (True, 5.0, b"503", b"nobody answered the request\n"),
+    ],
+)
+def test_time_outs_of_the_handshake_give_their_reason(
+    requested: bool, now: float, status: bytes, reason: bytes
+) -> None:
+    rig = Rig(opened=False)
+    if requested:
+        rig.request()
+    rig.tick(now)
+    rig.transport.write()
+    response = bytes(rig.transport.wire)
+    assert response.startswith(b"HTTP/1.1 " + status)
+    assert response.endswith(b"\r\n\r\n" + reason)

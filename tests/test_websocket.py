@@ -366,3 +366,13 @@ def test_a_failure_while_answering_is_logged(caplog: pytest.LogCaptureFixture) -
     with running() as server:
         RequestHandler(server.server, None, print).on_error(ValueError("inside"))
     assert "inside" in caplog.text
+
+
+def test_a_slow_readers_end_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    application = Application()
+    with running(application) as server, Wire(server.address, "/slow"):
+        ws = application.socket()
+        server.call(lambda: [ws.send(bytes(1 << 20)) for _ in range(40)])
+        assert application.closed().code == 4008
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.getMessage() == "/slow closed with 4008: 'the peer reads too slowly'"
