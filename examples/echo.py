@@ -41,13 +41,17 @@ def main() -> None:
         help="bytes waiting for a slow reader (default: max(4 MiB, 2 x max message))",
     )
     arguments = parser.parse_args()
-    limits = Limits(
-        max_message=arguments.max_message,
-        max_frame=arguments.max_message,
-        max_fragments=arguments.max_fragments,
-        max_queue=arguments.max_queue,
-    )
-    with serve(arguments.host, arguments.port, limits=limits) as server:
+    try:
+        limits = Limits(
+            max_message=arguments.max_message,
+            max_frame=arguments.max_message,
+            max_fragments=arguments.max_fragments,
+            max_queue=arguments.max_queue,
+        )
+        server = serve(arguments.host, arguments.port, limits=limits)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    with server:
         host, port = server.address[:2]
         host = f"[{host}]" if ":" in host else host
         print(f"listening on ws://{host}:{port}/", flush=True)

@@ -30,7 +30,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sono = Sono()
-    with serve(arguments.host, arguments.port) as server:
+    try:
+        server = serve(arguments.host, arguments.port)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    with server:
         print(f"listening on http://localhost:{server.address[1]}/", flush=True)
         for request in server:
             if request.method == "GET" and request.path == "/ws":

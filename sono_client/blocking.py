@@ -180,7 +180,8 @@ def connect(
         subprotocols: to offer, in order of preference.
         headers: more header fields of the request, Origin or Authorization for instance.
         timeout: seconds for the TCP connection; the handshake has `timeouts.handshake`.
-        limits: what the server may ask for.
+        limits: what the server may ask for. `pause_reading_at`, `max_queue` and the fair share
+            are a server's matter: here the application waits while it sends.
         timeouts: how long it may take.
         deflate: how permessage-deflate is offered, None not to.
 

@@ -5,6 +5,7 @@ log or the environment. See docs/embedding.md for how to drive it.
 """
 
 from .connection import LEGAL, Connection, State
+from .deadlines import Deadlines
 from .deflate import Deflate, SharedDeflaters
 from .errors import LocalProtocolError, SonoError
 from .events import (
@@ -24,6 +25,8 @@ from .headers import Headers
 from .kernels import native
 from .limits import Limits, Timeouts
 from .prepared import Prepared
+from .session import Session
+from .transport import Handler, Transport
 
 __version__ = "0.1.0"
 
@@ -37,8 +40,10 @@ __all__ = [
     "Close",
     "CloseCode",
     "Connection",
+    "Deadlines",
     "Deflate",
     "Event",
+    "Handler",
     "Headers",
     "Limits",
     "LocalProtocolError",
@@ -48,10 +53,12 @@ __all__ = [
     "Reject",
     "Request",
     "Role",
+    "Session",
     "SharedDeflaters",
     "SonoError",
     "State",
     "TextMessage",
     "Timeouts",
+    "Transport",
     "native_available",
 ]

@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from . import packets
-from .errors import LocalProtocolError
 from .events import Request
 from .headers import Headers, is_host
 from .limits import DEFAULT_LIMITS
@@ -25,7 +24,6 @@ from .packets import (
     GrabPayload,
     Message,
     MessagePayload,
-    PacketError,
 )
 
 _PORTS = {"ws": 80, "wss": 443}
@@ -103,7 +101,6 @@ class _FromServer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_FromServer).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class ClientState:
@@ -162,7 +159,7 @@ class ClientState:
         """
         _require_str(kind, "kind")
         pending = PendingGrab(kind)
-        packet = _dump(Grab(GrabPayload(kind)))
+        packet = packets.dump(Grab(GrabPayload(kind)), kind)
         self._pending.setdefault(kind, deque()).append(pending)
         return pending, packet
 
@@ -175,46 +172,31 @@ def message(content: object, event: str = "message") -> str:
         ValueError: the event's name is reserved or no name.
         LocalProtocolError: `content` holds a lone surrogate.
     """
-    return _dump(Message(MessagePayload(content), _checked(event)))
+    return packets.dump(Message(MessagePayload(content), _checked(event)), content)
 
 
 def broadcast(content: object, event: str = "message") -> str:
     """As `message`, but not to oneself."""
-    return _dump(Broadcast(MessagePayload(content), _checked(event)))
+    return packets.dump(Broadcast(MessagePayload(content), _checked(event)), content)
 
 
 def direct_message(content: object, to: str, event: str = "message") -> str:
     """As `message`, but to one client alone, in whatever channel."""
     _require_str(to, "to")
-    return _dump(DirectMessage(DirectPayload(content, to), _checked(event)))
+    return packets.dump(DirectMessage(DirectPayload(content, to), _checked(event)), content)
 
 
 def change_channel(name: str) -> str:
     """The packet that asks to be moved to a channel. Raises as `message`."""
     _require_str(name, "name")
-    return _dump(ChangeChannel(ChannelPayload(name)))
+    return packets.dump(ChangeChannel(ChannelPayload(name)), name)
 
 
 def _checked(event: str) -> str:
-    _require_str(event, "event")
-    if event in packets.RESERVED_EVENTS:
-        raise ValueError(f"the event name {event!r} is reserved")
-    try:
-        packets.check_name(event, "event", DEFAULT_LIMITS)
-    except PacketError as error:
-        raise ValueError(f"event {event!r}: {error.text}") from None
+    packets.check_event(event, DEFAULT_LIMITS)
     return event
 
 
 def _require_str(value: object, what: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}")
-
-
-def _dump(packet: packets.Packet) -> str:
-    try:
-        return _encode(packet).decode()
-    except UnicodeEncodeError:
-        raise LocalProtocolError("message holds a lone surrogate") from None
-    except RecursionError:
-        raise TypeError("message is nested too deeply to be written as JSON") from None

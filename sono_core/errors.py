@@ -1,7 +1,8 @@
 """The exceptions that Sono raises.
 
-A peer's mistake never raises out of the core: it becomes an event and a close code. What is
-raised here is either the caller's own mistake or stays inside the core.
+A peer's mistake never raises out of the core: it becomes an event and a close code. What the core
+raises is the caller's own mistake, or stays inside it; `ConnectError` and `ConnectionClosed` are
+for clients, which have no other way to tell.
 """
 
 

@@ -3,27 +3,30 @@
 No default is unlimited. Sizes are in bytes, times in seconds.
 """
 
+import math
+
 import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
 
 
-def _require_positive(settings: msgspec.Struct) -> None:
-    # A None that is no default would mean unlimited.
+def _require_positive(settings: msgspec.Struct, kind: type) -> None:
+    # A None that is no default would mean unlimited, and so would infinity.
     for name, default in zip(settings.__struct_fields__, settings.__struct_defaults__, strict=True):
         value = getattr(settings, name)
         if value is None and default is None:
             continue
-        if value is None or isinstance(value, bool) or not value > 0:
-            raise ValueError(f"{name} must be a number above 0, not {value!r}")
+        legal = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        if not legal or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a finite {kind.__name__} above 0, not {value!r}")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much of each resource one peer may use.
 
     Raises:
-        ValueError: a limit is not above 0.
+        ValueError: a limit is no int above 0.
     """
 
     max_message: int = MIB
@@ -64,7 +67,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Levels of nesting in a packet's JSON."""
 
     def __post_init__(self) -> None:
-        _require_positive(self)
+        _require_positive(self, int)
 
     @property
     def queue_limit(self) -> int:
@@ -76,7 +79,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long a peer may take, in seconds.
 
     Raises:
-        ValueError: a time is not above 0.
+        ValueError: a time is not finite, or not above 0.
     """
 
     handshake: float = 5.0
@@ -91,7 +94,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """In which not one byte could be written although some wait; then: 4008."""
 
     def __post_init__(self) -> None:
-        _require_positive(self)
+        _require_positive(self, float)
 
 
 DEFAULT_LIMITS = Limits()

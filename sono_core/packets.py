@@ -171,7 +171,30 @@ def check_name(name: str, what: str, limits: Limits) -> None:
         raise PacketError("invalid-packet", f"{what}: control characters are not allowed")
 
 
-def _dump(packet: object, message: object) -> str:
+def check_event(event: str, limits: Limits) -> None:
+    """Whether the caller may use a name for its own events.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it is reserved or no name.
+    """
+    if not isinstance(event, str):
+        raise TypeError(f"event must be a str, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise ValueError(f"the event name {event!r} is reserved")
+    try:
+        check_name(event, "event", limits)
+    except PacketError as error:
+        raise ValueError(f"event {event!r}: {error.text}") from None
+
+
+def dump(packet: object, message: object) -> str:
+    """A packet of the caller's as JSON.
+
+    Raises:
+        TypeError: `message`, which is in it, cannot be written as JSON.
+        LocalProtocolError: it holds a lone surrogate.
+    """
     try:
         return _encode(packet).decode()
     except UnicodeEncodeError:
@@ -183,7 +206,7 @@ def _dump(packet: object, message: object) -> str:
 
 def relayed(event: str, message: object, sender: str) -> str:
     """What a client said to others."""
-    return _dump({"protocol": event, "payload": {"message": message, "from": sender}}, message)
+    return dump({"protocol": event, "payload": {"message": message, "from": sender}}, message)
 
 
 def from_server(event: str, message: object) -> str:
@@ -194,14 +217,14 @@ def from_server(event: str, message: object) -> str:
         LocalProtocolError: it holds a lone surrogate.
     """
     payload = {"message": message}
-    return _dump({"protocol": event, "payload": payload, "message": message}, message)
+    return dump({"protocol": event, "payload": payload, "message": message}, message)
 
 
 def listing(event: str, kind: object, items: list[str]) -> str:
     """The answer to a grab."""
-    return _dump({"protocol": event, "payload": {"message": items, "type": kind}}, items)
+    return dump({"protocol": event, "payload": {"message": items, "type": kind}}, items)
 
 
 def error(code: str, text: str) -> str:
     """What the sender of a refused packet is told."""
-    return _dump({"protocol": ERROR, "payload": {"code": code, "message": text}}, text)
+    return dump({"protocol": ERROR, "payload": {"code": code, "message": text}}, text)

@@ -158,7 +158,7 @@ class Sono:
             ValueError: the event's name is reserved or no name.
             TypeError: it is a coroutine function; this server calls plain ones.
         """
-        self._check_event(event)
+        packets.check_event(event, self._limits)
 
         def register(function: Function) -> Function:
             refuse_coroutine(function)
@@ -306,16 +306,8 @@ class Sono:
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _check_event(self, event: str) -> None:
-        if event in packets.RESERVED_EVENTS:
-            raise ValueError(f"the event name {event!r} is reserved")
-        try:
-            packets.check_name(event, "event", self._limits)
-        except PacketError as error:
-            raise ValueError(f"event {event!r}: {error.text}") from None
-
     def _from_server(self, event: str, message: object) -> str:
-        self._check_event(event)
+        packets.check_event(event, self._limits)
         return packets.from_server(event, message)
 
     def _channel_of(self, client: str) -> Channel | None:

@@ -371,10 +371,13 @@ def serve(
 ) -> Server:
     """Listen, and serve requests to whoever iterates over the result.
 
+    SIGINT and SIGTERM end the iteration, if it runs in the main thread. A loop that is left early
+    wants a `with` statement around it, which frees the sockets and gives the signals back.
+
     Args:
         host: a name or an address; None for the loopback addresses of IPv4 and IPv6.
         port: 0 for a free one; see `Server.address`.
-        sock: a bound and listening socket to use instead.
+        sock: a bound and listening socket to use instead; it is closed at the end.
         limits: what a peer may ask for.
         timeouts: how long a peer may take.
         deflate: how permessage-deflate is used, None to refuse it.

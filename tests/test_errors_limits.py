@@ -105,3 +105,14 @@ def test_the_defaults_are_those_of_the_documented_table() -> None:
     times = Timeouts()
     assert (times.handshake, times.ping_interval, times.pong) == (5.0, 20.0, 20.0)
     assert (times.close, times.write_stall) == (5.0, 20.0)
+
+
+def test_no_setting_can_be_made_unlimited() -> None:
+    for name in Limits.__struct_fields__:
+        for value in (math.inf, 1.5, math.nan):
+            with pytest.raises(ValueError, match=f"^{name} must be a finite int above 0"):
+                Limits(**{name: value})
+    for name in Timeouts.__struct_fields__:
+        for value in (math.inf, math.nan):
+            with pytest.raises(ValueError, match=f"^{name} must be a finite float above 0"):
+                Timeouts(**{name: value})

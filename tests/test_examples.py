@@ -59,3 +59,13 @@ def test_help(name: str) -> None:
     code, output, errors = run(f"examples/{name}.py", "--help")
     assert (code, errors) == (0, "")
     assert "--port" in output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "99999"], ["--port", "-1"], ["--max-message", "0"]], ids=" ".join
+)
+def test_a_mistake_is_told_without_a_traceback(arguments: list[str]) -> None:
+    code, _, errors = run("examples/echo.py", *arguments)
+    assert code == 2
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("echo.py: error: ")

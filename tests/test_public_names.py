@@ -6,9 +6,9 @@ import pytest
 
 NAMES = {
     "sono_core": """
-        LEGAL Accept BinaryMessage Close CloseCode Connection Deflate Event Headers Limits
-        LocalProtocolError Ping Pong Prepared Reject Request Role SharedDeflaters SonoError State
-        TextMessage Timeouts native_available
+        LEGAL Accept BinaryMessage Close CloseCode Connection Deadlines Deflate Event Handler
+        Headers Limits LocalProtocolError Ping Pong Prepared Reject Request Role Session
+        SharedDeflaters SonoError State TextMessage Timeouts Transport native_available
     """,
     "sono_server": "Channel Client HTTPRequest Server Sono WebSocket serve",
     "sono_client": "ConnectError ConnectionClosed SonoClient WebSocket connect",
