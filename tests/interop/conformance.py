@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from sono_core import native_available
+
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = "sono"
 ROLES = ("server", "client")
@@ -235,8 +237,9 @@ INTRODUCTION = """\
 <!-- Written by `make conformance`. -->
 
 {cases} of Autobahn|Testsuite {suite}, the conformance suite for RFC 6455 (WebSocket) and \
-RFC 7692 (permessage-deflate), against Sono {sono}, with NON-STRICT and UNIMPLEMENTED counted \
-as failures. INFORMATIONAL is the suite's word for a case that has no wrong answer.
+RFC 7692 (permessage-deflate), against Sono {sono} ({path}), with NON-STRICT and \
+UNIMPLEMENTED counted as failures. INFORMATIONAL is the suite's word for a case that has no \
+wrong answer.
 """
 
 REPRODUCE = f"""\
@@ -262,6 +265,7 @@ def markdown(reports: Sequence[Report], everything: bool) -> str:
         cases="All cases" if everything else "A selection of the cases",
         suite=reports[0].suite,
         sono=version("sono"),
+        path="native" if native_available else "pure Python",
     )
     return "\n".join([introduction, *map(section, reports), REPRODUCE])
 
