@@ -23,13 +23,14 @@ help: ## this list
 serve: $(VENV)/.installed ## the server with its demo, on PORT=8080 of loopback or HOST=
 	@exec $(BIN)/sono serve $(if $(HOST),--host '$(HOST)') --port '$(PORT)'
 
+# The second run has hypothesis's 100 examples: the first compares the two paths with all of them.
 .PHONY: test
 test: lint browser-unit ## the whole test suite, with coverage enforced
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
 	@if $(BIN)/python -c 'import sono_core, sys; sys.exit(not sono_core.native_available)'; then \
 	    echo 'sono: once more, in pure Python' && \
-	    SONO_PURE=1 $(BIN)/coverage run -m pytest -m 'not browser and not native' && \
+	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest -m 'not browser and not native' && \
 	    $(BIN)/coverage combine --quiet && \
 	    $(BIN)/coverage report --include='sono_core/*' --fail-under=100 && \
 	    $(BIN)/coverage report --include='sono_server/*,sono_client/*' --fail-under=95; \
