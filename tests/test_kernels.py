@@ -1,9 +1,12 @@
 """kernels.py: masking against RFC 6455, section 5.3; UTF-8 against an automaton of RFC 3629."""
 
 import itertools
+import sys
 
 import pytest
 
+import sono_core
+from sono_core import kernels
 from sono_core.kernels import Utf8Validator, apply_mask
 
 MASK = b"\x37\xfa\x21\x3d"
@@ -152,3 +155,9 @@ def test_a_long_text_fails_at_the_piece_that_is_wrong() -> None:
     assert validator.feed("ä".encode() * 10_000)
     assert validator.feed(b"\xf0\x9f")
     assert not validator.feed(b"\x98\xe2")
+
+
+def test_without_the_extension_python_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(sono_core, "_native", raising=False)
+    monkeypatch.setitem(sys.modules, "sono_core._native", None)  # importing it fails
+    assert kernels._import_native() is None
