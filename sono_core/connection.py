@@ -31,14 +31,13 @@ from .frames import (
     MaskingKeys,
     decode_close,
     encode_close,
-    encode_frame,
 )
 from .handshake import ClientHandshake, ServerHandshake
 from .limits import DEFAULT_LIMITS, Limits
-from .outbox import Outbox
+from .outbox import new_outbox
 from .outgoing import close_payload, control_payload, payload_of
 from .prepared import Prepared
-from .reader import message_reader
+from .reader import Reader, message_reader
 from .upgrade import refusal
 
 
@@ -74,6 +73,7 @@ LEGAL: dict[tuple[Role, State], frozenset[type]] = {
 """What may be sent in which state."""
 
 _DEFAULT_DEFLATE = Deflate()
+_UNLIMITED = 1 << 62  # bytes; more than any message has
 
 
 class Connection:
@@ -95,16 +95,15 @@ class Connection:
         "_deflater",
         "_deflaters",
         "_ended",
-        "_finished",
         "_handshake",
         "_incoming",
         "_keys",
         "_limits",
         "_options",
-        "_reader",
         "_sendable",
-        "_threshold",
         "outbox",
+        "plain",
+        "reader",
         "role",
         "state",
         "subprotocol",
@@ -123,7 +122,6 @@ class Connection:
         self.role = role
         self._limits = limits
         self._options = deflate
-        self._threshold = deflate.threshold if deflate else 0
         self._deflaters = deflaters
         self._handshake: ServerHandshake | ClientHandshake
         self._keys: MaskingKeys | None = None
@@ -136,18 +134,22 @@ class Connection:
         else:
             self._handshake = ClientHandshake(limits, deflate, random)
             self._keys = MaskingKeys(random)
-        self.outbox = Outbox()
+        self.outbox = new_outbox()
         """What waits to be written, for transports that write bit by bit."""
+        self.reader: Reader | None = None
+        """What makes messages of the peer's frames; None before and after there are any."""
+        self.plain = _UNLIMITED
+        """Bytes of a message up to which it is never compressed."""
         self.subprotocol: str | None = None
         """What the handshake agreed on."""
         self._incoming: list[bytes] = []  # before the connection is open
         self._ended = False  # the peer's stream
-        self._finished = False  # Close was given to the caller
         self._deflater: Deflater | None = None
         self._enter(State.CONNECTING)
 
     def _enter(self, state: State) -> None:
         self.state = state
+        self.outbox.room = 0
         self._sendable = LEGAL[self.role, state]
 
     # -- in ---------------------------------------------------------------------------------
@@ -161,11 +163,10 @@ class Connection:
         """
         if not data:
             self._ended = True
-        elif self.state in (State.OPEN, State.CLOSING):
-            if not self._finished:
-                self._reader.feed(bytes(data))
-                return self._reader.events(self.next_event)
-        elif self.state is not State.CLOSED:
+        elif self.reader:
+            self.reader.feed(bytes(data))
+            return self.reader.events(self.next_event)
+        elif self.state in (State.CONNECTING, State.REQUESTED):
             self._incoming.append(bytes(data))
         return self._events()
 
@@ -225,18 +226,19 @@ class Connection:
         if agreement and self._options:
             inflater = agreement.inflater(self.role)
             self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
-        self._reader = message_reader(self.role, self._limits, inflater)
-        self._reader.feed(rest)
+            self.plain = self._options.threshold - 1
+        self.reader = message_reader(self.role, self._limits, inflater)
+        self.reader.feed(rest)
         del self._handshake
         self._enter(State.OPEN)
 
     def _next_frame_event(self) -> Event | None:
-        if self._finished:  # a client that waits for the server to end the stream
+        if self.reader is None:  # a client that waits for the server to end the stream
             if self._ended:
                 self._enter(State.CLOSED)
             return None
         try:
-            item = self._reader.next()
+            item = self.reader.next()
             if isinstance(item, Frame):
                 return self._control_event(item.opcode, item.payload)
             if item is not None:
@@ -271,10 +273,10 @@ class Connection:
 
     def _finish(self, code: int, reason: str, clean: bool) -> Close:
         """The last event; what is still held for frames and contexts is let go."""
-        self._finished = True
         self._deflater = None
-        self._reader.stop()
-        del self._reader
+        if self.reader:
+            self.reader.stop()
+            self.reader = None
         return Close(code, reason, clean)
 
     # -- out --------------------------------------------------------------------------------
@@ -299,8 +301,7 @@ class Connection:
         self._SENDERS[kind](self, event)
 
     def _append(self, opcode: int, payload: bytes, rsv1: bool = False) -> None:
-        mask = self._keys() if self._keys else b""
-        self.outbox.append(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
+        self.outbox.append_frame(opcode, payload, rsv1, self._keys() if self._keys else b"")
 
     def _send_message(self, message: TextMessage | BinaryMessage) -> None:
         opcode, payload = payload_of(message)
@@ -314,9 +315,7 @@ class Connection:
             self._append(opcode, payload)
 
     def _deflater_for(self, payload: bytes) -> Deflater | None:
-        if self._deflater and len(payload) >= self._threshold:
-            return self._deflater
-        return None
+        return self._deflater if len(payload) > self.plain else None
 
     def _send_prepared(self, prepared: Prepared) -> None:
         deflater = self._deflater_for(prepared.payload)

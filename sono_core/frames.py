@@ -33,6 +33,8 @@ MAX_CONTROL_PAYLOAD = 125
 
 _U16 = struct.Struct("!H")
 _U64 = struct.Struct("!Q")
+_HEADER_16 = struct.Struct("!BBH")
+_HEADER_64 = struct.Struct("!BBQ")
 
 
 class CloseCode(enum.IntEnum):
@@ -307,18 +309,21 @@ def encode_frame(
 
     Nothing is checked: what may be sent when is `Connection`'s to decide.
     """
-    first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
-    bit = _MASKED if mask else 0
-    size = len(payload)
-    if size <= MAX_CONTROL_PAYLOAD:
-        header = bytes((first, bit | size))
-    elif size <= 0xFFFF:
-        header = bytes((first, bit | 126)) + _U16.pack(size)
-    else:
-        header = bytes((first, bit | 127)) + _U64.pack(size)
+    header = encode_header(opcode, len(payload), fin=fin, rsv1=rsv1, masked=bool(mask))
     if mask:
         return b"".join((header, mask, apply_mask(payload, mask)))
     return header + payload
+
+
+def encode_header(opcode: int, size: int, *, fin: bool, rsv1: bool, masked: bool) -> bytes:
+    """The header of a frame with `size` bytes of payload, without the masking key."""
+    first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
+    bit = _MASKED if masked else 0
+    if size <= MAX_CONTROL_PAYLOAD:
+        return bytes((first, bit | size))
+    if size <= 0xFFFF:
+        return _HEADER_16.pack(first, bit | 126, size)
+    return _HEADER_64.pack(first, bit | 127, size)
 
 
 class MaskingKeys:

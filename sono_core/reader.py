@@ -6,14 +6,17 @@ functions here, so that every error is defined once.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from functools import lru_cache, partial
+from typing import Any, Protocol
 
 from .deflate import Inflater
+from .errors import ProtocolFailure
 from .events import BinaryMessage, Event, Role, TextMessage
 from .frames import CLOSE, Frame, FrameDecoder, compressed_bound, legal_first_bytes
 from .kernels import native
 from .limits import Limits
 from .messages import MessageAssembler, not_utf8
+from .outbox import Outbox
 
 Item = TextMessage | BinaryMessage | Frame
 """What comes out: a message, or a control frame."""
@@ -32,6 +35,27 @@ class Reader(Protocol):
 
         Raises:
             ProtocolFailure: the peer broke a rule; nothing more may be asked for.
+        """
+
+    def deliver(
+        self,
+        on_message: Callable[[str | bytes], object],
+        outbox: Outbox,
+        pause: int,
+        messages: int,
+        size: int,
+        /,
+    ) -> tuple[int, int]:
+        """Call `on_message` for messages while nothing else is to be decided.
+
+        Args:
+            outbox: it ends when more than `pause` bytes wait there, or there is no `room`.
+            messages: after so many it ends;
+            size: or after so many bytes or characters of them.
+
+        Returns:
+            How many messages, and how much of them. What then comes next, if anything, `next`
+            says: a control frame and a failure are left to it.
         """
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
@@ -53,11 +77,12 @@ class MessageReader:
         inflater: where permessage-deflate was negotiated.
     """
 
-    __slots__ = ("_assembler", "_frames", "_stopped")
+    __slots__ = ("_assembler", "_frames", "_next", "_stopped")
 
     def __init__(self, role: Role, limits: Limits, inflater: Inflater | None) -> None:
         self._frames = FrameDecoder(role, limits, inflater is not None)
         self._assembler = MessageAssembler(limits, inflater)
+        self._next: Frame | ProtocolFailure | None = None  # what `deliver` came to
         self._stopped = False
 
     def feed(self, data: bytes, /) -> None:
@@ -66,12 +91,46 @@ class MessageReader:
 
     def next(self) -> Item | None:
         """See `Reader`."""
+        if self._next:
+            found, self._next = self._next, None
+            if isinstance(found, ProtocolFailure):
+                raise found
+            return found
         while not self._stopped and (frame := self._frames.next_frame()) is not None:
             if frame.opcode >= CLOSE:
                 return frame
             if message := self._assembler.push(frame):
                 return message
         return None
+
+    def deliver(
+        self,
+        on_message: Callable[[str | bytes], object],
+        outbox: Outbox,
+        pause: int,
+        messages: int,
+        size: int,
+        /,
+    ) -> tuple[int, int]:
+        """See `Reader`."""
+        left, share = messages, size
+        while left > 0 and share > 0 and outbox.size <= pause and outbox.room and not self._next:
+            try:
+                item = self.next()
+            except ProtocolFailure as failure:
+                self._next = failure
+                break
+            if isinstance(item, TextMessage):
+                message: str | bytes = item.text
+            elif isinstance(item, BinaryMessage):
+                message = item.data
+            else:
+                self._next = item
+                break
+            left -= 1
+            share -= len(message)
+            on_message(message)
+        return messages - left, size - share
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
         """See `Reader`."""
@@ -81,6 +140,7 @@ class MessageReader:
     def stop(self) -> None:
         """See `Reader`."""
         self._stopped = True
+        self._next = None
         del self._frames, self._assembler
 
 
@@ -88,7 +148,18 @@ def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Rea
     """The fastest reader that there is."""
     if native is None:
         return MessageReader(role, limits, inflater)
-    compression = inflater is not None
+    inflate = None
+    if inflater is not None:
+        inflate = partial(_inflate, inflater, limits.max_message)
+    reader: Reader = native.MessageReader(
+        _native_rules(role, limits, inflater is not None), inflate
+    )
+    return reader
+
+
+@lru_cache(maxsize=64)
+def _native_rules(role: Role, limits: Limits, compression: bool) -> Any:
+    """What the native readers of all connections of one kind share."""
 
     def judge_header(
         data: bytes, in_message: bool, fragments: int, budget: int, frame_limit: int
@@ -100,11 +171,8 @@ def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Rea
         decoder.feed(data)
         decoder.next_frame()
 
-    def inflate(frame: bytes, out: bytearray, final: bool) -> None:
-        assert inflater is not None  # RSV1 is refused where nothing was negotiated
-        inflater.inflate(frame, out, limits.max_message, final)
-
-    reader: Reader = native.MessageReader(
+    assert native is not None
+    return native.MessageRules(
         masked=role is Role.SERVER,
         legal=legal_first_bytes(compression),
         max_message=min(limits.max_message, _UINT64),
@@ -117,9 +185,11 @@ def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Rea
         control=_control_frame,
         judge_header=judge_header,
         judge_text=_judge_text,
-        inflate=inflate,
     )
-    return reader
+
+
+def _inflate(inflater: Inflater, limit: int, frame: bytes, out: bytearray, final: bool) -> None:
+    inflater.inflate(frame, out, limit, final)
 
 
 def _control_frame(opcode: int, payload: bytes) -> Frame:

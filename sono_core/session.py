@@ -25,6 +25,7 @@ from .frames import CloseCode
 from .limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from .outbox import Outbox
 from .prepared import Prepared
+from .reader import Reader
 from .transport import Handler, Transport
 from .upgrade import refusal
 
@@ -50,7 +51,7 @@ class Session:
         "_close_told",
         "_ended",
         "_ending",
-        "_heard",
+        "_handler",
         "_limits",
         "_much",
         "_opened",
@@ -61,7 +62,7 @@ class Session:
         "backlog",
         "connection",
         "deadlines",
-        "handler",
+        "heard",
         "outbox",
         "transport",
     )
@@ -78,17 +79,18 @@ class Session:
     ) -> None:
         self.connection = connection
         self.transport = transport
-        self.handler = handler
+        self._handler = handler
         self.outbox: Outbox = connection.outbox
         """What the transport is to write."""
         self.deadlines = Deadlines()
         """When `tick` is due."""
+        self.heard = now
+        """When the peer last sent anything."""
         self.backlog = False
         """Whether what was received may hold more events; see `pump_due`."""
         self._limits = limits
         self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting
         self._timeouts = timeouts
-        self._heard = now  # when the peer last sent anything
         self._pinged = now  # when a pong began to be waited for
         self._opened = False
         self._close_told = False
@@ -97,6 +99,16 @@ class Session:
         self._over = False  # both: the transport is gone
         self._verdict: Close | None = None  # why the connection is about to be given up
         self.deadlines.set(Deadline.HANDSHAKE, now + timeouts.handshake)
+
+    @property
+    def handler(self) -> Handler:
+        """Who is told what happens."""
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: Handler) -> None:
+        self._handler = handler
+        self.outbox.room = 0  # whoever delivers to the old one comes back to ask
 
     @property
     def open(self) -> bool:
@@ -132,37 +144,57 @@ class Session:
         """Whether the transport should call `pump` in a later turn."""
         return self.backlog and self._keeps_up
 
+    @property
+    def fast_reader(self) -> Reader | None:
+        """What a transport may feed by itself while all is ordinary; else None.
+
+        Instead of `receive` it may then set `heard`, feed this reader, have it `deliver` to
+        `handler.on_message`, and call `pump` for whatever else comes; and drop from the outbox
+        what it could write at once instead of `written`. It asks again when it has called
+        anything here, and stops when the outbox has no `room`.
+        """
+        if not self.outbox.room or not self.reading or Deadline.STALL in self.deadlines:
+            return None
+        return self.connection.reader
+
     # -- called by the transport ----------------------------------------------------------------
     # After each of these calls it writes what waits in the outbox, as far as that goes.
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what was read; `b""` is the end of the stream."""
-        self._heard = now
+        self.heard = now
         self._ended = not data
         self.connection.receive_data(data)
         self.pump(now)
 
-    def pump(self, now: float) -> None:
-        """Hand events to the handler: a fair share of them, and only while the peer keeps up."""
-        next_event = self.connection.next_event
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """Hand events to the handler: a fair share of them, and only while the peer keeps up.
+
+        Args:
+            messages: how many a transport has delivered in this turn already; see `fast_reader`.
+            size: bytes or characters of them.
+        """
         outbox = self.outbox
         pause = self._limits.pause_reading_at
-        share = self._limits.max_turn_bytes
+        messages = self._limits.max_turn_messages - messages
+        size = self._limits.max_turn_bytes - size
         self.backlog = True
-        for _ in range(self._limits.max_turn_messages):
+        while messages > 0 and size > 0:
             if outbox.size > pause:
                 self.transport.write_now()
                 if outbox.size > pause:
                     break
             if self._verdict:
                 break
-            event = next_event()
-            if event is None:
-                self.backlog = False
-                break
-            share -= self._dispatch(event, now)
-            if share <= 0:
-                break
+            taken, length = self._deliver(pause, messages, size, now)
+            if not taken:
+                event = self.connection.next_event()
+                if event is None:
+                    self.backlog = False
+                    break
+                taken, length = 1, self._dispatch(event, now)
+            messages -= taken
+            size -= length
         if self.connection.state is not State.OPEN:
             self._settle(now)
 
@@ -205,7 +237,7 @@ class Session:
             self.connection.receive_data(b"")
             answerable = self._opened or self.connection.role is Role.CLIENT
             while answerable and (event := self.connection.next_event()) is not None:
-                self._dispatch(event, self._heard)
+                self._dispatch(event, self.heard)
         self._drop()
 
     def tick(self, now: float) -> None:
@@ -304,9 +336,21 @@ class Session:
 
     # -- events ---------------------------------------------------------------------------------
 
+    def _deliver(self, pause: int, messages: int, size: int, now: float) -> tuple[int, int]:
+        """Hand over the messages that come next, as many as there are."""
+        reader = self.connection.reader
+        if reader is None or not self.open:
+            return 0, 0
+        self.outbox.room = self._much
+        try:
+            return reader.deliver(self._handler.on_message, self.outbox, pause, messages, size)
+        except Exception as error:
+            self.failed(error, now)
+            return 1, 0
+
     def _dispatch(self, event: Event, now: float) -> int:
         """Tell the handler; the length of the message, 0 for other events."""
-        handler = self.handler
+        handler = self._handler
         size = 0
         try:
             if isinstance(event, TextMessage):
@@ -330,11 +374,12 @@ class Session:
             elif isinstance(event, Reject):
                 handler.on_response(event)
         except Exception as error:
-            handler.on_error(error)
-            self._handler_failed(now)
+            self.failed(error, now)
         return size
 
-    def _handler_failed(self, now: float) -> None:
+    def failed(self, error: Exception, now: float) -> None:
+        """The handler raised: that ends the connection."""
+        self._handler.on_error(error)
         if not self.close(CloseCode.INTERNAL_ERROR, "internal error", now):
             self._refuse(500, "internal error", now)
 
@@ -342,9 +387,9 @@ class Session:
         if self._opened and not self._close_told:
             self._close_told = True
             try:
-                self.handler.on_close(close)
+                self._handler.on_close(close)
             except Exception as error:
-                self.handler.on_error(error)
+                self._handler.on_error(error)
 
     # -- states ---------------------------------------------------------------------------------
 
@@ -371,6 +416,7 @@ class Session:
 
     def _begin(self, now: float) -> None:
         self._opened = True
+        self.outbox.room = self._much
         self.deadlines.clear(Deadline.HANDSHAKE)
         self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
 
@@ -404,6 +450,7 @@ class Session:
         Not now: the application is calling, and expects no `on_close` in the middle of it.
         """
         self._verdict = verdict
+        self.outbox.room = 0
         self.deadlines.set(Deadline.STALL, -math.inf)
         self.transport.write_soon()
 
@@ -416,6 +463,7 @@ class Session:
         self.backlog = False
         self.deadlines.clear_all()
         self.outbox.clear()
+        self.outbox.room = 0
         self.transport.abort()
 
     def _relieve(self, waiting: int) -> None:
@@ -443,7 +491,7 @@ class Session:
         self._drop()
 
     def _ping_due(self, now: float) -> None:
-        due = self._heard + self._timeouts.ping_interval
+        due = self.heard + self._timeouts.ping_interval
         if due > now:  # it spoke meanwhile; checked here and not at each read
             self.deadlines.set(Deadline.PING, due)
         else:
@@ -452,8 +500,8 @@ class Session:
             self.send(Ping())
 
     def _pong_due(self, now: float) -> None:
-        if self._heard >= self._pinged:
-            self.deadlines.set(Deadline.PING, max(now, self._heard + self._timeouts.ping_interval))
+        if self.heard >= self._pinged:
+            self.deadlines.set(Deadline.PING, max(now, self.heard + self._timeouts.ping_interval))
         elif self.reading:
             self._give_up(_PING_UNANSWERED)
         else:  # nothing was read from it, so nothing could be heard

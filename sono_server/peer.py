@@ -3,9 +3,10 @@
 import contextlib
 import math
 import socket
+from collections.abc import Iterator
 from typing import Protocol
 
-from sono_core.session import Session
+from .fast import Carrier, Turn
 
 READ, WRITE = 1, 2
 """What a loop may watch a socket for; the numbers are those of `selectors`."""
@@ -14,10 +15,10 @@ READ, WRITE = 1, 2
 class PeerLoop(Protocol):
     """What a peer needs of the loop that runs it."""
 
+    turn: Turn
+    """What all its peers share."""
     buffer: memoryview
     """What every socket is received into."""
-    dirty: "list[Peer]"
-    """To be flushed before the loop waits."""
     again: "list[Peer]"
     """To be pumped in the next turn."""
 
@@ -34,7 +35,7 @@ class PeerLoop(Protocol):
         """The peer's socket is closed."""
 
 
-class Peer:
+class Peer(Carrier):
     """The transport of one accepted socket."""
 
     __slots__ = (
@@ -42,31 +43,24 @@ class Peer:
         "_closing",
         "_events",
         "_loop",
+        "_plain",
         "_shut",
         "_sock",
-        "dirty",
         "listed",
         "scheduled",
-        "session",
     )
 
-    session: Session
-
     def __init__(self, loop: PeerLoop, sock: socket.socket) -> None:
+        super().__init__(loop.turn, sock.fileno())
         self._loop = loop
         self._sock = sock
+        self._plain = type(sock) is socket.socket  # another kind moves its bytes in its own way
         self._events = 0  # what the selector watches for
         self._broken = False  # writing failed
         self._closing = False
         self._shut = False
-        self.dirty = False  # whether a flush is coming anyway
         self.listed = False  # for a pump in the next turn
         self.scheduled = math.inf  # when the server's timers look at it
-
-    def write_soon(self) -> None:
-        if not self.dirty:
-            self.dirty = True
-            self._loop.dirty.append(self)
 
     def write_now(self) -> None:
         self._write(self._loop.time())
@@ -76,11 +70,12 @@ class Peer:
         self.write_soon()
 
     def abort(self) -> None:
+        self.reader = None
         self._watch(0)
         self._sock.close()
         self._loop.forget(self)
 
-    def ready(self, events: int, now: float) -> None:
+    def ready_slowly(self, events: int, now: float) -> None:
         """The selector says that the socket can be read from or written to."""
         session = self.session
         if events & READ and session.reading:
@@ -93,12 +88,30 @@ class Peer:
                 session.lost()
                 return
             else:
-                listed, self.dirty = self.dirty, True
-                try:
+                with self._answering():
                     session.receive(bytes(buffer[:size]), now)
-                finally:
-                    self.dirty = listed
         self.flush(now)
+
+    def go_on(self, now: float, messages: int, size: int) -> None:
+        """Something else follows the messages that C has delivered in this turn: so many."""
+        with self._answering():
+            self.session.pump(now, messages, size)
+        self.flush(now)
+
+    def end_of_stream(self, now: float) -> None:
+        """C came to the end of the peer's stream."""
+        with self._answering():
+            self.session.receive(b"", now)
+        self.flush(now)
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What is sent meanwhile needs no flush of its own: one comes at the end."""
+        listed, self.dirty = self.dirty, True
+        try:
+            yield
+        finally:
+            self.dirty = listed
 
     def flush(self, now: float) -> None:
         """Write what waits, then see to everything else that this connection needs."""
@@ -118,6 +131,7 @@ class Peer:
         self._watch((READ if session.wants_data else 0) | (WRITE if blocked else 0))
         if session.deadlines.next < self.scheduled:
             self._loop.schedule(self, session.deadlines.next)
+        self.reader = session.fast_reader if self._plain else None
 
     def _write(self, now: float) -> bool:
         """Write what the socket takes; False if something must wait for it."""
@@ -136,6 +150,7 @@ class Peer:
                 session.written(size, now)
             if size < len(data):
                 session.blocked(now)
+                self.reader = None  # the session follows what is written from here on
                 return False
         return True
 

@@ -125,8 +125,9 @@ class HTTPRequest:
         session = self._session
         known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
         agreed = next((name for name in known if name in self.subprotocols), None)
+        accepted = session.accept(Accept(agreed, Headers(headers)), self._loop.time())
         socket = WebSocket(session, self._loop, self.event)
-        if session.accept(Accept(agreed, Headers(headers)), self._loop.time()):
+        if accepted:
             session.handler = WebSocketHandler(socket, on_message, on_close)
         return socket
 

@@ -19,10 +19,19 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
+from sono_core import (
+    CloseCode,
+    Connection,
+    Deflate,
+    Limits,
+    Role,
+    SharedDeflaters,
+    Timeouts,
+)
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.session import Session
 
+from .fast import new_turn
 from .listeners import default_max_connections, listen
 from .peer import READ, Peer
 from .requests import HTTPRequest, RequestHandler
@@ -68,7 +77,7 @@ class Server:
         """What the first socket is bound to: (host, port) and more for IPv6."""
         self._selector = selectors.DefaultSelector()
         self.buffer = memoryview(bytearray(_RECEIVE_BUFFER))
-        self.dirty: list[Peer] = []
+        self.turn = new_turn(self.buffer, limits)
         self.again: list[Peer] = []
         self._peers: set[Peer] = set()
         self._requests: deque[HTTPRequest] = deque()
@@ -96,8 +105,10 @@ class Server:
 
     def __next__(self) -> HTTPRequest:
         if self._thread is None and not self._closed:
-            self._thread = threading.get_ident()
+            self._thread = self.turn.thread = threading.get_ident()
             self._signals.take()
+        if self._turning:
+            raise RuntimeError("a handler may not run the server that calls it")
         while not self._closed:
             self._turning = True
             try:
@@ -139,7 +150,7 @@ class Server:
             self._stop_requests += 2
             self._wake()
             return
-        self._flush_dirty()  # what was just answered
+        self.turn.flush(self.time())  # what was just answered
         self._closed = True
         self._posted.clear()
         self._signals.give_back()
@@ -193,12 +204,12 @@ class Server:
         self._call_posted()
         if self._stop_requests:
             self._continue_stopping()
-        self._flush_dirty()
+        self.turn.flush(self.time())
         ready = self._selector.select(self._timeout())
         now = self.time()
         again, self.again = self.again, []
         for key, events in ready:
-            if isinstance(key.data, Peer):
+            if type(key.data) is Peer:
                 key.data.ready(events, now)
             elif key.data is None:
                 self._drain_wakes()
@@ -215,7 +226,7 @@ class Server:
         self._fire_timers(now)
 
     def _timeout(self) -> float | None:
-        if self.again or self.dirty or self._posted or self._requests:
+        if self.again or self.turn.dirty or self._posted or self._requests:
             return 0
         if self._stop_requests and not self._peers:
             return 0
@@ -233,15 +244,6 @@ class Server:
                 function(*arguments)
             except Exception:
                 logger.exception("a call from another thread failed")
-
-    def _flush_dirty(self) -> None:
-        if self.dirty:
-            now = self.time()
-            dirty, self.dirty = self.dirty, []
-            for peer in dirty:
-                peer.dirty = False
-                if not peer.session.over:
-                    peer.flush(now)
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable
-from functools import partial
+from types import MethodType
 from typing import Any, Protocol
 
 from sono_core import BinaryMessage, Close, CloseCode, Ping, Prepared, TextMessage
@@ -11,11 +11,16 @@ from sono_core.events import Accept, Reject, Request
 from sono_core.outgoing import close_payload, control_payload
 from sono_core.session import Session
 
+from .fast import Sender, Turn
+
 logger = logging.getLogger("sono")
 
 
 class Loop(Protocol):
     """What the objects of an application ask of the server that runs them."""
+
+    turn: Turn
+    """What its connections share."""
 
     @property
     def ended(self) -> bool:
@@ -60,7 +65,7 @@ def refuse_coroutine(function: Callable[..., object] | None) -> None:
         raise TypeError(f"{function!r} is a coroutine function; a plain one is called here")
 
 
-class WebSocket:
+class WebSocket(Sender):
     """A connection without the Sono layer: messages in, messages out.
 
     Made by `request.accept`. All methods may be called from any thread; a call from another
@@ -70,6 +75,8 @@ class WebSocket:
     __slots__ = ("_loop", "_session", "data", "request")
 
     def __init__(self, session: Session, loop: Loop, request: Request) -> None:
+        connection = session.connection
+        super().__init__(loop.turn, session.transport, session.outbox, connection.plain)
         self._session = session
         self._loop = loop
         self.request = request
@@ -87,20 +94,8 @@ class WebSocket:
         """What the handshake agreed on."""
         return self._session.connection.subprotocol
 
-    def send(self, message: str | bytes | Prepared) -> bool:
-        """Send a text (str) or binary (bytes) message, or one prepared for many.
-
-        A peer for which more than `Limits.queue_limit` bytes wait, in however short a time, is
-        closed with 4008.
-
-        Returns:
-            False if the peer is gone. True means queued, never delivered.
-
-        Raises:
-            TypeError: `message` is neither.
-            LocalProtocolError: a text holds a lone surrogate.
-            BufferError: in another thread, if too many calls wait for the server's.
-        """
+    def send_slowly(self, message: str | bytes | Prepared) -> bool:
+        """What `send` does where the message or the connection is not of the ordinary kind."""
         event = message_event(message)
         if self._loop.in_loop():
             return self._session.send(event)
@@ -149,9 +144,9 @@ class WebSocketHandler:
     ) -> None:
         self._socket = socket
         self._on_close = on_close
-        # a partial, so that no frame of Python lies between the session and the application
+        # a bound method, so that no frame of Python lies between the session and the application
         self.on_message: Callable[[str | bytes], object] = (
-            partial(on_message, socket) if on_message else _ignore
+            MethodType(on_message, socket) if on_message else _ignore
         )
 
     def on_request(self, request: Request) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from sono_core.limits import DEFAULT_LIMITS
 from sono_core.session import Session
 from sono_core.upgrade import accept_key
 from sono_server import Client, Sono
+from sono_server.fast import new_turn
 from sono_server.requests import HTTPRequest, RequestHandler
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455, section 1.3
@@ -103,6 +105,8 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.turn = new_turn(memoryview(bytearray(4096)), DEFAULT_LIMITS)
+        self.turn.thread = threading.get_ident()
 
     def time(self) -> float:
         return self.now

@@ -21,6 +21,7 @@ OUTSIDE = {
     "codecs",
     "collections",
     "enum",
+    "functools",
     "hashlib",
     "http",
     "math",
@@ -37,7 +38,8 @@ LAYERS = """
     errors headers events limits kernels
     frames
     deflate messages
-    reader outbox outgoing prepared head upgrade handshake
+    outbox
+    reader outgoing prepared head upgrade handshake
     connection
     deadlines transport
     session

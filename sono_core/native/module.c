@@ -68,18 +68,39 @@ static int
 module_exec(PyObject *module)
 {
     sono_state *state = PyModule_GetState(module);
-    if (add_type(module, &sono_reader_spec, &state->reader_type, 1) < 0 ||
-        add_type(module, &sono_events_spec, &state->events_type, 0) < 0)
+    if (add_type(module, &sono_rules_spec, &state->rules_type, 1) < 0 ||
+        add_type(module, &sono_reader_spec, &state->reader_type, 1) < 0 ||
+        add_type(module, &sono_events_spec, &state->events_type, 0) < 0 ||
+        add_type(module, &sono_outbox_spec, &state->outbox_type, 1) < 0)
         return -1;
-    return 0;
+    state->api = (sono_api){
+        .size = sizeof(sono_api),
+        .reader_type = state->reader_type,
+        .outbox_type = state->outbox_type,
+        .place = sono_place,
+        .placed = sono_placed,
+        .borrow = sono_borrow,
+        .give_back = sono_give_back,
+        .deliver = sono_deliver,
+        .append = sono_outbox_append,
+        .append_frame = sono_outbox_append_frame,
+        .slices = sono_outbox_slices,
+        .advance = sono_outbox_advance,
+    };
+    PyObject *capsule = PyCapsule_New(&state->api, SONO_API, NULL);
+    int added = capsule ? PyModule_AddObjectRef(module, "_api", capsule) : -1;
+    Py_XDECREF(capsule);
+    return added;
 }
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     sono_state *state = PyModule_GetState(module);
+    Py_VISIT(state->rules_type);
     Py_VISIT(state->reader_type);
     Py_VISIT(state->events_type);
+    Py_VISIT(state->outbox_type);
     return 0;
 }
 
@@ -87,8 +108,10 @@ static int
 module_clear(PyObject *module)
 {
     sono_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->rules_type);
     Py_CLEAR(state->reader_type);
     Py_CLEAR(state->events_type);
+    Py_CLEAR(state->outbox_type);
     return 0;
 }
 

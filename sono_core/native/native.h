@@ -1,4 +1,4 @@
-/* What the parts of the extension share. */
+/* What belongs to the module, and what it offers to sono_server._loop. */
 
 #ifndef SONO_NATIVE_H
 #define SONO_NATIVE_H
@@ -6,21 +6,40 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "frames.h"
-#include "mask.h"
-#include "utf8.h"
+#include "outbox.h"
+#include "reader.h"
 
 #if PY_VERSION_HEX < 0x030a00f0
 #error "Python 3.10 or newer is needed"
 #endif
 
+/* For another extension: the attribute `_api` is a capsule of that name. */
+#define SONO_API "sono_core._native._api"
+
 typedef struct {
+    size_t size; /* of this struct: both sides were built together, or will not do */
+    PyTypeObject *reader_type;
+    PyTypeObject *outbox_type;
+    size_t (*place)(Reader *, unsigned char **);
+    void (*placed)(Reader *, size_t);
+    int (*borrow)(Reader *, const unsigned char *, size_t);
+    int (*give_back)(Reader *);
+    int (*deliver)(Reader *, PyObject *, Outbox *, size_t, sono_share *);
+    int (*append)(Outbox *, PyObject *);
+    int (*append_frame)(Outbox *, unsigned char, PyObject *, const unsigned char *, size_t, int,
+                        uint32_t);
+    int (*slices)(Outbox *, sono_slice *, int);
+    void (*advance)(Outbox *, size_t);
+} sono_api;
+
+typedef struct {
+    PyTypeObject *rules_type;
     PyTypeObject *reader_type;
     PyTypeObject *events_type;
+    PyTypeObject *outbox_type;
+    sono_api api;
 } sono_state;
 
 extern struct PyModuleDef sono_module;
-extern PyType_Spec sono_reader_spec;
-extern PyType_Spec sono_events_spec;
 
 #endif

@@ -1,0 +1,338 @@
+/* The reader as Python sees it: MessageReader, the iterator that Connection.receive_data returns,
+ * and MessageRules, what the readers of many connections share.
+ */
+
+#include "native.h"
+
+#include <string.h>
+
+typedef struct {
+    PyObject_HEAD
+    Reader *reader;
+    PyObject *otherwise;
+} Events;
+
+/* -- rules --------------------------------------------------------------------------------- */
+
+static int
+rules_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"masked", "legal", "max_message", "max_frame", "max_fragments",
+                            "max_compressed_message", "max_compressed_frame", "text", "binary",
+                            "control", "judge_header", "judge_text", NULL};
+    Rules *self = (Rules *)object;
+    PyObject *legal[2], *parts[5];
+    unsigned long long limits[5];
+    int masked;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "p(SS)KKKKKOOOOO", names, &masked, &legal[0],
+                                     &legal[1], &limits[0], &limits[1], &limits[2], &limits[3],
+                                     &limits[4], &parts[0], &parts[1], &parts[2], &parts[3],
+                                     &parts[4]))
+        return -1;
+    for (int i = 0; i < 2; i++) {
+        if (PyBytes_GET_SIZE(legal[i]) != 256) {
+            PyErr_SetString(PyExc_ValueError, "legal must be two times 256 bytes");
+            return -1;
+        }
+    }
+    for (int i = 0; i < 2; i++)
+        Py_XSETREF(self->legal[i], Py_NewRef(legal[i]));
+    self->masked = masked;
+    self->max_message = limits[0];
+    self->max_frame = limits[1];
+    self->max_fragments = limits[2];
+    self->max_compressed_message = limits[3];
+    self->max_compressed_frame = limits[4];
+    PyObject **fields[] = {&self->text_type, &self->binary_type, &self->control,
+                           &self->judge_header, &self->judge_text};
+    for (int i = 0; i < 5; i++)
+        Py_XSETREF(*fields[i], Py_NewRef(parts[i]));
+    return 0;
+}
+
+static int
+rules_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Rules *self = (Rules *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->text_type);
+    Py_VISIT(self->binary_type);
+    Py_VISIT(self->control);
+    Py_VISIT(self->judge_header);
+    Py_VISIT(self->judge_text);
+    return 0;
+}
+
+static int
+rules_clear(PyObject *object)
+{
+    Rules *self = (Rules *)object;
+    Py_CLEAR(self->text_type);
+    Py_CLEAR(self->binary_type);
+    Py_CLEAR(self->control);
+    Py_CLEAR(self->judge_header);
+    Py_CLEAR(self->judge_text);
+    return 0;
+}
+
+static void
+rules_dealloc(PyObject *object)
+{
+    Rules *self = (Rules *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    rules_clear(object);
+    Py_CLEAR(self->legal[0]);
+    Py_CLEAR(self->legal[1]);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyType_Slot rules_slots[] = {
+    {Py_tp_init, rules_init},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, rules_dealloc},
+    {Py_tp_traverse, rules_traverse},
+    {Py_tp_clear, rules_clear},
+    {0, NULL},
+};
+
+PyType_Spec sono_rules_spec = {
+    .name = "sono_core._native.MessageRules",
+    .basicsize = sizeof(Rules),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = rules_slots,
+};
+
+/* -- reader -------------------------------------------------------------------------------- */
+
+static PyObject *
+reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"rules", "inflate", NULL};
+    sono_state *state = PyType_GetModuleState(type);
+    PyObject *rules, *inflate;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O", names, state->rules_type, &rules,
+                                     &inflate))
+        return NULL;
+    if (!((Rules *)rules)->legal[1]) {
+        PyErr_SetString(PyExc_ValueError, "rules were not initialised");
+        return NULL;
+    }
+    Reader *self = (Reader *)type->tp_alloc(type, 0);
+    if (self) {
+        self->rules = (Rules *)Py_NewRef(rules);
+        self->inflate = Py_NewRef(inflate);
+    }
+    return (PyObject *)self;
+}
+
+static int
+reader_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Reader *self = (Reader *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->rules);
+    Py_VISIT(self->inflate);
+    Py_VISIT(self->failure);
+    return 0;
+}
+
+static int
+reader_clear(PyObject *object)
+{
+    Reader *self = (Reader *)object;
+    self->stopped = 1; /* nothing is asked of the rules any more */
+    Py_CLEAR(self->failure);
+    Py_CLEAR(self->inflate);
+    return 0;
+}
+
+static void
+reader_dealloc(PyObject *object)
+{
+    Reader *self = (Reader *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    reader_clear(object);
+    Py_CLEAR(self->rules);
+    sono_drop_input(self);
+    Py_CLEAR(self->payload);
+    Py_CLEAR(self->inflated);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *
+reader_feed(PyObject *object, PyObject *data)
+{
+    if (!PyBytes_CheckExact(data)) {
+        PyErr_SetString(PyExc_TypeError, "data must be bytes");
+        return NULL;
+    }
+    if (sono_feed((Reader *)object, data) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Makes an event of a message, whose reference it takes. */
+static PyObject *
+as_event(Reader *self, PyObject *message)
+{
+    Rules *rules = self->rules;
+    PyObject *type = PyUnicode_Check(message) ? rules->text_type : rules->binary_type;
+    PyObject *event = PyObject_CallOneArg(type, message);
+    Py_DECREF(message);
+    return event;
+}
+
+static PyObject *
+reader_next(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    Reader *self = (Reader *)object;
+    sono_header header;
+    PyObject *message = sono_next_message(self, &header);
+    if (message)
+        return as_event(self, message);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!header.size)
+        Py_RETURN_NONE;
+    PyObject *payload = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)header.length);
+    if (!payload)
+        return NULL;
+    sono_mask((unsigned char *)PyBytes_AS_STRING(payload),
+              self->data + self->position + header.size, (size_t)header.length, header.key);
+    self->position += header.size + (size_t)header.length;
+    return PyObject_CallFunction(self->rules->control, "iN", header.first & 0x0F, payload);
+}
+
+static PyObject *
+reader_deliver(PyObject *object, PyObject *args)
+{
+    sono_state *state = PyModule_GetState(PyType_GetModule(Py_TYPE(object)));
+    PyObject *on_message, *outbox;
+    sono_share given, left;
+    Py_ssize_t pause;
+    if (!PyArg_ParseTuple(args, "OO!nnn", &on_message, state->outbox_type, &outbox, &pause,
+                          &given.messages, &given.size))
+        return NULL;
+    left = given;
+    if (sono_deliver((Reader *)object, on_message, (Outbox *)outbox, (size_t)pause, &left) < 0)
+        return NULL;
+    return Py_BuildValue("nn", given.messages - left.messages, given.size - left.size);
+}
+
+static PyObject *
+reader_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    Reader *self = (Reader *)object;
+    self->stopped = 1;
+    sono_drop_input(self);
+    Py_CLEAR(self->payload);
+    Py_CLEAR(self->inflated);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+reader_events(PyObject *object, PyObject *otherwise)
+{
+    sono_state *state = PyModule_GetState(PyType_GetModule(Py_TYPE(object)));
+    Events *events = PyObject_GC_New(Events, state->events_type);
+    if (!events)
+        return NULL;
+    events->reader = (Reader *)Py_NewRef(object);
+    events->otherwise = Py_NewRef(otherwise);
+    PyObject_GC_Track(events);
+    return (PyObject *)events;
+}
+
+PyDoc_STRVAR(feed_doc, "feed(data, /)\n--\n\nSee sono_core.reader.MessageReader.");
+PyDoc_STRVAR(next_doc, "next()\n--\n\nSee sono_core.reader.MessageReader.");
+PyDoc_STRVAR(deliver_doc, "deliver(on_message, outbox, pause, messages, size, /)\n--\n\n"
+                          "See sono_core.reader.MessageReader.");
+PyDoc_STRVAR(stop_doc, "stop()\n--\n\nSee sono_core.reader.MessageReader.");
+PyDoc_STRVAR(events_doc, "events(otherwise, /)\n--\n\nSee sono_core.reader.MessageReader.");
+
+static PyMethodDef reader_methods[] = {
+    {"feed", reader_feed, METH_O, feed_doc},
+    {"next", reader_next, METH_NOARGS, next_doc},
+    {"deliver", reader_deliver, METH_VARARGS, deliver_doc},
+    {"stop", reader_stop, METH_NOARGS, stop_doc},
+    {"events", reader_events, METH_O, events_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_new, reader_new},
+    {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_traverse, reader_traverse},
+    {Py_tp_clear, reader_clear},
+    {Py_tp_methods, reader_methods},
+    {0, NULL},
+};
+
+PyType_Spec sono_reader_spec = {
+    .name = "sono_core._native.MessageReader",
+    .basicsize = sizeof(Reader),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = reader_slots,
+};
+
+/* -- events -------------------------------------------------------------------------------- */
+
+static PyObject *
+events_next(PyObject *object)
+{
+    Events *self = (Events *)object;
+    sono_header header;
+    PyObject *message = sono_next_message(self->reader, &header);
+    if (message)
+        return as_event(self->reader, message);
+    /* Whatever it is, Python comes to the same place, and decides. */
+    PyErr_Clear();
+    PyObject *event = PyObject_CallNoArgs(self->otherwise);
+    if (event == Py_None) {
+        Py_DECREF(event);
+        return NULL;
+    }
+    return event;
+}
+
+static int
+events_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Events *self = (Events *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->reader);
+    Py_VISIT(self->otherwise);
+    return 0;
+}
+
+static void
+events_dealloc(PyObject *object)
+{
+    Events *self = (Events *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_XDECREF(self->reader);
+    Py_XDECREF(self->otherwise);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+}
+
+static PyType_Slot events_slots[] = {
+    {Py_tp_dealloc, events_dealloc},
+    {Py_tp_traverse, events_traverse},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, events_next},
+    {0, NULL},
+};
+
+PyType_Spec sono_events_spec = {
+    .name = "sono_core._native.Events",
+    .basicsize = sizeof(Events),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = events_slots,
+};

@@ -1,0 +1,181 @@
+/* From payloads to messages: masks, fragments, UTF-8. RFC 6455, sections 5.3, 5.4 and 8.1. */
+
+#include "reader.h"
+
+#include <string.h>
+
+enum {
+    /* A message under way is given room in steps, so that a declared length reserves nothing. */
+    FIRST_STEP = 64 * 1024,
+    /* From so many missing bytes on it pays to receive them in their place. */
+    IN_PLACE = 16 * 1024,
+};
+
+static int
+judge_text(Reader *self)
+{
+    PyObject *verdict = PyObject_CallNoArgs(self->rules->judge_text);
+    if (verdict) {
+        Py_DECREF(verdict);
+        PyErr_SetString(PyExc_SystemError, "judge_text did not raise");
+    }
+    return -1;
+}
+
+static PyObject *
+decode_text(Reader *self, const char *data, size_t size)
+{
+    PyObject *text = PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, "strict");
+    if (!text && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+        judge_text(self);
+    }
+    return text;
+}
+
+PyObject *
+sono_whole_message(Reader *self, const sono_header *header, const unsigned char *payload)
+{
+    size_t size = (size_t)header->length;
+    if ((header->first & 0x0F) == SONO_BINARY) {
+        PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+        if (bytes)
+            sono_mask((unsigned char *)PyBytes_AS_STRING(bytes), payload, size, header->key);
+        return bytes;
+    }
+    PyObject *text = PyUnicode_New((Py_ssize_t)size, 127);
+    if (!text || !size)
+        return text;
+    unsigned char *out = PyUnicode_1BYTE_DATA(text);
+    if (sono_mask(out, payload, size, header->key) & 0x80) {
+        PyObject *decoded = decode_text(self, (const char *)out, size);
+        Py_DECREF(text);
+        text = decoded;
+    }
+    return text;
+}
+
+/* Makes room for `more` bytes of payload. */
+static int
+reserve(Reader *self, size_t more)
+{
+    size_t needed = self->filled + more;
+    if (!self->payload) {
+        size_t capacity = needed;
+        if (self->remaining > more && capacity < FIRST_STEP)
+            capacity = self->filled + self->remaining < FIRST_STEP
+                           ? self->filled + (size_t)self->remaining
+                           : FIRST_STEP;
+        self->payload = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)capacity);
+        return self->payload ? 0 : -1;
+    }
+    size_t capacity = (size_t)PyBytes_GET_SIZE(self->payload);
+    if (needed <= capacity)
+        return 0;
+    size_t wanted = 2 * capacity, last = self->filled + (size_t)self->remaining;
+    if (self->first & SONO_FIN && wanted > last) /* it will not grow beyond that */
+        wanted = last;
+    return _PyBytes_Resize(&self->payload, (Py_ssize_t)(needed > wanted ? needed : wanted));
+}
+
+/* Unmasks the next bytes of the frame under way into their place. */
+static int
+fill(Reader *self, const unsigned char *data, size_t size)
+{
+    unsigned char *out = (unsigned char *)PyBytes_AS_STRING(self->payload) + self->filled;
+    sono_mask(out, data, size, self->key);
+    self->key = sono_mask_turn(self->key, size);
+    self->remaining -= size;
+    self->filled += size;
+    if (self->opcode == SONO_TEXT && !self->compressed && !sono_utf8_feed(&self->utf8, out, size))
+        return judge_text(self);
+    return 0;
+}
+
+int
+sono_take_piece(Reader *self, size_t size)
+{
+    if (!size)
+        return 0;
+    if (reserve(self, size) < 0)
+        return -1;
+    self->position += size;
+    return fill(self, self->data + self->position - size, size);
+}
+
+size_t
+sono_place(Reader *self, unsigned char **place)
+{
+    if (self->stopped || self->failure || !self->in_frame || self->remaining < IN_PLACE || self->position < self->size)
+        return 0;
+    if ((!self->payload || (size_t)PyBytes_GET_SIZE(self->payload) - self->filled < IN_PLACE) &&
+        reserve(self, IN_PLACE) < 0) {
+        PyErr_Clear(); /* whoever takes it in will say so */
+        return 0;
+    }
+    size_t room = (size_t)PyBytes_GET_SIZE(self->payload) - self->filled;
+    *place = (unsigned char *)PyBytes_AS_STRING(self->payload) + self->filled;
+    return room < self->remaining ? room : (size_t)self->remaining;
+}
+
+void
+sono_placed(Reader *self, size_t size)
+{
+    if (fill(self, (unsigned char *)PyBytes_AS_STRING(self->payload) + self->filled, size) < 0)
+        sono_keep_failure(self);
+}
+
+int
+sono_inflate_frame(Reader *self, int final)
+{
+    if (!self->inflated && !(self->inflated = PyByteArray_FromStringAndSize(NULL, 0)))
+        return -1;
+    Py_ssize_t before = PyByteArray_GET_SIZE(self->inflated);
+    PyObject *frame = self->payload ? self->payload : PyBytes_FromStringAndSize(NULL, 0);
+    self->payload = NULL;
+    if (!frame || (PyBytes_GET_SIZE(frame) != (Py_ssize_t)self->filled &&
+                   _PyBytes_Resize(&frame, (Py_ssize_t)self->filled) < 0))
+        return -1;
+    self->filled = 0;
+    PyObject *done = PyObject_CallFunction(self->inflate, "OOi", frame, self->inflated, final);
+    Py_DECREF(frame);
+    if (!done)
+        return -1;
+    Py_DECREF(done);
+    const unsigned char *out = (const unsigned char *)PyByteArray_AS_STRING(self->inflated);
+    size_t size = (size_t)(PyByteArray_GET_SIZE(self->inflated) - before);
+    if (self->opcode == SONO_TEXT && !sono_utf8_feed(&self->utf8, out + before, size))
+        return judge_text(self);
+    return 0;
+}
+
+PyObject *
+sono_finish_message(Reader *self)
+{
+    int text = self->opcode == SONO_TEXT;
+    PyObject *message = NULL;
+    if (text && self->utf8.missing) {
+        judge_text(self);
+        return NULL;
+    }
+    if (self->compressed) {
+        const char *data = PyByteArray_AS_STRING(self->inflated);
+        Py_ssize_t size = PyByteArray_GET_SIZE(self->inflated);
+        message = text ? decode_text(self, data, (size_t)size)
+                       : PyBytes_FromStringAndSize(data, size);
+    } else if (text) {
+        const char *data = self->payload ? PyBytes_AS_STRING(self->payload) : "";
+        message = decode_text(self, data, self->filled);
+    } else {
+        message = self->payload ? self->payload : PyBytes_FromStringAndSize(NULL, 0);
+        self->payload = NULL;
+        if (message && PyBytes_GET_SIZE(message) != (Py_ssize_t)self->filled)
+            _PyBytes_Resize(&message, (Py_ssize_t)self->filled); /* NULL if that fails */
+    }
+    Py_CLEAR(self->payload);
+    Py_CLEAR(self->inflated);
+    self->filled = 0;
+    self->opcode = 0;
+    memset(&self->utf8, 0, sizeof self->utf8);
+    return message;
+}

@@ -1,0 +1,113 @@
+/* What the parts of the reader share: reader.c (frames), payload.c (messages), events.c (for
+ * Python and for the loops of transports).
+ */
+
+#ifndef SONO_READER_H
+#define SONO_READER_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "frames.h"
+#include "mask.h"
+#include "outbox.h"
+#include "utf8.h"
+
+/* What all connections of one kind have in common; made once. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *text_type, *binary_type; /* event classes */
+    PyObject *control;                 /* (opcode, payload) -> what next() returns for it */
+    PyObject *judge_header, *judge_text; /* raise */
+    PyObject *legal[2]; /* 256 bytes each: first bytes, outside of a message and inside one */
+    int masked;
+    uint64_t max_message, max_frame, max_fragments;
+    uint64_t max_compressed_message, max_compressed_frame;
+} Rules;
+
+typedef struct {
+    PyObject_HEAD
+    Rules *rules;
+    PyObject *inflate; /* (frame, bytearray, final), or None */
+    /* bytes that were not looked at: a bytes object's, a buffer's of our own, or borrowed */
+    PyObject *chunk;
+    unsigned char *own;
+    size_t own_capacity;
+    const unsigned char *data;
+    size_t position, size;
+    /* the data frame under way */
+    uint64_t remaining;
+    uint32_t key;
+    unsigned char first;
+    unsigned char in_frame;
+    /* the message under way */
+    unsigned char opcode; /* 0: none */
+    unsigned char compressed;
+    unsigned char inside; /* between two of its frames */
+    unsigned char stopped; /* nothing else will ever come */
+    sono_utf8 utf8;
+    uint64_t fragments, budget, frame_limit;
+    PyObject *payload; /* a bytes object of our own, with room to spare, or NULL */
+    size_t filled;
+    PyObject *inflated; /* a bytearray, or NULL */
+    PyObject *failure; /* what was raised, and is raised again */
+} Reader;
+
+/* -- payload.c: what raises is Python ------------------------------------------------------- */
+
+/* The message in one whole frame: unmasked straight into its object. */
+PyObject *sono_whole_message(Reader *self, const sono_header *header, const unsigned char *payload);
+
+/* Takes `size` bytes of the frame under way, which lie at the position. */
+int sono_take_piece(Reader *self, size_t size);
+
+/* Room for the next bytes of the frame under way: their place in the message, or 0. */
+size_t sono_place(Reader *self, unsigned char **place);
+
+/* So many bytes were received there. */
+void sono_placed(Reader *self, size_t size);
+
+/* Has the compressed frame inflated, and its text looked at; drops the frame. */
+int sono_inflate_frame(Reader *self, int final);
+
+/* The message whose last frame is complete: a str or bytes. */
+PyObject *sono_finish_message(Reader *self);
+
+/* -- reader.c ------------------------------------------------------------------------------- */
+
+/* The next message as a str or bytes; or NULL: with an exception, or, without, where something
+ * else comes next: a control frame, whose header is in `header` then, or nothing yet
+ * (`header->size` is 0). */
+PyObject *sono_next_message(Reader *self, sono_header *header);
+
+/* Keeps the exception that is set, to be raised by whoever asks for more. */
+void sono_keep_failure(Reader *self);
+
+/* Takes a bytes object in. */
+int sono_feed(Reader *self, PyObject *data);
+
+/* Reads from memory that stays for now; what was fed before comes first. */
+int sono_borrow(Reader *self, const unsigned char *data, size_t size);
+
+/* The borrowed memory is about to change: keeps what was not looked at. */
+int sono_give_back(Reader *self);
+
+void sono_drop_input(Reader *self);
+
+/* How much of one connection's may be dealt with before others have their turn. */
+typedef struct {
+    Py_ssize_t messages;
+    Py_ssize_t size; /* bytes or characters of them */
+} sono_share;
+
+/* Calls `on_message` for messages while there are any, the share lasts, and the peer keeps up.
+ * 1: all that was there is dealt with, 0: something else comes next, or is to be decided;
+ * -1: on_message raised. */
+int sono_deliver(Reader *self, PyObject *on_message, Outbox *outbox, size_t pause,
+                 sono_share *share);
+
+extern PyType_Spec sono_rules_spec;
+extern PyType_Spec sono_reader_spec;
+extern PyType_Spec sono_events_spec;
+
+#endif

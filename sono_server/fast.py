@@ -1,0 +1,134 @@
+"""What happens for every message, as far as C can do it; and the choice between C's and Python's.
+
+The classes here are the pure path, and say what those of `_loop` do. They hold no decision: C
+deals with the ordinary case, in which the session would decide nothing, and Python with the rest.
+"""
+
+from typing import Any
+
+from sono_core import Limits, Prepared
+from sono_core.kernels import native
+from sono_core.outbox import Outbox
+from sono_core.reader import Reader
+from sono_core.session import Session
+
+
+class Turn:
+    """What the connections of one loop share in each of its turns.
+
+    Args:
+        buffer: what all sockets are received into.
+        pause, messages, size: `Limits.pause_reading_at`, `.max_turn_messages`, `.max_turn_bytes`.
+        prepared: the class of messages for many.
+    """
+
+    def __init__(
+        self, *, buffer: memoryview, pause: int, messages: int, size: int, prepared: type[Prepared]
+    ) -> None:
+        self.thread = 0
+        """Whose calls need no detour over `call_soon`; 0: nobody's yet."""
+        self.dirty: list[Any] = []
+        """Carriers to be flushed before the loop waits."""
+
+    def flush(self, now: float, /) -> None:
+        """Write what was sent meanwhile."""
+        dirty, self.dirty = self.dirty, []
+        for carrier in dirty:
+            carrier.dirty = False
+            carrier.flush(now)
+
+
+class Carrier:
+    """The bytes of one socket; the base of `Peer`, whose methods it calls."""
+
+    __slots__ = ("_turn", "dirty", "reader", "session")
+
+    session: Session
+
+    def __init__(self, turn: Turn, fd: int) -> None:
+        self._turn = turn
+        self.dirty = False
+        """Whether a flush is coming anyway."""
+        self.reader: Reader | None = None
+        """`Session.fast_reader`, which C feeds from the file descriptor `fd`."""
+
+    def ready(self, events: int, now: float, /) -> None:
+        """The selector says that the socket can be read from or written to."""
+        self.ready_slowly(events, now)
+
+    def ready_slowly(self, events: int, now: float) -> None:
+        """The same, whatever the state."""
+        raise NotImplementedError
+
+    def write_soon(self) -> None:
+        """See `Transport`."""
+        if not self.dirty:
+            self.dirty = True
+            self._turn.dirty.append(self)
+
+
+class Sender:
+    """Sends messages on a connection; the base of `WebSocket`, whose method it calls.
+
+    Args:
+        turn: says which thread is the loop's.
+        transport: is told to `write_soon`.
+        outbox: of the connection.
+        plain: bytes of a message above which it may have to be compressed.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, turn: Turn, transport: object, outbox: Outbox, plain: int) -> None:
+        pass
+
+    def send(self, message: str | bytes | Prepared, /) -> bool:
+        """Send a text (str) or binary (bytes) message, or one prepared for many.
+
+        A peer for which more than `Limits.queue_limit` bytes wait, in however short a time, is
+        closed with 4008.
+
+        Returns:
+            False if the peer is gone. True means queued, never delivered.
+
+        Raises:
+            TypeError: `message` is neither.
+            LocalProtocolError: a text holds a lone surrogate.
+            BufferError: in another thread, if too many calls wait for the server's.
+        """
+        return self.send_slowly(message)
+
+    def send_slowly(self, message: str | bytes | Prepared) -> bool:
+        """The same, whatever the state, the thread and the message."""
+        raise NotImplementedError
+
+
+def _import_loop() -> Any:
+    if native is None:
+        return None
+    try:
+        from . import _loop  # type: ignore[attr-defined] # it has no stubs: the classes here say all
+    except ImportError:  # it was not built, or for another version of the core
+        return None
+    return _loop
+
+
+loop = _import_loop()
+"""The module `_loop`, or None: the pure path."""
+
+
+def new_turn(buffer: memoryview, limits: Limits) -> "Turn":
+    """What the connections of a loop with these limits share."""
+    return Turn(
+        buffer=buffer,
+        pause=limits.pause_reading_at,
+        messages=limits.max_turn_messages,
+        size=limits.max_turn_bytes,
+        prepared=Prepared,
+    )
+
+
+if loop:  # the names stand for types, which mypy would have fixed
+    Turn = loop.Turn  # type: ignore[misc]
+    Carrier = loop.Carrier  # type: ignore[misc]
+    Sender = loop.Sender  # type: ignore[misc]

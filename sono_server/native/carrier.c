@@ -1,0 +1,343 @@
+/* Carrier: receive, decode, hand each message over, send what was answered. One call a readiness.
+ *
+ * This is the ordinary case alone: an open connection whose peer keeps up. For everything else the
+ * methods of sono_server.peer.Peer are called, and what they decide stands.
+ */
+
+#include "loop.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+enum { MOST_SLICES = 64, READABLE = 1 };
+
+/* -- out ----------------------------------------------------------------------------------- */
+
+int
+sono_carrier_write(Carrier *self)
+{
+    const sono_api *api = self->turn->api;
+    while (self->outbox->size) {
+        sono_slice slices[MOST_SLICES];
+        struct iovec vectors[MOST_SLICES];
+        int count = api->slices(self->outbox, slices, MOST_SLICES);
+        size_t wanted = 0;
+        for (int i = 0; i < count; i++) {
+            vectors[i] = (struct iovec){(void *)slices[i].data, slices[i].size};
+            wanted += slices[i].size;
+        }
+        ssize_t size = count == 1 ? send(self->fd, slices[0].data, slices[0].size, 0)
+                                  : writev(self->fd, vectors, count);
+        if (size < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+        api->advance(self->outbox, (size_t)size);
+        if ((size_t)size < wanted)
+            return 0;
+    }
+    return 0;
+}
+
+int
+sono_carrier_write_soon(Carrier *self)
+{
+    if (self->dirty)
+        return 0;
+    self->dirty = true;
+    return PyList_Append(self->turn->dirty, (PyObject *)self);
+}
+
+PyObject *
+sono_carrier_flush(Carrier *self, PyObject *now)
+{
+    return PyObject_CallMethod((PyObject *)self, "flush", "O", now);
+}
+
+static PyObject *
+carrier_write_soon(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    if (!sono_initialised(((Carrier *)object)->turn) ||
+        sono_carrier_write_soon((Carrier *)object) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* -- in ------------------------------------------------------------------------------------ */
+
+/* Receives into the message under way if that is large, and else into the shared buffer. Returns
+ * what recv does; the reader has the bytes then. */
+static ssize_t
+receive(Carrier *self, Reader *reader)
+{
+    Turn *turn = self->turn;
+    unsigned char *place;
+    size_t room = turn->api->place(reader, &place);
+    if (room > (size_t)turn->share.size)
+        room = (size_t)turn->share.size;
+    ssize_t size;
+    if (room) {
+        struct iovec vectors[] = {{place, room}, {turn->buffer.buf, (size_t)turn->buffer.len}};
+        size = readv(self->fd, vectors, 2);
+    } else {
+        size = recv(self->fd, turn->buffer.buf, (size_t)turn->buffer.len, 0);
+    }
+    if (size <= 0)
+        return size;
+    size_t placed = (size_t)size < room ? (size_t)size : room;
+    if (placed)
+        turn->api->placed(reader, placed);
+    if ((size_t)size > placed && turn->api->borrow(reader, turn->buffer.buf, (size_t)size - placed) < 0)
+        return -2;
+    return size;
+}
+
+/* Hands the messages over; like sono_deliver, but what the handler raised is dealt with. */
+static int
+deliver(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
+{
+    Turn *turn = self->turn;
+    PyObject *on_message = Py_NewRef(self->on_message);
+    Py_ssize_t before = share->messages;
+    bool dirty = self->dirty;
+    self->dirty = true; /* what is answered is written when this is over */
+    int done = turn->api->deliver(reader, on_message, self->outbox, turn->pause, share);
+    self->dirty = dirty;
+    turn->messages += (unsigned long long)(before - share->messages);
+    Py_DECREF(on_message);
+    if (done < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+        PyErr_NormalizeException(&type, &error, &traceback);
+        if (traceback)
+            PyException_SetTraceback(error, traceback);
+        PyObject *told = PyObject_CallMethod(self->session, "failed", "OO", error, now);
+        Py_XDECREF(type);
+        Py_XDECREF(error);
+        Py_XDECREF(traceback);
+        Py_XDECREF(told);
+        done = told ? 0 : -1;
+    }
+    return done;
+}
+
+/* The ordinary turn. 1: that was all; 0: Python has to go on, with what is left of the share. */
+static int
+take_turn(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
+{
+    Turn *turn = self->turn;
+    if (PyObject_SetAttr(self->session, turn->heard, now) < 0)
+        return -1;
+    int done = deliver(self, reader, now, share);
+    if (turn->api->give_back(reader) < 0)
+        return -1;
+    if (done <= 0)
+        return done;
+    if (self->reader != reader || !self->outbox->room)
+        return 0;
+    if (sono_carrier_write(self) < 0 || self->outbox->size)
+        return 0;
+    return 1;
+}
+
+static PyObject *
+carrier_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    Carrier *self = (Carrier *)object;
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "ready takes 2 arguments");
+        return NULL;
+    }
+    PyObject *events = args[0], *now = args[1];
+    Turn *turn = self->turn;
+    if (!sono_initialised(turn))
+        return NULL;
+    long what = PyLong_AsLong(events);
+    if (what == -1 && PyErr_Occurred())
+        return NULL;
+    if (!self->reader || !self->outbox->room || self->outbox->size > turn->pause ||
+        what != READABLE) {
+        turn->detours++;
+        return PyObject_CallMethod(object, "ready_slowly", "OO", events, now);
+    }
+    Reader *reader = (Reader *)Py_NewRef(self->reader);
+    ssize_t size = receive(self, reader);
+    PyObject *result = NULL;
+    if (size > 0) {
+        sono_share share = turn->share;
+        int done = take_turn(self, reader, now, &share);
+        if (done > 0) {
+            turn->turns++;
+            result = Py_NewRef(Py_None);
+        } else if (done == 0) {
+            turn->detours++;
+            result = PyObject_CallMethod(object, "go_on", "Onn", now,
+                                         turn->share.messages - share.messages,
+                                         turn->share.size - share.size);
+        }
+    } else if (size == 0) {
+        result = PyObject_CallMethod(object, "end_of_stream", "O", now);
+    } else if (size == -1) {
+        result = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR
+                     ? Py_NewRef(Py_None)
+                     : PyObject_CallMethod(self->session, "lost", NULL);
+    }
+    Py_DECREF(reader);
+    return result;
+}
+
+/* -- the type ------------------------------------------------------------------------------ */
+
+static int
+carrier_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"turn", "fd", NULL};
+    Carrier *self = (Carrier *)object;
+    PyObject *turn;
+    int fd;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi", names, &turn, &fd))
+        return -1;
+    if (!sono_is_turn(turn)) {
+        PyErr_SetString(PyExc_TypeError, "turn must be a Turn");
+        return -1;
+    }
+    Py_XSETREF(self->turn, (Turn *)Py_NewRef(turn));
+    self->fd = fd;
+    return 0;
+}
+
+static PyObject *
+get_session(PyObject *object, void *Py_UNUSED(closure))
+{
+    Carrier *self = (Carrier *)object;
+    if (!self->session) {
+        PyErr_SetString(PyExc_AttributeError, "session");
+        return NULL;
+    }
+    return Py_NewRef(self->session);
+}
+
+static int
+set_session(PyObject *object, PyObject *session, void *Py_UNUSED(closure))
+{
+    Carrier *self = (Carrier *)object;
+    if (!session)
+        PyErr_SetString(PyExc_AttributeError, "session cannot be deleted");
+    if (!session || !sono_initialised(self->turn))
+        return -1;
+    PyObject *outbox = PyObject_GetAttrString(session, "outbox");
+    if (!outbox)
+        return -1;
+    if (Py_TYPE(outbox) != self->turn->api->outbox_type) {
+        PyErr_SetString(PyExc_TypeError, "the session's outbox is not native");
+        Py_DECREF(outbox);
+        return -1;
+    }
+    Py_XSETREF(self->outbox, (Outbox *)outbox);
+    Py_XSETREF(self->session, Py_NewRef(session));
+    return 0;
+}
+
+static PyObject *
+get_reader(PyObject *object, void *Py_UNUSED(closure))
+{
+    Reader *reader = ((Carrier *)object)->reader;
+    return Py_NewRef(reader ? (PyObject *)reader : Py_None);
+}
+
+static int
+set_reader(PyObject *object, PyObject *reader, void *Py_UNUSED(closure))
+{
+    Carrier *self = (Carrier *)object;
+    if (!reader || reader == Py_None) {
+        Py_CLEAR(self->reader);
+        Py_CLEAR(self->on_message);
+        return 0;
+    }
+    if (!self->session || Py_TYPE(reader) != self->turn->api->reader_type) {
+        PyErr_SetString(PyExc_TypeError, "there is no session, or the reader is not native");
+        return -1;
+    }
+    PyObject *handler = PyObject_GetAttrString(self->session, "handler");
+    PyObject *on_message = handler ? PyObject_GetAttrString(handler, "on_message") : NULL;
+    Py_XDECREF(handler);
+    if (!on_message)
+        return -1;
+    Py_XSETREF(self->on_message, on_message);
+    Py_XSETREF(self->reader, (Reader *)Py_NewRef(reader));
+    return 0;
+}
+
+static int
+carrier_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Carrier *self = (Carrier *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->turn);
+    Py_VISIT(self->session);
+    Py_VISIT(self->reader);
+    Py_VISIT(self->on_message);
+    return 0;
+}
+
+static int
+carrier_clear(PyObject *object)
+{
+    Carrier *self = (Carrier *)object;
+    Py_CLEAR(self->reader);
+    Py_CLEAR(self->on_message);
+    Py_CLEAR(self->session);
+    return 0;
+}
+
+static void
+carrier_dealloc(PyObject *object)
+{
+    Carrier *self = (Carrier *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    carrier_clear(object);
+    Py_CLEAR(self->turn);
+    Py_CLEAR(self->outbox);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_server.fast.Carrier.");
+PyDoc_STRVAR(write_soon_doc, "write_soon()\n--\n\nSee sono_core.transport.Transport.");
+
+static PyMethodDef carrier_methods[] = {
+    {"ready", (PyCFunction)(void (*)(void))carrier_ready, METH_FASTCALL, ready_doc},
+    {"write_soon", carrier_write_soon, METH_NOARGS, write_soon_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef carrier_fields[] = {
+    {"session", get_session, set_session, "The session that it carries.", NULL},
+    {"reader", get_reader, set_reader, "See sono_server.fast.Carrier.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef carrier_members[] = {
+    {"dirty", T_BOOL, offsetof(Carrier, dirty), 0, "Whether a flush is coming anyway."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot carrier_slots[] = {
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, carrier_init},
+    {Py_tp_dealloc, carrier_dealloc},
+    {Py_tp_traverse, carrier_traverse},
+    {Py_tp_clear, carrier_clear},
+    {Py_tp_methods, carrier_methods},
+    {Py_tp_getset, carrier_fields},
+    {Py_tp_members, carrier_members},
+    {0, NULL},
+};
+
+PyType_Spec sono_carrier_spec = {
+    .name = "sono_server._loop.Carrier",
+    .basicsize = sizeof(Carrier),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = carrier_slots,
+};

@@ -1,0 +1,144 @@
+/* Turn: what the connections of one loop share, and the flush at the end of a turn. */
+
+#include "loop.h"
+
+#include <structmember.h>
+
+static PyObject *
+turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"buffer", "pause", "messages", "size", "prepared", NULL};
+    Py_ssize_t pause;
+    sono_share share;
+    PyObject *buffer, *prepared_type;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OnnnO", names, &buffer, &pause,
+                                     &share.messages, &share.size, &prepared_type))
+        return NULL;
+    const sono_api *api = PyCapsule_Import(SONO_API, 0);
+    Turn *self = api ? (Turn *)type->tp_alloc(type, 0) : NULL;
+    if (!self)
+        return NULL;
+    self->api = api;
+    self->pause = (size_t)pause;
+    self->share = share;
+    self->prepared_type = Py_NewRef(prepared_type);
+    self->dirty = PyList_New(0);
+    self->heard = PyUnicode_InternFromString("heard");
+    if (self->dirty && self->heard &&
+        PyObject_GetBuffer(buffer, &self->buffer, PyBUF_WRITABLE) == 0)
+        return (PyObject *)self;
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int
+turn_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Turn *self = (Turn *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->dirty);
+    Py_VISIT(self->prepared_type);
+    Py_VISIT(self->prepared);
+    return 0;
+}
+
+static int
+turn_clear(PyObject *object)
+{
+    Turn *self = (Turn *)object;
+    if (self->dirty)
+        PyList_SetSlice(self->dirty, 0, PyList_GET_SIZE(self->dirty), NULL);
+    Py_CLEAR(self->prepared);
+    Py_CLEAR(self->frame);
+    return 0;
+}
+
+static void
+turn_dealloc(PyObject *object)
+{
+    Turn *self = (Turn *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_CLEAR(self->prepared);
+    Py_CLEAR(self->frame);
+    Py_CLEAR(self->dirty);
+    Py_CLEAR(self->prepared_type);
+    Py_CLEAR(self->heard);
+    if (self->buffer.obj)
+        PyBuffer_Release(&self->buffer);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+bool
+sono_is_turn(PyObject *object)
+{
+    return Py_TYPE(object)->tp_dealloc == turn_dealloc; /* nothing is derived from it */
+}
+
+static PyObject *
+turn_flush(PyObject *object, PyObject *now)
+{
+    Turn *self = (Turn *)object;
+    Py_CLEAR(self->prepared);
+    Py_CLEAR(self->frame);
+    Py_ssize_t count = PyList_GET_SIZE(self->dirty);
+    if (!count)
+        Py_RETURN_NONE;
+    PyObject *dirty = self->dirty, *fresh = PyList_New(0);
+    if (!fresh)
+        return NULL;
+    self->dirty = fresh;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Carrier *carrier = (Carrier *)PyList_GET_ITEM(dirty, i);
+        carrier->dirty = false;
+        if (carrier->reader && carrier->outbox->room && sono_carrier_write(carrier) == 0 &&
+            !carrier->outbox->size)
+            continue;
+        PyObject *done = sono_carrier_flush(carrier, now);
+        if (!done) { /* the others are not forgotten */
+            PyList_SetSlice(dirty, 0, i + 1, NULL);
+            PyList_SetSlice(self->dirty, 0, 0, dirty);
+            Py_DECREF(dirty);
+            return NULL;
+        }
+        Py_DECREF(done);
+    }
+    Py_DECREF(dirty);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_server.fast.Turn.");
+
+static PyMethodDef turn_methods[] = {
+    {"flush", turn_flush, METH_O, flush_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef turn_members[] = {
+    {"thread", T_ULONG, offsetof(Turn, thread), 0, "Whose calls need no detour; 0: nobody's yet."},
+    {"dirty", T_OBJECT_EX, offsetof(Turn, dirty), READONLY, "Carriers to be flushed."},
+    {"messages", T_ULONGLONG, offsetof(Turn, messages), READONLY, "Delivered in C."},
+    {"turns", T_ULONGLONG, offsetof(Turn, turns), READONLY, "Reads that C dealt with alone."},
+    {"detours", T_ULONGLONG, offsetof(Turn, detours), READONLY, "Reads that Python was asked about."},
+    {"sent", T_ULONGLONG, offsetof(Turn, sent), READONLY, "Messages sent in C."},
+    {"sent_slowly", T_ULONGLONG, offsetof(Turn, sent_slowly), READONLY, "Left to Python."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot turn_slots[] = {
+    {Py_tp_new, turn_new},
+    {Py_tp_dealloc, turn_dealloc},
+    {Py_tp_traverse, turn_traverse},
+    {Py_tp_clear, turn_clear},
+    {Py_tp_methods, turn_methods},
+    {Py_tp_members, turn_members},
+    {0, NULL},
+};
+
+PyType_Spec sono_turn_spec = {
+    .name = "sono_server._loop.Turn",
+    .basicsize = sizeof(Turn),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = turn_slots,
+};
