@@ -307,9 +307,7 @@ class Session:
         if not waiting:
             self.transport.write_soon()
         self.connection.send(event)
-        if outbox.size > self._much:
-            self._relieve(waiting)
-        return self._verdict is None
+        return self.relieve(waiting) if outbox.size > self._much else True
 
     def close(self, code: int, reason: str, now: float) -> bool:
         """Begin the closing handshake; False if the connection is not open.
@@ -466,16 +464,20 @@ class Session:
         self.outbox.room = 0
         self.transport.abort()
 
-    def _relieve(self, waiting: int) -> None:
+    def relieve(self, waiting: int) -> bool:
         """Much waits: try to write it, and give a peer up that leaves too much.
 
         Args:
             waiting: bytes that did before the last message was added.
+
+        Returns:
+            Whether the peer was kept.
         """
         if Deadline.STALL not in self.deadlines:
             self.transport.write_now()
         if waiting and self.outbox.size > self._limits.queue_limit:
             self._condemn(_TOO_SLOW)
+        return self._verdict is None
 
     # -- deadlines ------------------------------------------------------------------------------
 

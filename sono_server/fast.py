@@ -60,6 +60,16 @@ class Carrier:
         """The same, whatever the state."""
         raise NotImplementedError
 
+    def write_some(self) -> int:
+        """Write from the front of the outbox, which C can do without copying; the number of bytes.
+
+        It is 0 if the socket takes no more. What was written stays in the outbox.
+
+        Raises:
+            OSError: writing failed.
+        """
+        raise NotImplementedError
+
     def write_soon(self) -> None:
         """See `Transport`."""
         if not self.dirty:

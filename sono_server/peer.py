@@ -3,10 +3,10 @@
 import contextlib
 import math
 import socket
-from collections.abc import Iterator
 from typing import Protocol
 
 from .fast import Carrier, Turn
+from .fast import loop as loop_in_c
 
 READ, WRITE = 1, 2
 """What a loop may watch a socket for; the numbers are those of `selectors`."""
@@ -54,7 +54,8 @@ class Peer(Carrier):
         super().__init__(loop.turn, sock.fileno())
         self._loop = loop
         self._sock = sock
-        self._plain = type(sock) is socket.socket  # another kind moves its bytes in its own way
+        # A socket of another kind moves its bytes in its own way.
+        self._plain = loop_in_c is not None and type(sock) is socket.socket
         self._events = 0  # what the selector watches for
         self._broken = False  # writing failed
         self._closing = False
@@ -88,28 +89,28 @@ class Peer(Carrier):
                 session.lost()
                 return
             else:
-                with self._answering():
-                    session.receive(bytes(buffer[:size]), now)
+                self._receive(bytes(buffer[:size]), now)
         self.flush(now)
 
     def go_on(self, now: float, messages: int, size: int) -> None:
         """Something else follows the messages that C has delivered in this turn: so many."""
-        with self._answering():
+        listed, self.dirty = self.dirty, True
+        try:
             self.session.pump(now, messages, size)
+        finally:
+            self.dirty = listed
         self.flush(now)
 
     def end_of_stream(self, now: float) -> None:
         """C came to the end of the peer's stream."""
-        with self._answering():
-            self.session.receive(b"", now)
+        self._receive(b"", now)
         self.flush(now)
 
-    @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        """What is sent meanwhile needs no flush of its own: one comes at the end."""
+    def _receive(self, data: bytes, now: float) -> None:
+        # What is answered meanwhile needs no flush of its own: one comes at the end.
         listed, self.dirty = self.dirty, True
         try:
-            yield
+            self.session.receive(data, now)
         finally:
             self.dirty = listed
 
@@ -138,20 +139,18 @@ class Peer(Carrier):
         session = self.session
         outbox = session.outbox
         while outbox.size:
-            data = outbox.peek()
             try:
-                size = self._sock.send(data)
+                size = self.write_some() if self._plain else self._sock.send(outbox.peek())
             except (BlockingIOError, InterruptedError):
                 size = 0
             except OSError:
                 self._broken = True  # for flush: the session may be in the middle of something
                 return True
-            if size:
-                session.written(size, now)
-            if size < len(data):
+            if not size:
                 session.blocked(now)
                 self.reader = None  # the session follows what is written from here on
                 return False
+            session.written(size, now)
         return True
 
     def _rest(self) -> bytes:

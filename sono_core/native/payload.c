@@ -72,9 +72,10 @@ reserve(Reader *self, size_t more)
     size_t capacity = (size_t)PyBytes_GET_SIZE(self->payload);
     if (needed <= capacity)
         return 0;
-    size_t wanted = 2 * capacity, last = self->filled + (size_t)self->remaining;
-    if (self->first & SONO_FIN && wanted > last) /* it will not grow beyond that */
-        wanted = last;
+    /* Four times what has come, or to the end of the frame; behind it other frames may follow. */
+    size_t wanted = 4 * capacity, end = self->filled + (size_t)self->remaining;
+    if (wanted > end)
+        wanted = self->first & SONO_FIN || end > 2 * capacity ? end : 2 * capacity;
     return _PyBytes_Resize(&self->payload, (Py_ssize_t)(needed > wanted ? needed : wanted));
 }
 

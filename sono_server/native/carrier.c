@@ -15,28 +15,56 @@ enum { MOST_SLICES = 64, READABLE = 1 };
 
 /* -- out ----------------------------------------------------------------------------------- */
 
+static bool
+full(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+/* One write of what waits: how much went out, at most `*wanted`; -1 as send does. */
+static ssize_t
+write_some(Carrier *self, size_t *wanted)
+{
+    sono_slice slices[MOST_SLICES];
+    struct iovec vectors[MOST_SLICES];
+    int count = self->turn->api->slices(self->outbox, slices, MOST_SLICES);
+    *wanted = 0;
+    for (int i = 0; i < count; i++) {
+        vectors[i] = (struct iovec){(void *)slices[i].data, slices[i].size};
+        *wanted += slices[i].size;
+    }
+    return count == 1 ? send(self->fd, slices[0].data, slices[0].size, 0)
+                      : writev(self->fd, vectors, count);
+}
+
 int
 sono_carrier_write(Carrier *self)
 {
-    const sono_api *api = self->turn->api;
     while (self->outbox->size) {
-        sono_slice slices[MOST_SLICES];
-        struct iovec vectors[MOST_SLICES];
-        int count = api->slices(self->outbox, slices, MOST_SLICES);
-        size_t wanted = 0;
-        for (int i = 0; i < count; i++) {
-            vectors[i] = (struct iovec){(void *)slices[i].data, slices[i].size};
-            wanted += slices[i].size;
-        }
-        ssize_t size = count == 1 ? send(self->fd, slices[0].data, slices[0].size, 0)
-                                  : writev(self->fd, vectors, count);
+        size_t wanted;
+        ssize_t size = write_some(self, &wanted);
         if (size < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
-        api->advance(self->outbox, (size_t)size);
+            return full() ? 0 : -1;
+        self->turn->api->advance(self->outbox, (size_t)size);
         if ((size_t)size < wanted)
             return 0;
     }
     return 0;
+}
+
+static PyObject *
+carrier_write_some(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    Carrier *self = (Carrier *)object;
+    size_t wanted;
+    if (!self->session) {
+        PyErr_SetString(PyExc_RuntimeError, "there is no session");
+        return NULL;
+    }
+    ssize_t size = self->outbox->size ? write_some(self, &wanted) : 0;
+    if (size < 0 && !full())
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyLong_FromSsize_t(size < 0 ? 0 : size);
 }
 
 int
@@ -121,7 +149,9 @@ deliver(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
     return done;
 }
 
-/* The ordinary turn. 1: that was all; 0: Python has to go on, with what is left of the share. */
+/* What comes after an ordinary turn. */
+enum { NOTHING, FLUSH, GO_ON }; /* or -1: an exception */
+
 static int
 take_turn(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
 {
@@ -131,13 +161,11 @@ take_turn(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
     int done = deliver(self, reader, now, share);
     if (turn->api->give_back(reader) < 0)
         return -1;
-    if (done <= 0)
-        return done;
-    if (self->reader != reader || !self->outbox->room)
-        return 0;
-    if (sono_carrier_write(self) < 0 || self->outbox->size)
-        return 0;
-    return 1;
+    if (done < 0)
+        return -1;
+    if (!done || self->reader != reader || !self->outbox->room)
+        return GO_ON;
+    return sono_carrier_write(self) < 0 || self->outbox->size ? FLUSH : NOTHING;
 }
 
 static PyObject *
@@ -165,22 +193,20 @@ carrier_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
     PyObject *result = NULL;
     if (size > 0) {
         sono_share share = turn->share;
-        int done = take_turn(self, reader, now, &share);
-        if (done > 0) {
-            turn->turns++;
+        int next = take_turn(self, reader, now, &share);
+        if (next == NOTHING)
             result = Py_NewRef(Py_None);
-        } else if (done == 0) {
-            turn->detours++;
+        else if (next == FLUSH)
+            result = sono_carrier_flush(self, now);
+        else if (next == GO_ON)
             result = PyObject_CallMethod(object, "go_on", "Onn", now,
                                          turn->share.messages - share.messages,
                                          turn->share.size - share.size);
-        }
+        *(next == NOTHING ? &turn->turns : &turn->detours) += 1;
     } else if (size == 0) {
         result = PyObject_CallMethod(object, "end_of_stream", "O", now);
     } else if (size == -1) {
-        result = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR
-                     ? Py_NewRef(Py_None)
-                     : PyObject_CallMethod(self->session, "lost", NULL);
+        result = full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->session, "lost", NULL);
     }
     Py_DECREF(reader);
     return result;
@@ -304,10 +330,12 @@ carrier_dealloc(PyObject *object)
 }
 
 PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_server.fast.Carrier.");
+PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_server.fast.Carrier.");
 PyDoc_STRVAR(write_soon_doc, "write_soon()\n--\n\nSee sono_core.transport.Transport.");
 
 static PyMethodDef carrier_methods[] = {
     {"ready", (PyCFunction)(void (*)(void))carrier_ready, METH_FASTCALL, ready_doc},
+    {"write_some", carrier_write_some, METH_NOARGS, write_some_doc},
     {"write_soon", carrier_write_soon, METH_NOARGS, write_soon_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -10,36 +10,69 @@
 #include <pythread.h>
 #include <structmember.h>
 
-/* Writes before the loop waits what is about to be the first to wait. */
+/* How the transport writes: as C does, or in its own way (NULL). */
+static Carrier *
+as_carrier(const Sender *self)
+{
+    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->turn));
+    return PyObject_TypeCheck(self->transport, state->carrier_type) ? (Carrier *)self->transport
+                                                                    : NULL;
+}
+
+/* Has what is about to be the first to wait written before the loop waits. */
 static int
 write_soon(Sender *self)
 {
-    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->turn));
-    if (PyObject_TypeCheck(self->transport, state->carrier_type))
-        return sono_carrier_write_soon((Carrier *)self->transport);
+    Carrier *carrier = as_carrier(self);
+    if (carrier)
+        return sono_carrier_write_soon(carrier);
     PyObject *done = PyObject_CallMethod(self->transport, "write_soon", NULL);
     Py_XDECREF(done);
     return done ? 0 : -1;
 }
 
+/* What those that follow return, or -1 with an exception. */
+enum { NOT_HERE, SENT, GIVEN_UP };
+
+/* Whether a message may be added. If that makes it much that waits, the carrier that has to write
+ * it at once is in `carrier`. */
 static bool
-fits(const Sender *self, size_t size)
+may_add(const Sender *self, size_t size, Carrier **carrier)
 {
-    return size <= self->plain && self->outbox->size + size + SONO_MAX_HEADER <= self->outbox->room;
+    *carrier = NULL;
+    if (size > self->plain)
+        return false;
+    if (self->outbox->size + size + SONO_MAX_HEADER <= self->outbox->room)
+        return true;
+    *carrier = as_carrier(self);
+    return *carrier && (*carrier)->reader;
 }
 
-/* All of these: 1: sent, 0: not to be sent here, -1: out of memory. */
+/* What is much is written at once; where that does not help, the session decides. */
+static int
+relieve(Sender *self, Carrier *carrier, size_t waited)
+{
+    sono_carrier_write(carrier); /* an error comes again when it is flushed */
+    if (self->outbox->size <= self->outbox->room)
+        return SENT;
+    PyObject *kept = PyObject_CallMethod(carrier->session, "relieve", "n", (Py_ssize_t)waited);
+    Py_XDECREF(kept);
+    return !kept ? -1 : kept == Py_True ? SENT : GIVEN_UP;
+}
 
 static int
 send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t size)
 {
-    if (!fits(self, size))
-        return 0;
-    if (!self->outbox->size && write_soon(self) < 0)
+    Carrier *carrier;
+    if (!may_add(self, size, &carrier))
+        return NOT_HERE;
+    size_t waited = self->outbox->size;
+    if (!waited && write_soon(self) < 0)
         return -1;
-    int done = self->turn->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner,
-                                             data, size, 0, 0);
-    return done < 0 ? -1 : 1;
+    if (self->turn->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner, data,
+                                      size, 0, 0) < 0)
+        return -1;
+    return carrier ? relieve(self, carrier, waited) : SENT;
 }
 
 static int
@@ -48,12 +81,12 @@ send_text(Sender *self, PyObject *text)
     if (PyUnicode_IS_COMPACT_ASCII(text))
         return send_payload(self, SONO_TEXT, text, PyUnicode_DATA(text),
                             (size_t)PyUnicode_GET_LENGTH(text));
-    if (!fits(self, (size_t)PyUnicode_GET_LENGTH(text))) /* it has more bytes than characters */
-        return 0;
+    if ((size_t)PyUnicode_GET_LENGTH(text) > self->plain) /* it has more bytes than characters */
+        return NOT_HERE;
     PyObject *bytes = PyUnicode_AsUTF8String(text);
     if (!bytes) { /* a lone surrogate */
         PyErr_Clear();
-        return 0;
+        return NOT_HERE;
     }
     int done = send_payload(self, SONO_TEXT, bytes, PyBytes_AS_STRING(bytes),
                             (size_t)PyBytes_GET_SIZE(bytes));
@@ -85,13 +118,17 @@ static int
 send_prepared(Sender *self, PyObject *prepared)
 {
     Turn *turn = self->turn;
+    Carrier *carrier;
     if (keep_prepared(turn, prepared) < 0)
         return -1;
-    if (!fits(self, turn->prepared_size))
-        return 0;
-    if (!self->outbox->size && write_soon(self) < 0)
+    if (!may_add(self, turn->prepared_size, &carrier))
+        return NOT_HERE;
+    size_t waited = self->outbox->size;
+    if (!waited && write_soon(self) < 0)
         return -1;
-    return turn->api->append(self->outbox, turn->frame) < 0 ? -1 : 1;
+    if (turn->api->append(self->outbox, turn->frame) < 0)
+        return -1;
+    return carrier ? relieve(self, carrier, waited) : SENT;
 }
 
 static PyObject *
@@ -99,7 +136,7 @@ sender_send(PyObject *object, PyObject *message)
 {
     Sender *self = (Sender *)object;
     Turn *turn = self->turn;
-    int done = 0;
+    int done = NOT_HERE;
     if (!sono_initialised(turn))
         return NULL;
     if (turn->thread == PyThread_get_thread_ident() && self->outbox->room) {
@@ -111,12 +148,12 @@ sender_send(PyObject *object, PyObject *message)
         else if ((PyObject *)Py_TYPE(message) == turn->prepared_type)
             done = send_prepared(self, message);
     }
-    if (done > 0) {
-        turn->sent++;
-        Py_RETURN_TRUE;
-    }
     if (done < 0)
         return NULL;
+    if (done) {
+        turn->sent++;
+        return PyBool_FromLong(done == SENT);
+    }
     turn->sent_slowly++;
     return PyObject_CallMethod(object, "send_slowly", "O", message);
 }

@@ -10,6 +10,7 @@ from sono_core import Limits, Role
 from sono_core.deflate import Inflater
 from sono_core.errors import ProtocolFailure
 from sono_core.kernels import native, pure_apply_mask
+from sono_core.outbox import Outbox
 from sono_core.reader import Item, MessageReader, Reader, message_reader
 from tests.conftest import require
 
@@ -62,11 +63,60 @@ def outcome(reader: Reader, data: bytes, chunking: Chunking) -> list[Item | tupl
     return found
 
 
+def delivered(
+    reader: Reader, outbox: Outbox, data: bytes, chunking: Chunking, messages: int, size: int
+) -> list[object]:
+    """The same by `deliver`, a share at a time, with `next` for what it leaves."""
+    found: list[object] = []
+    outbox.room = 1
+    pieces = chunking.pieces(data)
+    try:
+        for number, piece in enumerate(pieces, 1):
+            reader.feed(piece)
+            while chunking.pulls_after(number) or number == len(pieces):
+                share = reader.deliver(found.append, outbox, 0, messages, size)
+                found.append(share)
+                if not share[0]:
+                    item = reader.next()
+                    if item is None:
+                        break
+                    found.append(item)
+    except ProtocolFailure as failure:
+        found.append((failure.code, failure.reason))
+    return found
+
+
+shares = st.tuples(st.sampled_from([1, 2, 1000]), st.sampled_from([1, 100, 1 << 20]))
+
+
 def check(role: Role, agreed: Terms | None, data: bytes, chunking: Chunking, of: Limits) -> None:
     pure = outcome(MessageReader(role, of, inflater(agreed)), data, chunking)
     fast = outcome(message_reader(role, of, inflater(agreed)), data, chunking)
     assert fast == pure
     assert [type(item) for item in fast] == [type(item) for item in pure]
+
+
+def check_delivery(stream: Stream, chunking: Chunking, of: Limits, share: tuple[int, int]) -> None:
+    role, agreed, data = stream.receiver, stream.terms, stream.data
+    pure = MessageReader(role, of, inflater(agreed))
+    fast = message_reader(role, of, inflater(agreed))
+    assert delivered(fast, native.Outbox(), data, chunking, *share) == delivered(
+        pure, Outbox(), data, chunking, *share
+    )
+
+
+@given(streams, chunkings, limits, shares)
+def test_delivery_of_valid_streams(
+    stream: Stream, chunking: Chunking, of: Limits, share: tuple[int, int]
+) -> None:
+    check_delivery(stream, chunking, of, share)
+
+
+@given(spoiled_streams, chunkings, limits, shares)
+def test_delivery_of_spoiled_streams(
+    stream: Stream, chunking: Chunking, of: Limits, share: tuple[int, int]
+) -> None:
+    check_delivery(stream, chunking, of, share)
 
 
 @given(streams, chunkings, limits)
