@@ -12,6 +12,9 @@ from sono_core.outbox import Outbox
 from sono_core.reader import Reader
 from sono_core.session import Session
 
+Ready = list[tuple[Any, int]]
+"""What a selector's `select` returns: keys, whose `data` is what was registered, and events."""
+
 
 class Turn:
     """What the connections of one loop share in each of its turns.
@@ -29,6 +32,17 @@ class Turn:
         """Whose calls need no detour over `call_soon`; 0: nobody's yet."""
         self.dirty: list[Any] = []
         """Carriers to be flushed before the loop waits."""
+
+    def ready(self, ready: Ready, now: float, /) -> Ready:
+        """Tell carriers what the selector says; what belongs to others is returned."""
+        others = []
+        for entry in ready:
+            key, events = entry
+            if isinstance(key.data, Carrier):
+                key.data.ready(events, now)
+            else:
+                others.append(entry)
+        return others
 
     def flush(self, now: float, /) -> None:
         """Write what was sent meanwhile."""

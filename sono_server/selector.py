@@ -208,10 +208,8 @@ class Server:
         ready = self._selector.select(self._timeout())
         now = self.time()
         again, self.again = self.again, []
-        for key, events in ready:
-            if type(key.data) is Peer:
-                key.data.ready(events, now)
-            elif key.data is None:
+        for key, _ in self.turn.ready(ready, now):
+            if key.data is None:
                 self._drain_wakes()
             else:
                 self._accept(key.data, now)

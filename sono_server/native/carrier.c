@@ -163,34 +163,35 @@ deliver(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
     return done;
 }
 
-/* What comes after an ordinary turn. */
-enum { NOTHING, FLUSH, GO_ON }; /* or -1: an exception */
-
-static int
-take_turn(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
+/* Hands over what was received and sends what was answered. What is no ordinary end of that is
+ * left to Python, with what is left of the share. */
+static PyObject *
+take_turn(Carrier *self, Reader *reader, PyObject *now)
 {
     Turn *turn = self->turn;
+    sono_share share = turn->share;
     if (PyObject_SetAttr(self->session, turn->heard, now) < 0)
-        return -1;
-    int done = deliver(self, reader, now, share);
-    if (turn->api->give_back(reader) < 0)
-        return -1;
-    if (done < 0)
-        return -1;
-    if (!done || self->reader != reader || !self->outbox->room)
-        return GO_ON;
-    return sono_carrier_write(self) < 0 || self->outbox->size ? FLUSH : NOTHING;
+        return NULL;
+    int done = deliver(self, reader, now, &share);
+    if (turn->api->give_back(reader) < 0 || done < 0)
+        return NULL;
+    if (!done || self->reader != reader || !self->outbox->room) {
+        turn->detours++;
+        return PyObject_CallMethod((PyObject *)self, "go_on", "Onn", now,
+                                   turn->share.messages - share.messages,
+                                   turn->share.size - share.size);
+    }
+    if (sono_carrier_write(self) < 0 || self->outbox->size) {
+        turn->detours++;
+        return sono_carrier_flush(self, now);
+    }
+    turn->turns++;
+    Py_RETURN_NONE;
 }
 
-static PyObject *
-carrier_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
+PyObject *
+sono_carrier_ready(Carrier *self, PyObject *events, PyObject *now)
 {
-    Carrier *self = (Carrier *)object;
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "ready takes 2 arguments");
-        return NULL;
-    }
-    PyObject *events = args[0], *now = args[1];
     Turn *turn = self->turn;
     if (!sono_initialised(turn))
         return NULL;
@@ -200,30 +201,29 @@ carrier_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
     if (!self->reader || !self->outbox->room || self->outbox->size > turn->pause ||
         what != READABLE) {
         turn->detours++;
-        return PyObject_CallMethod(object, "ready_slowly", "OO", events, now);
+        return PyObject_CallMethod((PyObject *)self, "ready_slowly", "OO", events, now);
     }
     Reader *reader = (Reader *)Py_NewRef(self->reader);
     ssize_t size = receive(self, reader);
     PyObject *result = NULL;
-    if (size > 0) {
-        sono_share share = turn->share;
-        int next = take_turn(self, reader, now, &share);
-        if (next == NOTHING)
-            result = Py_NewRef(Py_None);
-        else if (next == FLUSH)
-            result = sono_carrier_flush(self, now);
-        else if (next == GO_ON)
-            result = PyObject_CallMethod(object, "go_on", "Onn", now,
-                                         turn->share.messages - share.messages,
-                                         turn->share.size - share.size);
-        *(next == NOTHING ? &turn->turns : &turn->detours) += 1;
-    } else if (size == 0) {
-        result = PyObject_CallMethod(object, "end_of_stream", "O", now);
-    } else if (size == -1) {
+    if (size > 0)
+        result = take_turn(self, reader, now);
+    else if (size == 0)
+        result = PyObject_CallMethod((PyObject *)self, "end_of_stream", "O", now);
+    else if (size == -1)
         result = full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->session, "lost", NULL);
-    }
     Py_DECREF(reader);
     return result;
+}
+
+static PyObject *
+carrier_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "ready takes 2 arguments");
+        return NULL;
+    }
+    return sono_carrier_ready((Carrier *)object, args[0], args[1]);
 }
 
 /* -- the type ------------------------------------------------------------------------------ */

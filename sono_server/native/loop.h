@@ -71,6 +71,9 @@ int sono_carrier_write(Carrier *self);
 /* Has it flushed before the loop waits. */
 int sono_carrier_write_soon(Carrier *self);
 
+/* See sono_server.fast.Carrier.ready. */
+PyObject *sono_carrier_ready(Carrier *self, PyObject *events, PyObject *now);
+
 /* Calls a method of the carrier's Python part. */
 PyObject *sono_carrier_flush(Carrier *self, PyObject *now);
 

@@ -108,9 +108,49 @@ turn_flush(PyObject *object, PyObject *now)
     Py_RETURN_NONE;
 }
 
+/* The carrier that a selector's key was registered with, or NULL; borrowed. */
+static Carrier *
+carrier_of(PyObject *key, const sono_loop_state *state)
+{
+    if (!PyTuple_Check(key) || PyTuple_GET_SIZE(key) != 4) /* fileobj, fd, events, data */
+        return NULL;
+    PyObject *data = PyTuple_GET_ITEM(key, 3);
+    return PyObject_TypeCheck(data, state->carrier_type) ? (Carrier *)data : NULL;
+}
+
+static PyObject *
+turn_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(object));
+    if (count != 2 || !PyList_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "ready takes a list and a time");
+        return NULL;
+    }
+    PyObject *ready = args[0], *others = PyList_New(0);
+    for (Py_ssize_t i = 0; others && i < PyList_GET_SIZE(ready); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(ready, i)); /* (key, events) */
+        bool is_pair = PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2;
+        Carrier *carrier = is_pair ? carrier_of(PyTuple_GET_ITEM(pair, 0), state) : NULL;
+        int failed;
+        if (carrier) {
+            PyObject *done = sono_carrier_ready(carrier, PyTuple_GET_ITEM(pair, 1), args[1]);
+            failed = !done;
+            Py_XDECREF(done);
+        } else {
+            failed = PyList_Append(others, pair) < 0;
+        }
+        Py_DECREF(pair);
+        if (failed)
+            Py_CLEAR(others);
+    }
+    return others;
+}
+
+PyDoc_STRVAR(ready_doc, "ready(ready, now, /)\n--\n\nSee sono_server.fast.Turn.");
 PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_server.fast.Turn.");
 
 static PyMethodDef turn_methods[] = {
+    {"ready", (PyCFunction)(void (*)(void))turn_ready, METH_FASTCALL, ready_doc},
     {"flush", turn_flush, METH_O, flush_doc},
     {NULL, NULL, 0, NULL},
 };
