@@ -101,6 +101,7 @@ class Connection:
         "_limits",
         "_options",
         "_sendable",
+        "has_early_data",
         "outbox",
         "plain",
         "reader",
@@ -140,6 +141,8 @@ class Connection:
         """What makes messages of the peer's frames; None before and after there are any."""
         self.plain = _UNLIMITED
         """Bytes of a message up to which it is never compressed."""
+        self.has_early_data = False
+        """Whether frames came with the request, before it was accepted."""
         self.subprotocol: str | None = None
         """What the handshake agreed on."""
         self._incoming: list[bytes] = []  # before the connection is open
@@ -229,6 +232,7 @@ class Connection:
             self.plain = self._options.threshold - 1
         self.reader = message_reader(self.role, self._limits, inflater)
         self.reader.feed(rest)
+        self.has_early_data = bool(rest)
         del self._handshake
         self._enter(State.OPEN)
 

@@ -16,6 +16,10 @@ from .limits import Limits
 
 # What no line may contain: every control character but the tab; a CR or LF within a line too.
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+# A head, none of whose lines breaks a rule of `_check_line`.
+_faultless = re.compile(
+    rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n"
+).fullmatch
 # Bytes of these fields are looked at by the handshake and must be ASCII; others may be latin-1.
 _ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
 
@@ -41,6 +45,8 @@ class HeadReader:
             HandshakeFailure: 400, 414 or 431.
         """
         buffer = self._data
+        if not buffer and (end := data.find(b"\r\n\r\n") + 4) > 4 and self._is_good(data[:end]):
+            return data[:end], data[end:]
         searched = len(buffer)
         buffer += data
         while True:
@@ -59,6 +65,18 @@ class HeadReader:
             if self._lines > self._limits.max_headers + 1:
                 raise HandshakeFailure(431, "too many header fields")
 
+    def _is_good(self, head: bytes) -> bool:
+        """Whether a head, which came in one piece, is clearly within all bounds.
+
+        Most are, and so need not be looked at line by line.
+        """
+        limits = self._limits
+        return (
+            len(head) <= min(limits.max_head_line, limits.max_head)
+            and head.count(b"\n") <= limits.max_headers + 2
+            and _faultless(head) is not None
+        )
+
     def _check_size(self, end: int) -> None:
         if self._lines == 0 and self._data[:1] <= b" ":
             raise HandshakeFailure(400, "the head begins with a space or a control character")
@@ -75,11 +93,19 @@ class HeadReader:
             raise HandshakeFailure(400, "folded header field")
 
 
-def _text_fields(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
-    fields = Headers((name.decode("ascii"), value.decode("latin-1")) for name, value in pairs)
-    for name, value in fields.fields():
-        if not value.isascii() and _ASCII_FIELDS(name):
-            raise HandshakeFailure(400, f"{name} is not ASCII")
+def _text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Headers:
+    """What h11 made of a head as text.
+
+    Args:
+        ascii_only: whether the whole head is.
+    """
+    fields = Headers.parsed(
+        [(name.decode("ascii"), value.decode("latin-1")) for name, value in pairs]
+    )
+    if not ascii_only:
+        for name, value in fields.fields():
+            if not value.isascii() and _ASCII_FIELDS(name):
+                raise HandshakeFailure(400, f"{name} is not ASCII")
     return fields
 
 
@@ -101,7 +127,7 @@ def parse_request(head: bytes) -> Request:
     target = event.target.decode("latin-1")
     if not target.startswith("/") or "#" in target:
         raise HandshakeFailure(400, "the target is not in origin form")
-    headers = _text_fields(event.headers)
+    headers = _text_fields(event.headers, head.isascii())
     hosts = headers.get_all("host")
     if len(hosts) != 1 or not is_host(hosts[0]):
         raise HandshakeFailure(400, "exactly one valid Host is required")
@@ -171,7 +197,7 @@ class ResponseReader:
         if event.status_code == 101 and event.http_version != b"1.1":
             raise HandshakeFailure(0, "the response is not HTTP/1.1")
         self._status = event.status_code
-        self._headers = _text_fields(event.headers)
+        self._headers = _text_fields(event.headers, head.isascii())
 
     def _read_body(self) -> tuple[int, Headers, bytes] | None:
         """Take what h11 makes of the body; a broken or too long one is cut off."""

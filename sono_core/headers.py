@@ -43,10 +43,20 @@ class Headers(Mapping[str, str]):
             pairs = fields.items() if isinstance(fields, Mapping) else fields
         self._fields = tuple((name.lower(), value) for name, value in pairs)
 
+    @classmethod
+    def parsed(cls, fields: Iterable[tuple[str, str]]) -> "Headers":
+        """Headers of fields whose names are in lower case already."""
+        headers = cls()
+        headers._fields = tuple(fields)
+        return headers
+
     def get_all(self, name: str) -> list[str]:
         """The values of every field of that name, in order."""
         name = name.lower()
         return [value for field, value in self._fields if field == name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))
 
     def fields(self) -> tuple[tuple[str, str], ...]:
         """All fields in order, as pairs of a lower-case name and a value."""

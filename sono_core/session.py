@@ -37,6 +37,19 @@ _STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", Fals
 _TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
 
 
+class _Nobody:
+    """Transport and handler of a session that is over."""
+
+    def _ignore(self, *arguments: object) -> None:
+        """Nobody is there any more."""
+
+    write_soon = write_now = close = abort = _ignore
+    on_request = on_response = on_message = on_pong = on_close = on_error = _ignore
+
+
+_NOBODY = _Nobody()
+
+
 class Session:
     """A `Connection` in time: with deadlines, a transport and a handler.
 
@@ -144,17 +157,17 @@ class Session:
         """Whether the transport should call `pump` in a later turn."""
         return self.backlog and self._keeps_up
 
-    @property
-    def fast_reader(self) -> Reader | None:
-        """What a transport may feed by itself while all is ordinary; else None.
+    def fast_path(self) -> Reader | None:
+        """What a transport may feed by itself while all is ordinary, else None.
 
         Instead of `receive` it may then set `heard`, feed this reader, have it `deliver` to
         `handler.on_message`, and call `pump` for whatever else comes; and drop from the outbox
         what it could write at once instead of `written`. It asks again when it has called
         anything here, and stops when the outbox has no `room`.
         """
-        if not self.outbox.room or not self.reading or Deadline.STALL in self.deadlines:
+        if not self.open or not self.reading or Deadline.STALL in self.deadlines:
             return None
+        self.outbox.room = self._much
         return self.connection.reader
 
     # -- called by the transport ----------------------------------------------------------------
@@ -171,7 +184,7 @@ class Session:
         """Hand events to the handler: a fair share of them, and only while the peer keeps up.
 
         Args:
-            messages: how many a transport has delivered in this turn already; see `fast_reader`.
+            messages: how many a transport has delivered in this turn already; see `fast_path`.
             size: bytes or characters of them.
         """
         outbox = self.outbox
@@ -280,7 +293,7 @@ class Session:
             return False
         if self.connection.state is State.OPEN:
             self._begin(now)
-            self.backlog = True  # frames may have come with the request
+            self.backlog = self._ended or self.connection.has_early_data
         return self.open
 
     def respond(self, reject: Reject, now: float) -> bool:
@@ -463,6 +476,7 @@ class Session:
         self.outbox.clear()
         self.outbox.room = 0
         self.transport.abort()
+        self.transport = self._handler = _NOBODY  # no cycles: what was held is free at once
 
     def relieve(self, waiting: int) -> bool:
         """Much waits: try to write it, and give a peer up that leaves too much.

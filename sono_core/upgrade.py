@@ -6,6 +6,7 @@ calls them in their order.
 
 import base64
 import binascii
+import functools
 import hashlib
 import http
 from collections.abc import Collection
@@ -210,6 +211,7 @@ def refusal(failure: HandshakeFailure) -> Reject:
     return Reject(failure.status, headers, f"{failure.reason}\n".encode())
 
 
+@functools.lru_cache(maxsize=256)
 def _status_line(status: int) -> str:
     try:
         phrase = http.HTTPStatus(status).phrase
@@ -239,8 +241,13 @@ def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[t
     return fields
 
 
+@functools.lru_cache(maxsize=256)
+def _spelled(name: str) -> str:
+    """As in RFC 6455: names have no case, but some peers think they have."""
+    return name.title().replace("Websocket", "WebSocket")
+
+
 def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
     """A head as bytes; its parts have been checked."""
-    # spelled as in RFC 6455: names have no case, but some peers think they have
-    lines = (f"{name.title().replace('Websocket', 'WebSocket')}: {value}" for name, value in fields)
+    lines = [f"{_spelled(name)}: {value}" for name, value in fields]
     return "\r\n".join([first_line, *lines, "", ""]).encode("latin-1")

@@ -64,7 +64,7 @@ class Carrier:
         self.dirty = False
         """Whether a flush is coming anyway."""
         self.reader: Reader | None = None
-        """`Session.fast_reader`, which C feeds from the file descriptor `fd`."""
+        """What `Session.fast_path` gave, which C feeds from the file descriptor `fd`."""
 
     def ready(self, events: int, now: float, /) -> None:
         """The selector says that the socket can be read from or written to."""

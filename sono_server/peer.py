@@ -132,7 +132,7 @@ class Peer(Carrier):
         self._watch((READ if session.wants_data else 0) | (WRITE if blocked else 0))
         if session.deadlines.next < self.scheduled:
             self._loop.schedule(self, session.deadlines.next)
-        self.reader = session.fast_reader if self._plain else None
+        self.reader = session.fast_path() if self._plain else None
 
     def _write(self, now: float) -> bool:
         """Write what the socket takes; False if something must wait for it."""

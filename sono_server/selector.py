@@ -302,9 +302,6 @@ class Server:
             sock.close()
             return
         sock.setblocking(False)
-        if sock.family != getattr(socket, "AF_UNIX", None):
-            with contextlib.suppress(OSError):  # macOS: the peer has gone already
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(self, sock)
         handler = RequestHandler(self, address, self._queue)
         connection = Connection(
@@ -321,7 +318,9 @@ class Server:
         self._peers.add(peer)
         if excess >= 0:
             session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
-        peer.flush(now)
+            peer.flush(now)
+        else:
+            peer.ready_slowly(READ, now)  # the request is often there already
 
     def watch(self, sock: socket.socket, peer: Peer, before: int, events: int) -> None:
         """Let the selector watch a peer's socket for other events."""
@@ -403,6 +402,8 @@ def serve(
     listeners = [sock] if sock else listen(host, port)
     for listener in listeners:
         listener.setblocking(False)
+        if listener.family != getattr(socket, "AF_UNIX", None):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
     return Server(
         listeners,
         limits=limits,
