@@ -100,7 +100,7 @@ def _text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Head
         ascii_only: whether the whole head is.
     """
     fields = Headers.parsed(
-        [(name.decode("ascii"), value.decode("latin-1")) for name, value in pairs]
+        [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in pairs]
     )
     if not ascii_only:
         for name, value in fields.fields():
@@ -127,14 +127,15 @@ def parse_request(head: bytes) -> Request:
     target = event.target.decode("latin-1")
     if not target.startswith("/") or "#" in target:
         raise HandshakeFailure(400, "the target is not in origin form")
-    headers = _text_fields(event.headers, head.isascii())
-    hosts = headers.get_all("host")
+    headers = _text_fields(event.headers.raw_items(), head.isascii())
+    fields = headers.by_name()
+    hosts = fields.get("host", [])
     if len(hosts) != 1 or not is_host(hosts[0]):
         raise HandshakeFailure(400, "exactly one valid Host is required")
-    if "content-length" in headers and "transfer-encoding" in headers:
+    if "content-length" in fields and "transfer-encoding" in fields:
         raise HandshakeFailure(400, "the length of the body is ambiguous")
     try:
-        subprotocols = tuple(parse_tokens(headers.get_all("sec-websocket-protocol")))
+        subprotocols = tuple(parse_tokens(fields.get("sec-websocket-protocol", [])))
     except ValueError:
         subprotocols = ()  # a WebSocket cannot be opened so, other requests do not care
     return Request(target, headers, event.method.decode("ascii"), hosts[0], subprotocols)
@@ -197,7 +198,7 @@ class ResponseReader:
         if event.status_code == 101 and event.http_version != b"1.1":
             raise HandshakeFailure(0, "the response is not HTTP/1.1")
         self._status = event.status_code
-        self._headers = _text_fields(event.headers, head.isascii())
+        self._headers = _text_fields(event.headers.raw_items(), head.isascii())
 
     def _read_body(self) -> tuple[int, Headers, bytes] | None:
         """Take what h11 makes of the body; a broken or too long one is cut off."""

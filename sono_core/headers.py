@@ -55,6 +55,13 @@ class Headers(Mapping[str, str]):
         name = name.lower()
         return [value for field, value in self._fields if field == name]
 
+    def by_name(self) -> dict[str, list[str]]:
+        """The values of the fields of each name, in order."""
+        found: dict[str, list[str]] = {}
+        for name, value in self._fields:
+            found.setdefault(name, []).append(value)
+        return found
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and bool(self.get_all(name))
 

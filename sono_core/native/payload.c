@@ -9,6 +9,9 @@ enum {
     FIRST_STEP = 64 * 1024,
     /* From so many missing bytes on it pays to receive them in their place. */
     IN_PLACE = 16 * 1024,
+    /* How many times as much as has come is reserved for what is announced. It costs addresses;
+     * memory only when it comes. */
+    MOST_AHEAD = 16,
 };
 
 static int
@@ -55,42 +58,79 @@ sono_whole_message(Reader *self, const sono_header *header, const unsigned char 
     return text;
 }
 
+/* The message under way is kept in what it becomes: a bytes object, or a str while all of a text is
+ * ASCII. It has room to spare, and no other reference. */
+
+static unsigned char *
+payload_data(const Reader *self)
+{
+    return PyUnicode_Check(self->payload) ? PyUnicode_1BYTE_DATA(self->payload)
+                                          : (unsigned char *)PyBytes_AS_STRING(self->payload);
+}
+
+static size_t
+payload_capacity(const Reader *self)
+{
+    return (size_t)(PyUnicode_Check(self->payload) ? PyUnicode_GET_LENGTH(self->payload)
+                                                   : PyBytes_GET_SIZE(self->payload));
+}
+
+/* Gives it that capacity, new or not. */
+static int
+resize_payload(Reader *self, size_t capacity)
+{
+    Py_ssize_t size = (Py_ssize_t)capacity;
+    if (self->payload)
+        return PyUnicode_Check(self->payload) ? PyUnicode_Resize(&self->payload, size)
+                                              : _PyBytes_Resize(&self->payload, size);
+    self->payload = self->opcode == SONO_TEXT && !self->compressed
+                        ? PyUnicode_New(size, 127)
+                        : PyBytes_FromStringAndSize(NULL, size);
+    return self->payload ? 0 : -1;
+}
+
+/* A text turns out not to be ASCII: its bytes are decoded when all are there. */
+static int
+keep_as_bytes(Reader *self)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)payload_capacity(self));
+    if (!bytes)
+        return -1;
+    memcpy(PyBytes_AS_STRING(bytes), payload_data(self), self->filled);
+    Py_SETREF(self->payload, bytes);
+    return 0;
+}
+
 /* Makes room for `more` bytes of payload. */
 static int
 reserve(Reader *self, size_t more)
 {
-    size_t needed = self->filled + more;
-    if (!self->payload) {
-        size_t capacity = needed;
-        if (self->remaining > more && capacity < FIRST_STEP)
-            capacity = self->filled + self->remaining < FIRST_STEP
-                           ? self->filled + (size_t)self->remaining
-                           : FIRST_STEP;
-        self->payload = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)capacity);
-        return self->payload ? 0 : -1;
-    }
-    size_t capacity = (size_t)PyBytes_GET_SIZE(self->payload);
-    if (needed <= capacity)
+    size_t needed = self->filled + more, end = self->filled + (size_t)self->remaining;
+    size_t capacity = self->payload ? payload_capacity(self) : 0;
+    if (self->payload && needed <= capacity)
         return 0;
-    /* Four times what has come, or to the end of the frame; behind it other frames may follow. */
-    size_t wanted = 4 * capacity, end = self->filled + (size_t)self->remaining;
+    /* To the end of the frame, if that is no more than so many times what has come; behind the
+     * end other frames may follow. */
+    size_t wanted = capacity ? MOST_AHEAD * capacity : FIRST_STEP;
     if (wanted > end)
         wanted = self->first & SONO_FIN || end > 2 * capacity ? end : 2 * capacity;
-    return _PyBytes_Resize(&self->payload, (Py_ssize_t)(needed > wanted ? needed : wanted));
+    return resize_payload(self, needed > wanted ? needed : wanted);
 }
 
 /* Unmasks the next bytes of the frame under way into their place. */
 static int
 fill(Reader *self, const unsigned char *data, size_t size)
 {
-    unsigned char *out = (unsigned char *)PyBytes_AS_STRING(self->payload) + self->filled;
-    sono_mask(out, data, size, self->key);
+    unsigned char *out = payload_data(self) + self->filled;
+    int ascii = !(sono_mask(out, data, size, self->key) & 0x80);
     self->key = sono_mask_turn(self->key, size);
     self->remaining -= size;
     self->filled += size;
-    if (self->opcode == SONO_TEXT && !self->compressed && !sono_utf8_feed(&self->utf8, out, size))
+    if (self->opcode != SONO_TEXT || self->compressed || (ascii && !self->utf8.missing))
+        return 0;
+    if (!sono_utf8_feed(&self->utf8, out, size))
         return judge_text(self);
-    return 0;
+    return PyUnicode_Check(self->payload) ? keep_as_bytes(self) : 0;
 }
 
 int
@@ -109,20 +149,19 @@ sono_place(Reader *self, unsigned char **place)
 {
     if (self->stopped || self->failure || !self->in_frame || self->remaining < IN_PLACE || self->position < self->size)
         return 0;
-    if ((!self->payload || (size_t)PyBytes_GET_SIZE(self->payload) - self->filled < IN_PLACE) &&
-        reserve(self, IN_PLACE) < 0) {
+    if (reserve(self, IN_PLACE) < 0) {
         PyErr_Clear(); /* whoever takes it in will say so */
         return 0;
     }
-    size_t room = (size_t)PyBytes_GET_SIZE(self->payload) - self->filled;
-    *place = (unsigned char *)PyBytes_AS_STRING(self->payload) + self->filled;
+    size_t room = payload_capacity(self) - self->filled;
+    *place = payload_data(self) + self->filled;
     return room < self->remaining ? room : (size_t)self->remaining;
 }
 
 void
 sono_placed(Reader *self, size_t size)
 {
-    if (fill(self, (unsigned char *)PyBytes_AS_STRING(self->payload) + self->filled, size) < 0)
+    if (fill(self, payload_data(self) + self->filled, size) < 0)
         sono_keep_failure(self);
 }
 
@@ -164,14 +203,12 @@ sono_finish_message(Reader *self)
         Py_ssize_t size = PyByteArray_GET_SIZE(self->inflated);
         message = text ? decode_text(self, data, (size_t)size)
                        : PyBytes_FromStringAndSize(data, size);
-    } else if (text) {
-        const char *data = self->payload ? PyBytes_AS_STRING(self->payload) : "";
-        message = decode_text(self, data, self->filled);
-    } else {
-        message = self->payload ? self->payload : PyBytes_FromStringAndSize(NULL, 0);
+    } else if (text && self->payload && PyBytes_Check(self->payload)) {
+        message = decode_text(self, PyBytes_AS_STRING(self->payload), self->filled);
+    } else if ((self->payload || resize_payload(self, 0) == 0) &&
+               (payload_capacity(self) == self->filled || resize_payload(self, self->filled) == 0)) {
+        message = self->payload;
         self->payload = NULL;
-        if (message && PyBytes_GET_SIZE(message) != (Py_ssize_t)self->filled)
-            _PyBytes_Resize(&message, (Py_ssize_t)self->filled); /* NULL if that fails */
     }
     Py_CLEAR(self->payload);
     Py_CLEAR(self->inflated);

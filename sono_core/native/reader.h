@@ -47,7 +47,7 @@ typedef struct {
     unsigned char stopped; /* nothing else will ever come */
     sono_utf8 utf8;
     uint64_t fragments, budget, frame_limit;
-    PyObject *payload; /* a bytes object of our own, with room to spare, or NULL */
+    PyObject *payload; /* what it becomes, with room to spare, or NULL */
     size_t filled;
     PyObject *inflated; /* a bytearray, or NULL */
     PyObject *failure; /* what was raised, and is raised again */
