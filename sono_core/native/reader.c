@@ -232,10 +232,25 @@ sono_next_message(Reader *self, sono_header *header)
     return NULL;
 }
 
+/* Whether more than a part of a frame waits. */
+static int
+whole_frame_waits(const Reader *self)
+{
+    size_t there = self->size - self->position;
+    if (self->in_frame)
+        return self->remaining <= there;
+    sono_header header;
+    return sono_read_header(&header, self->data + self->position, there) &&
+           header.length <= there - header.size;
+}
+
 int
 sono_deliver(Reader *self, PyObject *on_message, Outbox *outbox, size_t pause, sono_share *share)
 {
-    while (share->messages > 0 && share->size > 0 && outbox->size <= pause && outbox->room) {
+    while (outbox->size <= pause && outbox->room) {
+        /* When the share is used up, part of a frame can still be put where it belongs. */
+        if ((share->messages <= 0 || share->size <= 0) && whole_frame_waits(self))
+            return 0;
         sono_header header;
         PyObject *message = sono_next_message(self, &header);
         if (!message) {
