@@ -43,6 +43,7 @@ _ACCEPTS = 64  # connections accepted in one turn, for the same reason
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MAX_POSTED = 100_000  # calls of other threads that wait for the loop
 _SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
+_SPARE_TIMERS = 1024  # beside four a connection, kept before outdated ones are looked for
 _ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
 _REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
 
@@ -201,10 +202,12 @@ class Server:
     # -- one turn -------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        self._call_posted()
+        if self._posted:
+            self._call_posted()
         if self._stop_requests:
             self._continue_stopping()
-        self.turn.flush(self.time())
+        if self.turn.dirty:
+            self.turn.flush(self.time())
         ready = self._selector.select(self._timeout())
         now = self.time()
         again, self.again = self.again, []
@@ -213,27 +216,35 @@ class Server:
                 self._drain_wakes()
             else:
                 self._accept(key.data, now)
-        for peer in again:
-            peer.listed = False
-            if not peer.session.over:
-                peer.session.pump(now)
-                peer.flush(now)
+        if again:
+            self._pump(again, now)
         if len(self._requests) > len(self._peers) + _SPARE_REQUESTS:
             self._requests = deque(request for request in self._requests if request.pending)
         # Deadlines come last: what a peer sent in time has been read, however long it took.
-        self._fire_timers(now)
+        if self._timers and self._timers[0][0] <= now:
+            self._fire_timers(now)
+        if len(self._timers) > 4 * len(self._peers) + _SPARE_TIMERS:
+            self._drop_outdated_timers()
+        if self._accept_again <= now:
+            self._watch_listeners(True)
 
     def _timeout(self) -> float | None:
+        """Seconds to wait for the selector; None without end."""
         if self.again or self.turn.dirty or self._posted or self._requests:
             return 0
         if self._stop_requests and not self._peers:
             return 0
-        due = min(
-            self._timers[0][0] if self._timers else math.inf,
-            self._accept_again,
-            self._drain_until,
-        )
+        due = min(self._accept_again, self._drain_until)
+        if self._timers:
+            due = min(due, self._timers[0][0])
         return None if due == math.inf else max(0.0, due - self.time())
+
+    def _pump(self, peers: list[Peer], now: float) -> None:
+        for peer in peers:
+            peer.listed = False
+            if not peer.session.over:
+                peer.session.pump(now)
+                peer.flush(now)
 
     def _call_posted(self) -> None:
         for _ in range(len(self._posted)):
@@ -254,20 +265,18 @@ class Server:
         peer.scheduled = due
         heapq.heappush(self._timers, (due, next(self._timer_ids), peer))
 
+    def _drop_outdated_timers(self) -> None:
+        live = [entry for entry in self._timers if entry[0] == entry[2].scheduled]
+        self._timers = [entry for entry in live if not entry[2].session.over]
+        heapq.heapify(self._timers)
+
     def _fire_timers(self, now: float) -> None:
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            due, _, peer = heapq.heappop(timers)
+        while self._timers and self._timers[0][0] <= now:
+            due, _, peer = heapq.heappop(self._timers)
             if due == peer.scheduled and not peer.session.over:
                 peer.scheduled = math.inf
                 peer.session.tick(now)
                 peer.flush(now)
-        if len(timers) > 4 * len(self._peers) + 1024:  # mostly outdated
-            live = [entry for entry in timers if entry[0] == entry[2].scheduled]
-            self._timers = [entry for entry in live if not entry[2].session.over]
-            heapq.heapify(self._timers)
-        if now >= self._accept_again:
-            self._watch_listeners(True)
 
     # -- accepting ------------------------------------------------------------------------------
 
