@@ -41,7 +41,6 @@ class Peer(Carrier):
     __slots__ = (
         "_broken",
         "_closing",
-        "_events",
         "_loop",
         "_plain",
         "_shut",
@@ -56,7 +55,6 @@ class Peer(Carrier):
         self._sock = sock
         # A socket of another kind moves its bytes in its own way.
         self._plain = loop_in_c is not None and type(sock) is socket.socket
-        self._events = 0  # what the selector watches for
         self._broken = False  # writing failed
         self._closing = False
         self._shut = False
@@ -71,7 +69,7 @@ class Peer(Carrier):
         self.write_soon()
 
     def abort(self) -> None:
-        self.reader = None
+        self.closed()
         self._watch(0)
         self._sock.close()
         self._loop.forget(self)
@@ -161,7 +159,6 @@ class Peer(Carrier):
             return b""
 
     def _watch(self, events: int) -> None:
-        if events == self._events:
-            return
-        self._loop.watch(self._sock, self, self._events, events)
-        self._events = events
+        if events != self.watched:
+            before, self.watched = self.watched, events
+            self._loop.watch(self._sock, self, before, events)

@@ -31,6 +31,7 @@ from sono_core import (
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.session import Session
 
+from .fast import loop as loop_in_c
 from .fast import new_turn
 from .listeners import default_max_connections, listen
 from .peer import READ, Peer
@@ -38,6 +39,7 @@ from .requests import HTTPRequest, RequestHandler
 from .signals import StopSignals
 from .websocket import logger
 
+_EPOLL = getattr(selectors, "EpollSelector", None)  # on Linux
 _RECEIVE_BUFFER = 256 * 1024  # bytes read from one connection in a turn: a fair share
 _ACCEPTS = 64  # connections accepted in one turn, for the same reason
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -67,6 +69,7 @@ class Server:
         drain: float,
     ) -> None:
         self._listeners = listeners
+        self._listening = {listener.fileno(): listener for listener in listeners}
         self._limits = limits
         self._timeouts = timeouts
         self._deflate = deflate
@@ -77,6 +80,9 @@ class Server:
         self.address: Any = listeners[0].getsockname()
         """What the first socket is bound to: (host, port) and more for IPv6."""
         self._selector = selectors.DefaultSelector()
+        self._epoll = -1  # the selector's, where C can wait on it
+        if loop_in_c and _EPOLL and isinstance(self._selector, _EPOLL):
+            self._epoll = self._selector.fileno()
         self.buffer = memoryview(bytearray(_RECEIVE_BUFFER))
         self.turn = new_turn(self.buffer, limits)
         self.again: list[Peer] = []
@@ -208,14 +214,13 @@ class Server:
             self._continue_stopping()
         if self.turn.dirty:
             self.turn.flush(self.time())
-        ready = self._selector.select(self._timeout())
-        now = self.time()
         again, self.again = self.again, []
-        for key, _ in self.turn.ready(ready, now):
-            if key.data is None:
-                self._drain_wakes()
+        now, others = self._wait(self._timeout(bool(again)))
+        for fd in others:
+            if fd in self._listening:
+                self._accept(self._listening[fd], now)
             else:
-                self._accept(key.data, now)
+                self._drain_wakes()
         if again:
             self._pump(again, now)
         if len(self._requests) > len(self._peers) + _SPARE_REQUESTS:
@@ -228,9 +233,27 @@ class Server:
         if self._accept_again <= now:
             self._watch_listeners(True)
 
-    def _timeout(self) -> float | None:
-        """Seconds to wait for the selector; None without end."""
-        if self.again or self.turn.dirty or self._posted or self._requests:
+    def _wait(self, timeout: float | None) -> tuple[float, list[int]]:
+        """Wait for sockets and tell peers; the time then, and the descriptors of all others."""
+        if self._epoll >= 0:
+            return self.turn.run(self._epoll, timeout, self.time)
+        ready = self._selector.select(timeout)
+        now = self.time()
+        others = []
+        for key, events in ready:
+            if type(key.data) is Peer:
+                key.data.ready(events, now)
+            else:
+                others.append(key.fd)
+        return now, others
+
+    def _timeout(self, busy: bool) -> float | None:
+        """Seconds to wait; None without end.
+
+        Args:
+            busy: whether there is something to do anyway.
+        """
+        if busy or self.turn.dirty or self._posted or self._requests:
             return 0
         if self._stop_requests and not self._peers:
             return 0

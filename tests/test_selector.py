@@ -126,13 +126,13 @@ def test_a_fair_share_is_1024_messages_a_turn() -> None:
         Wire(server.address, "/a") as a,
         Wire(server.address, "/b") as b,
     ):
-        original = server.server._selector.select
+        original = server.server._wait
 
         def counting(timeout: float | None = None) -> Any:
             handled.append(len(log))
             return original(timeout)
 
-        server.call(lambda: setattr(server.server._selector, "select", counting))
+        server.call(lambda: setattr(server.server, "_wait", counting))
         wires = [a, b]
         threads = []
         for wire in wires:
@@ -430,7 +430,7 @@ def test_half_closed_peers_do_not_make_the_loop_busy() -> None:
 def count_turns(server: Running) -> Callable[[], int]:
     """How often the loop has turned since; to be asked for after the loop was busy."""
     count = itertools.count()
-    original = server.server._selector.select
+    original = server.server._wait
     turns = 0
 
     def counting(timeout: float | None = None) -> Any:
@@ -438,7 +438,7 @@ def count_turns(server: Running) -> Callable[[], int]:
         turns = next(count)
         return original(timeout)
 
-    server.call(lambda: setattr(server.server._selector, "select", counting))
+    server.call(lambda: setattr(server.server, "_wait", counting))
     return lambda: turns
 
 

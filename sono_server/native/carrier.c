@@ -13,7 +13,6 @@
 #include <sys/uio.h>
 
 enum {
-    READABLE = 1,
     MOST_SLICES = 64,
     JOINED = 8 * 1024, /* bytes that are cheaper copied into one place than written from several */
 };
@@ -190,18 +189,13 @@ take_turn(Carrier *self, Reader *reader, PyObject *now)
 }
 
 PyObject *
-sono_carrier_ready(Carrier *self, PyObject *events, PyObject *now)
+sono_carrier_ready(Carrier *self, int events, PyObject *now)
 {
     Turn *turn = self->turn;
-    if (!sono_initialised(turn))
-        return NULL;
-    long what = PyLong_AsLong(events);
-    if (what == -1 && PyErr_Occurred())
-        return NULL;
     if (!self->reader || !self->outbox->room || self->outbox->size > turn->pause ||
-        what != READABLE) {
+        events != READABLE) {
         turn->detours++;
-        return PyObject_CallMethod((PyObject *)self, "ready_slowly", "OO", events, now);
+        return PyObject_CallMethod((PyObject *)self, "ready_slowly", "iO", events, now);
     }
     Reader *reader = (Reader *)Py_NewRef(self->reader);
     ssize_t size = receive(self, reader);
@@ -217,16 +211,50 @@ sono_carrier_ready(Carrier *self, PyObject *events, PyObject *now)
 }
 
 static PyObject *
-carrier_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
+carrier_ready(PyObject *object, PyObject *args)
 {
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "ready takes 2 arguments");
+    int events;
+    PyObject *now;
+    if (!sono_initialised(((Carrier *)object)->turn) ||
+        !PyArg_ParseTuple(args, "iO", &events, &now))
         return NULL;
-    }
-    return sono_carrier_ready((Carrier *)object, args[0], args[1]);
+    return sono_carrier_ready((Carrier *)object, events, now);
 }
 
 /* -- the type ------------------------------------------------------------------------------ */
+
+/* Takes its place among those that are found by their file descriptor. */
+static int
+enter(Carrier *self, int fd)
+{
+    Turn *turn = self->turn;
+    if (fd >= turn->carriers_size) {
+        int size = fd < 64 ? 128 : 2 * fd;
+        Carrier **carriers = PyMem_Realloc(turn->carriers, (size_t)size * sizeof *carriers);
+        if (!carriers) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        for (int i = turn->carriers_size; i < size; i++)
+            carriers[i] = NULL;
+        turn->carriers = carriers;
+        turn->carriers_size = size;
+    }
+    self->fd = fd;
+    if (fd >= 0)
+        turn->carriers[fd] = self;
+    return 0;
+}
+
+static void
+leave(Carrier *self)
+{
+    Turn *turn = self->turn;
+    if (turn && self->fd >= 0 && self->fd < turn->carriers_size &&
+        turn->carriers[self->fd] == self)
+        turn->carriers[self->fd] = NULL;
+    self->fd = -1;
+}
 
 static int
 carrier_init(PyObject *object, PyObject *args, PyObject *kwargs)
@@ -241,9 +269,19 @@ carrier_init(PyObject *object, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "turn must be a Turn");
         return -1;
     }
+    leave(self);
     Py_XSETREF(self->turn, (Turn *)Py_NewRef(turn));
-    self->fd = fd;
-    return 0;
+    return enter(self, fd);
+}
+
+static PyObject *
+carrier_closed(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    Carrier *self = (Carrier *)object;
+    leave(self);
+    Py_CLEAR(self->reader);
+    Py_CLEAR(self->on_message);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -337,6 +375,7 @@ carrier_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     carrier_clear(object);
+    leave(self);
     Py_CLEAR(self->turn);
     Py_CLEAR(self->outbox);
     type->tp_free(object);
@@ -344,11 +383,13 @@ carrier_dealloc(PyObject *object)
 }
 
 PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_server.fast.Carrier.");
+PyDoc_STRVAR(closed_doc, "closed()\n--\n\nSee sono_server.fast.Carrier.");
 PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_server.fast.Carrier.");
 PyDoc_STRVAR(write_soon_doc, "write_soon()\n--\n\nSee sono_core.transport.Transport.");
 
 static PyMethodDef carrier_methods[] = {
-    {"ready", (PyCFunction)(void (*)(void))carrier_ready, METH_FASTCALL, ready_doc},
+    {"ready", carrier_ready, METH_VARARGS, ready_doc},
+    {"closed", carrier_closed, METH_NOARGS, closed_doc},
     {"write_some", carrier_write_some, METH_NOARGS, write_some_doc},
     {"write_soon", carrier_write_soon, METH_NOARGS, write_soon_doc},
     {NULL, NULL, 0, NULL},
@@ -362,6 +403,7 @@ static PyGetSetDef carrier_fields[] = {
 
 static PyMemberDef carrier_members[] = {
     {"dirty", T_BOOL, offsetof(Carrier, dirty), 0, "Whether a flush is coming anyway."},
+    {"watched", T_INT, offsetof(Carrier, watched), 0, "What the selector watches it for."},
     {NULL, 0, 0, 0, NULL},
 };
 

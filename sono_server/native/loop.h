@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+typedef struct Carrier Carrier;
+
 /* What the connections of one loop share in each of its turns. */
 typedef struct {
     PyObject_HEAD
@@ -16,6 +18,8 @@ typedef struct {
     sono_share share;     /* of each connection in a turn */
     Py_buffer buffer;     /* what all sockets are received into */
     PyObject *dirty; /* a list of carriers to be flushed before the loop waits */
+    Carrier **carriers;   /* by file descriptor, borrowed: who is open takes itself out */
+    int carriers_size;
     PyObject *heard; /* the name of an attribute */
     /* the message that many get: the object, its frame, and the length of its payload */
     PyObject *prepared_type;
@@ -26,16 +30,17 @@ typedef struct {
 } Turn;
 
 /* The bytes of one socket; the base of sono_server.peer.Peer. */
-typedef struct {
+struct Carrier {
     PyObject_HEAD
     Turn *turn;
     PyObject *session;
     Outbox *outbox;
     Reader *reader;       /* while all is ordinary, or NULL; and then: */
     PyObject *on_message; /* the handler's */
-    int fd;
+    int fd;      /* -1 when it is closed */
+    int watched; /* what the selector watches it for */
     bool dirty;
-} Carrier;
+};
 
 /* Sends messages on a connection; the base of sono_server.websocket.WebSocket. */
 typedef struct {
@@ -71,8 +76,11 @@ int sono_carrier_write(Carrier *self);
 /* Has it flushed before the loop waits. */
 int sono_carrier_write_soon(Carrier *self);
 
+/* What a socket may be watched for; the numbers are those of `selectors`. */
+enum { READABLE = 1, WRITABLE = 2 };
+
 /* See sono_server.fast.Carrier.ready. */
-PyObject *sono_carrier_ready(Carrier *self, PyObject *events, PyObject *now);
+PyObject *sono_carrier_ready(Carrier *self, int events, PyObject *now);
 
 /* Calls a method of the carrier's Python part. */
 PyObject *sono_carrier_flush(Carrier *self, PyObject *now);

@@ -2,7 +2,18 @@
 
 #include "loop.h"
 
+#include <errno.h>
+#include <math.h>
 #include <structmember.h>
+
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+
+enum {
+    MOST_EVENTS = 512,     /* taken from the kernel at once */
+    MOST_SECONDS = 86400,  /* of one wait: epoll counts milliseconds in an int */
+};
 
 static PyObject *
 turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -64,6 +75,7 @@ turn_dealloc(PyObject *object)
     Py_CLEAR(self->dirty);
     Py_CLEAR(self->prepared_type);
     Py_CLEAR(self->heard);
+    PyMem_Free(self->carriers);
     if (self->buffer.obj)
         PyBuffer_Release(&self->buffer);
     type->tp_free(object);
@@ -108,49 +120,70 @@ turn_flush(PyObject *object, PyObject *now)
     Py_RETURN_NONE;
 }
 
-/* The carrier that a selector's key was registered with, or NULL; borrowed. */
-static Carrier *
-carrier_of(PyObject *key, const sono_loop_state *state)
+#ifdef __linux__
+/* Tells the carrier, if it is one; else the descriptor goes to `others`. */
+static int
+tell(Turn *self, const struct epoll_event *event, PyObject *now, PyObject *others)
 {
-    if (!PyTuple_Check(key) || PyTuple_GET_SIZE(key) != 4) /* fileobj, fd, events, data */
-        return NULL;
-    PyObject *data = PyTuple_GET_ITEM(key, 3);
-    return PyObject_TypeCheck(data, state->carrier_type) ? (Carrier *)data : NULL;
+    int fd = event->data.fd;
+    Carrier *carrier = fd < self->carriers_size ? self->carriers[fd] : NULL;
+    if (!carrier) {
+        PyObject *number = PyLong_FromLong(fd);
+        int failed = !number || PyList_Append(others, number) < 0;
+        Py_XDECREF(number);
+        return failed ? -1 : 0;
+    }
+    int events = (event->events & ~(unsigned)EPOLLOUT ? READABLE : 0) |
+                 (event->events & ~(unsigned)EPOLLIN ? WRITABLE : 0);
+    Py_INCREF(carrier);
+    PyObject *done = sono_carrier_ready(carrier, events & carrier->watched, now);
+    Py_DECREF(carrier);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
 }
 
 static PyObject *
-turn_ready(PyObject *object, PyObject *const *args, Py_ssize_t count)
+turn_run(PyObject *object, PyObject *args)
 {
-    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(object));
-    if (count != 2 || !PyList_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "ready takes a list and a time");
+    Turn *self = (Turn *)object;
+    struct epoll_event events[MOST_EVENTS];
+    int epoll;
+    PyObject *timeout, *time;
+    if (!PyArg_ParseTuple(args, "iOO", &epoll, &timeout, &time))
         return NULL;
+    int wait = -1;
+    if (timeout != Py_None) {
+        double seconds = PyFloat_AsDouble(timeout);
+        if (seconds == -1.0 && PyErr_Occurred())
+            return NULL;
+        wait = seconds <= 0 ? 0 : seconds > MOST_SECONDS ? MOST_SECONDS * 1000 : (int)ceil(seconds * 1000);
     }
-    PyObject *ready = args[0], *others = PyList_New(0);
-    for (Py_ssize_t i = 0; others && i < PyList_GET_SIZE(ready); i++) {
-        PyObject *pair = Py_NewRef(PyList_GET_ITEM(ready, i)); /* (key, events) */
-        bool is_pair = PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2;
-        Carrier *carrier = is_pair ? carrier_of(PyTuple_GET_ITEM(pair, 0), state) : NULL;
-        int failed;
-        if (carrier) {
-            PyObject *done = sono_carrier_ready(carrier, PyTuple_GET_ITEM(pair, 1), args[1]);
-            failed = !done;
-            Py_XDECREF(done);
-        } else {
-            failed = PyList_Append(others, pair) < 0;
-        }
-        Py_DECREF(pair);
-        if (failed)
+    int count;
+    Py_BEGIN_ALLOW_THREADS
+    count = epoll_wait(epoll, events, MOST_EVENTS, wait);
+    Py_END_ALLOW_THREADS
+    if (count < 0 && errno != EINTR)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *now = PyObject_CallNoArgs(time);
+    PyObject *others = now ? PyList_New(0) : NULL;
+    for (int i = 0; others && i < count; i++)
+        if (tell(self, &events[i], now, others) < 0)
             Py_CLEAR(others);
-    }
-    return others;
+    PyObject *result = others ? PyTuple_Pack(2, now, others) : NULL;
+    Py_XDECREF(now);
+    Py_XDECREF(others);
+    return result;
 }
 
-PyDoc_STRVAR(ready_doc, "ready(ready, now, /)\n--\n\nSee sono_server.fast.Turn.");
+PyDoc_STRVAR(run_doc, "run(epoll, timeout, time, /)\n--\n\nSee sono_server.fast.Turn.");
+#endif
+
 PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_server.fast.Turn.");
 
 static PyMethodDef turn_methods[] = {
-    {"ready", (PyCFunction)(void (*)(void))turn_ready, METH_FASTCALL, ready_doc},
+#ifdef __linux__
+    {"run", turn_run, METH_VARARGS, run_doc},
+#endif
     {"flush", turn_flush, METH_O, flush_doc},
     {NULL, NULL, 0, NULL},
 };
