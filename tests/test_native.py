@@ -4,16 +4,22 @@ with Python in properties/test_native_agrees.py.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import random
+import sys
 import tracemalloc
+import zlib
 
 import pytest
 
 from sono_core import BinaryMessage, Limits, Role, TextMessage, native_available
+from sono_core.deflate import Inflater
 from sono_core.errors import ProtocolFailure
 from sono_core.frames import encode_frame
 from sono_core.kernels import native, pure_apply_mask
-from sono_core.reader import Reader, message_reader
+from sono_core.outbox import Outbox
+from sono_core.reader import Reader, _native_rules, message_reader
 from tests.conftest import require
 
 MASK = b"\x01\x02\x03\x04"
@@ -122,6 +128,98 @@ def test_what_waits_unread_is_joined_in_linear_time() -> None:
     while one.next() is not None:
         count += 1
     assert count == 20_000
+
+
+@pytest.mark.parametrize("size", [127 * 1024, 300_000, 3 * 1024 * 1024])
+def test_a_message_that_is_kept_is_never_written_again(size: int) -> None:
+    """The memory of large messages is used again, but only of those that nobody has any more."""
+    source = random.Random(size)
+    one = reader(Limits(max_message=1 << 23, max_frame=1 << 23))
+    kept: list[tuple[bytes, bytes]] = []
+    for number in range(40):
+        payload = number.to_bytes(4, "big") * (source.randint(size // 8, size // 4))
+        data = encode_frame(2, payload, mask=MASK)
+        found = None
+        for at in range(0, len(data), 100_000):
+            one.feed(data[at : at + 100_000])
+            found = one.next()
+        assert isinstance(found, BinaryMessage)
+        assert found.data == payload
+        assert hash(found.data) == hash(bytes(bytearray(payload)))  # not that of an earlier one
+        if source.random() < 0.5:
+            kept.append((found.data, payload))
+    assert kept
+    assert all(data == payload for data, payload in kept)
+
+
+def test_rules_must_be_whole() -> None:
+    with pytest.raises(TypeError):
+        native.MessageRules(masked=True)
+    with pytest.raises(ValueError, match="not initialised"):
+        native.MessageReader(native.MessageRules.__new__(native.MessageRules), None)
+    with pytest.raises(TypeError):
+        native.MessageReader(None, None)
+
+
+def test_delivery_wants_a_native_outbox() -> None:
+    with pytest.raises(TypeError):
+        reader().deliver(print, Outbox(), 1, 1, 1)
+
+
+def test_references_are_given_back() -> None:
+    """Of what existed before too, whose loss no count of memory would show."""
+
+    def raising(message: object) -> None:
+        raise ValueError
+
+    def use(role: Role, agreed: Inflater | None, data: bytes) -> None:
+        one = message_reader(role, limits, agreed)
+        outbox = native.Outbox()
+        outbox.room = 1
+        try:
+            one.feed(data)
+            for on_message in (seen.append, raising):
+                with contextlib.suppress(ValueError):
+                    one.deliver(on_message, outbox, 0, 1, 1 << 20)
+            list(one.events(one.next))
+            for _ in range(2):
+                one.next()
+        except ProtocolFailure:
+            with contextlib.suppress(ProtocolFailure):
+                one.next()
+        one.stop()
+        seen.clear()
+
+    def everything() -> None:
+        text = encode_frame(1, b"text" * 100, mask=MASK)
+        packed = zlib.compressobj(wbits=-15)
+        small = packed.compress(b"text" * 100) + packed.flush(zlib.Z_SYNC_FLUSH)
+        use(Role.SERVER, None, text * 5)
+        use(Role.CLIENT, None, encode_frame(2, b"data") * 5)
+        use(Role.SERVER, Inflater(15, True), encode_frame(1, small[:-4], rsv1=True, mask=MASK) * 2)
+        use(Role.SERVER, Inflater(15, True), encode_frame(1, b"\xff", rsv1=True, mask=MASK))
+        use(Role.SERVER, None, encode_frame(1, b"\xff", mask=MASK))
+        use(Role.SERVER, None, encode_frame(2, bytes(300_000), mask=MASK)[:200_000])
+        for wrong in (b"abc", "no buffer"):
+            with contextlib.suppress(TypeError, ValueError):
+                native.apply_mask(b"", wrong)
+
+    seen: list[object] = []
+    limits = Limits()
+    watched: list[object] = [
+        limits,
+        TextMessage,
+        BinaryMessage,
+        _native_rules(Role.SERVER, limits, False),
+        None,
+    ]
+    everything()
+    before = [sys.getrefcount(thing) for thing in watched]
+    for _ in range(500):
+        everything()
+    gc.collect()
+    after = [sys.getrefcount(thing) for thing in watched]
+    assert all(abs(b - a) < 250 for a, b in zip(before, after, strict=True)), (before, after)
 
 
 def test_memory_is_flat() -> None:

@@ -84,6 +84,8 @@ rules_dealloc(PyObject *object)
     rules_clear(object);
     Py_CLEAR(self->legal[0]);
     Py_CLEAR(self->legal[1]);
+    for (int i = 0; i < SONO_SPARES; i++)
+        Py_CLEAR(self->spares[i]);
     type->tp_free(object);
     Py_DECREF(type);
 }

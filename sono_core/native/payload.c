@@ -12,6 +12,9 @@ enum {
     /* How many times as much as has come is reserved for what is announced. It costs addresses;
      * memory only when it comes. */
     MOST_AHEAD = 16,
+    /* Bytes of messages that are kept for their memory. */
+    SMALLEST_SPARE = 128 * 1024,
+    LARGEST_SPARE = 2 * 1024 * 1024,
 };
 
 static int
@@ -101,6 +104,40 @@ keep_as_bytes(Reader *self)
     return 0;
 }
 
+/* -- spares: large messages that nobody has any more ----------------------------------------
+ *
+ * The C library gives large blocks back to the system and takes them again; touching every page of
+ * such a block anew costs more than all that is done with the message. So a few of the last large
+ * messages are remembered, and one that only we still refer to is written again.
+ */
+
+static PyObject *
+take_spare(Rules *rules, size_t size)
+{
+    for (int i = 0; i < SONO_SPARES; i++) {
+        PyObject *spare = rules->spares[i];
+        if (!spare || Py_REFCNT(spare) != 1)
+            continue;
+        size_t there = (size_t)PyBytes_GET_SIZE(spare);
+        if (there < size || there > 2 * size)
+            continue;
+        rules->spares[i] = NULL;
+        sono_forget_hash(spare);
+        return spare;
+    }
+    return NULL;
+}
+
+static void
+keep_spare(Rules *rules, PyObject *message)
+{
+    size_t size = (size_t)PyBytes_GET_SIZE(message);
+    if (size < SMALLEST_SPARE || size > LARGEST_SPARE)
+        return;
+    Py_XSETREF(rules->spares[rules->next_spare], Py_NewRef(message));
+    rules->next_spare = (rules->next_spare + 1) % SONO_SPARES;
+}
+
 /* Makes room for `more` bytes of payload. */
 static int
 reserve(Reader *self, size_t more)
@@ -108,6 +145,9 @@ reserve(Reader *self, size_t more)
     size_t needed = self->filled + more, end = self->filled + (size_t)self->remaining;
     size_t capacity = self->payload ? payload_capacity(self) : 0;
     if (self->payload && needed <= capacity)
+        return 0;
+    if (!self->payload && self->opcode == SONO_BINARY && !self->compressed &&
+        end >= SMALLEST_SPARE && (self->payload = take_spare(self->rules, end)))
         return 0;
     /* To the end of the frame, if that is no more than so many times what has come; behind the
      * end other frames may follow. */
@@ -209,6 +249,8 @@ sono_finish_message(Reader *self)
                (payload_capacity(self) == self->filled || resize_payload(self, self->filled) == 0)) {
         message = self->payload;
         self->payload = NULL;
+        if (!text)
+            keep_spare(self->rules, message);
     }
     Py_CLEAR(self->payload);
     Py_CLEAR(self->inflated);

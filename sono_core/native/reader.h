@@ -13,6 +13,8 @@
 #include "outbox.h"
 #include "utf8.h"
 
+enum { SONO_SPARES = 8 };
+
 /* What all connections of one kind have in common; made once. */
 typedef struct {
     PyObject_HEAD
@@ -23,6 +25,8 @@ typedef struct {
     int masked;
     uint64_t max_message, max_frame, max_fragments;
     uint64_t max_compressed_message, max_compressed_frame;
+    PyObject *spares[SONO_SPARES]; /* bytes objects, or NULL; see payload.c */
+    int next_spare;
 } Rules;
 
 typedef struct {
@@ -52,6 +56,20 @@ typedef struct {
     PyObject *inflated; /* a bytearray, or NULL */
     PyObject *failure; /* what was raised, and is raised again */
 } Reader;
+
+/* Python remembers the hash of a bytes object in it; what is written again has another. */
+static inline void
+sono_forget_hash(PyObject *bytes)
+{
+#if defined(__GNUC__) || defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* there is no other way to it */
+#endif
+    ((PyBytesObject *)bytes)->ob_shash = -1;
+#if defined(__GNUC__) || defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+}
 
 /* -- payload.c: what raises is Python ------------------------------------------------------- */
 
