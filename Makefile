@@ -59,23 +59,30 @@ browser-unit:
 	    esac; \
 	fi
 
-# A copy of its own, so that the extension in use stays. Leaks are looked for in tests/test_native.py:
+# A copy of its own, so that the extensions in use stay. Leaks are looked for in tests/test_native.py:
 # the interpreter's own memory at exit is none.
 SANITIZED := build/sanitized
 .PHONY: sanitize
-sanitize: $(VENV)/.installed-test ## the native code's tests under AddressSanitizer and UBSan (gcc)
+sanitize: $(VENV)/.installed-test ## the native code's tests and fuzz/corpus under gcc's sanitizers
 	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
-	@cp -r setup.cfg setup.py pyproject.toml README.md LICENSE sono_core sono_server sono_client tests \
-	    $(SANITIZED) && rm -f $(SANITIZED)/sono_core/*.so
+	@cp -r setup.cfg setup.py pyproject.toml README.md LICENSE \
+	    sono_core sono_server sono_client tests fuzz $(SANITIZED)
+	@find $(SANITIZED) -name '*.so' -delete
 	@$(BIN)/python -m pip install --quiet setuptools
 	@cd $(SANITIZED) && CC=gcc LDFLAGS=-fsanitize=address,undefined \
 	    CFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' \
 	    ../../$(BIN)/python setup.py --quiet build_ext --inplace
-	@cd $(SANITIZED) && PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	@cd $(SANITIZED) && export PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	    SONO_TEST_REQUIRE=native \
-	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	    ../../$(BIN)/python -m pytest -p no:cacheprovider \
-	    tests/test_native.py tests/properties/test_native_agrees.py tests/rules tests/test_connection.py
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
+	    ../../$(BIN)/python -m pytest -p no:cacheprovider tests/rules tests/test_connection.py \
+	        tests/test_native.py tests/test_outbox.py tests/properties/test_native_agrees.py \
+	        tests/test_fast.py tests/test_selector.py tests/test_websocket.py && \
+	    ../../$(BIN)/python -m fuzz.run_corpus
+
+.PHONY: fuzz-corpus
+fuzz-corpus: $(VENV)/.installed ## fuzz/corpus anew, from fuzz/cases.py
+	@$(BIN)/python -m fuzz.make_corpus
 
 .PHONY: conformance
 conformance: $(VENV)/.installed ## all of Autobahn in both roles (10 to 20 minutes), into docs/conformance.md

@@ -1,8 +1,8 @@
 """Runs the Autobahn|Testsuite against Sono in both roles, and sums up what it reports.
 
-python -m tests.interop.conformance [--all] [--role server|client|both] [--write FILE]
+python -m tests.interop.conformance [--all | --seed N] [--peer server|client] [--write FILE]
 
-The server under test is examples/echo.py, the client tests/interop/echo_client.py. A case
+The peers under test, and the sample that is taken without --all, are in selection.py. A case
 passes when it is OK or INFORMATIONAL, under --strict (NON-STRICT fails) and --require-deflate
 (UNIMPLEMENTED, which is what a peer without permessage-deflate gets, fails).
 """
@@ -26,49 +26,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sono_core import native_available
+from tests.interop.selection import (
+    ALL_CASES,
+    GROUPS,
+    PEERS,
+    RAISED_LIMITS,
+    ROOT,
+    commit_seed,
+    sample,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 AGENT = "sono"
-ROLES = ("server", "client")
-
-GROUPS = {
-    1: "framing",
-    2: "pings and pongs",
-    3: "reserved bits",
-    4: "opcodes",
-    5: "fragmentation",
-    6: "UTF-8",
-    7: "closing handshake",
-    9: "limits and speed, up to 16 MiB",
-    10: "fragments of 1,300 bytes",
-    12: "permessage-deflate: payloads",
-    13: "permessage-deflate: parameters",
-}
-
-# 9.1.6 and 9.2.6 send messages of 16 MiB, 9.3.1 and 9.4.1 send 65,536 fragments and an empty
-# last one, and all that comes in is queued to be echoed.
-RAISED_LIMITS = (
-    "--max-message=16777216",
-    "--max-fragments=65537",
-    "--max-queue=67108864",
-)
-
-# What CI leaves out. Each case of 12.* and 13.* echoes 1,000 messages, and the 18 cases of a
-# group differ in the messages' size and in how the suite fragments them: 1 to 6 are whole, of
-# 16, 64, 256, 1,024, 4,096 and 8,192 bytes, 7 to 10 whole, of up to 128 KiB; 11 is of 8 KiB in
-# fragments of 256 bytes, 12 to 18 are of up to 128 KiB in fragments. CI runs 1 to 6 and 11 of
-# every group, hence every payload and every set of parameters, and the largest ones (10: whole;
-# 15, 18: in fragments of 256 bytes and of 32 KiB) of the default offer and of one with a small
-# window. That is 89 cases of 216.
-QUICK_SIZES = (1, 2, 3, 4, 5, 6, 11)
-LARGE = ("12.1.10", "12.1.15", "12.1.18", "13.3.10", "13.3.18")
-QUICK_CASES = (
-    *(f"{group}.*" for group in GROUPS if group < 12),
-    *(f"12.{payload}.{size}" for payload in range(1, 6) for size in QUICK_SIZES),
-    *(f"13.{parameters}.{size}" for parameters in range(1, 8) for size in QUICK_SIZES),
-    *LARGE,
-)
-ALL_CASES = ("*",)
+PATH = "native" if native_available else "pure"
 
 
 def autobahn_folder() -> Path | None:
@@ -80,9 +49,9 @@ def autobahn_folder() -> Path | None:
 
 @dataclass(frozen=True)
 class Report:
-    """What the suite says of one role."""
+    """What the suite says of one peer."""
 
-    role: str
+    peer: str
     results: dict[str, str]  # case id to verdict
     passed: bool
     output: str
@@ -112,12 +81,11 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def echo_server() -> Iterator[str]:
-    """examples/echo.py on a free port, and its URL."""
-    command = [sys.executable, "examples/echo.py", "--host=127.0.0.1", "--port=0", *RAISED_LIMITS]
+def listening(command: Sequence[str]) -> Iterator[str]:
+    """An echo server on a free port, and its URL."""
     with tempfile.TemporaryFile("w+") as errors:
         server = subprocess.Popen(
-            command,
+            [sys.executable, *command],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.DEVNULL,
@@ -130,13 +98,13 @@ def echo_server() -> Iterator[str]:
                 assert server.stdout is not None
                 ready, _, _ = select.select([server.stdout], [], [], 30)
                 line = server.stdout.readline() if ready else "nothing for 30 s"
-                listening = re.fullmatch(r"listening on (ws://127\.0\.0\.1:\d+)/\n", line)
-                if not listening:
+                found = re.fullmatch(r"listening on (ws://127\.0\.0\.1:\d+)/\n", line)
+                if not found:
                     server.kill()
                     server.wait()
                     errors.seek(0)
                     raise RuntimeError(f"the echo server said {line!r}\n{errors.read()}")
-                yield listening[1]
+                yield found[1]
                 if server.poll() is not None:
                     errors.seek(0)
                     raise RuntimeError(f"the echo server ended amid the run\n{errors.read()}")
@@ -149,12 +117,11 @@ def echo_server() -> Iterator[str]:
 
 
 def run(
-    role: str,
-    exclude: Sequence[str] = (),
-    cases: Sequence[str] = QUICK_CASES,
-    timeout: float = 600,
+    name: str,
+    cases: Sequence[str] = ALL_CASES,
+    timeout: float = 3600,
 ) -> Report:
-    """Runs the cases in one role, "server" or "client".
+    """Runs the cases against the peer of that name.
 
     Case ids end in `*` for all that start so. `timeout` is in seconds. RuntimeError when the
     suite or the peer under test did not start.
@@ -171,19 +138,19 @@ def run(
         "--strict",
         "--require-deflate",
     ]
-    if exclude:
-        options.append(f"--exclude={','.join(exclude)}")
-    if role == "server":
-        with echo_server() as url:
+    peer = PEERS[name]
+    if peer.role == "server":
+        with listening(peer.command) as url:
             finished = call([folder / "run-server-cases", *options, url])
     else:
-        client = [sys.executable, ROOT / "tests" / "interop" / "echo_client.py"]
-        finished = call([folder / "run-client-cases", *options, "--", *client])
+        finished = call(
+            [folder / "run-client-cases", *options, "--", sys.executable, *peer.command]
+        )
     if finished.returncode not in (0, 1):
         raise RuntimeError(f"the suite did not run:\n{finished.stdout}")
     passed = finished.returncode == 0
     report = Report(
-        role=role,
+        peer=name,
         results=read_results(out),
         passed=passed,
         output=re.sub(r"reports: .*\n", "", finished.stdout) if passed else finished.stdout,
@@ -254,8 +221,9 @@ fuzzing client against a server, and `run-client-cases -- COMMAND` its fuzzing s
 client, which finds the server in `AUTOBAHN_URL` and its own name in `AUTOBAHN_AGENT`.
 
 The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, the client \
-`tests/interop/echo_client.py`. With SONO_AUTOBAHN set, `make test` runs all but the slow cases \
-of 12.* and 13.*; `tests/interop/conformance.py` says which.
+`tests/interop/echo_client.py`. With SONO_AUTOBAHN set, `make test` takes one of the two, native \
+or in pure Python, through all cases, and the others through a sample of 12.* and 13.* and all \
+else; `tests/interop/selection.py` says which.
 """
 
 
@@ -265,14 +233,14 @@ def markdown(reports: Sequence[Report], everything: bool) -> str:
         cases="All cases" if everything else "A selection of the cases",
         suite=reports[0].suite,
         sono=version("sono"),
-        path="native" if native_available else "pure Python",
+        path="native" if PATH == "native" else "pure Python",
     )
     return "\n".join([introduction, *map(section, reports), REPRODUCE])
 
 
 def section(report: Report) -> str:
     lines = [
-        f"## {report.role.capitalize()}",
+        f"## {report.peer.capitalize()}",
         "",
         "| cases | what | number | OK | INFORMATIONAL | others |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -301,15 +269,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Runs the Autobahn|Testsuite against Sono. Exit status: 0 every case is OK or"
         " INFORMATIONAL, 1 some are not, 2 the suite could not be run.",
     )
-    parser.add_argument("--all", action="store_true", help="all cases, not CI's selection")
-    parser.add_argument("--role", choices=(*ROLES, "both"), default="both")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="all cases, not a sample")
+    which.add_argument("--seed", type=int, help="of the sample; the commit's by default")
+    parser.add_argument("--peer", choices=PEERS, help="only this one")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write a summary in Markdown")
     args = parser.parse_args(arguments)
+    seed = commit_seed() if args.seed is None else args.seed
     reports = []
-    for role in ROLES if args.role == "both" else (args.role,):
-        print(f"Autobahn, {role} ...", flush=True)
+    for name in [args.peer] if args.peer else PEERS:
+        combination = f"{name}-{PATH}"
+        print(f"Autobahn, {combination} ...", flush=True)
         try:
-            report = run(role, cases=ALL_CASES if args.all else QUICK_CASES, timeout=3600)
+            report = run(name, cases=ALL_CASES if args.all else sample(seed, combination))
         except RuntimeError as error:
             print(f"conformance: {error}", file=sys.stderr)
             return 2
