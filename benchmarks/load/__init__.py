@@ -1,0 +1,117 @@
+"""The load generator and the ceiling, both in C: built when they are out of date, and run.
+
+`load` puts load on a server and checks what comes back; `ceiling` is the least that a server can
+do, as an upper bound for all others. `load --help` lists its commands and options.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SOURCES = Path(__file__).parent
+ROOT = SOURCES.parents[1]
+CEILING = [SOURCES / name for name in ("ceiling.c", "ceiling_take.c")]
+SHARED = [SOURCES / name for name in ("bytes.c", "wire.c")]
+MASK = ROOT / "sono_core" / "native" / "mask.c"
+FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Wpedantic")
+
+
+class Programs(NamedTuple):
+    """Where the programs are."""
+
+    load: Path
+    ceiling: Path
+
+
+class LoadError(Exception):
+    """A program could not be built, or did not run to its end."""
+
+
+def build(folder: Path | None = None) -> Programs:
+    """Compile what is out of date.
+
+    Args:
+        folder: where to; build/benchmarks of the project if it is None.
+
+    Raises:
+        LoadError: no Linux, no C compiler, or it found an error.
+    """
+    if not sys.platform.startswith("linux"):
+        raise LoadError("the load generator needs epoll, which only Linux has")
+    folder = folder or ROOT / "build" / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    programs = Programs(folder / "load", folder / "ceiling")
+    newest = max(path.stat().st_mtime for path in _read_by_the_compiler())
+    load_sources = sorted(set(SOURCES.glob("*.c")) - set(CEILING))
+    for program, sources in zip(programs, (load_sources, [*CEILING, *SHARED, MASK]), strict=True):
+        if not program.exists() or program.stat().st_mtime < newest:
+            _compile(program, sources, zlib_flags() if program is programs.load else [])
+    return programs
+
+
+def _read_by_the_compiler() -> list[Path]:
+    return [*SOURCES.glob("*.[ch]"), MASK, MASK.with_suffix(".h"), Path(__file__)]
+
+
+def _compiler() -> str:
+    for name in ("cc", "gcc", "clang"):
+        if path := shutil.which(name):
+            return path
+    raise LoadError("no C compiler: install one, with apt-get install gcc libc6-dev or the like")
+
+
+def zlib_flags() -> list[str]:
+    """What compiles and links with zlib, or nothing if it is not there."""
+    probe = "#include <zlib.h>\nint main(void) { return !zlibVersion(); }\n"
+    command = [_compiler(), "-x", "c", "-", "-o", os.devnull, "-lz"]
+    found = subprocess.run(command, input=probe, text=True, capture_output=True, check=False)
+    return [] if found.returncode else ["-DWITH_ZLIB", "-lz"]
+
+
+def _compile(program: Path, sources: list[Path], libraries: list[str]) -> None:
+    # Renamed when it is whole: another process may be building, or running, the same.
+    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        made = Path(scratch) / program.name
+        command = [_compiler(), *FLAGS, *map(str, sources), *libraries, "-o", str(made)]
+        result = subprocess.run(command, text=True, capture_output=True, check=False)
+        if result.returncode:
+            raise LoadError(f"{program.name} does not compile:\n{result.stderr}")
+        made.replace(program)
+
+
+def on_core(core: int | None) -> Callable[[], None] | None:
+    """A `preexec_fn` that keeps a new process on one core; None for None."""
+    return None if core is None else lambda: os.sched_setaffinity(0, {core})
+
+
+def run(program: Path, *arguments: object, core: int | None = None) -> dict[str, Any]:
+    """Run `load` to its end; the JSON object that it printed.
+
+    Args:
+        program: `build().load`.
+        arguments: of its command line; they are turned into str.
+        core: the one that it may use.
+
+    Raises:
+        LoadError: it failed, with what it said, or printed no result.
+    """
+    command = [str(program), *map(str, arguments)]
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        capture_output=True,
+        check=False,
+        preexec_fn=on_core(core),
+    )
+    lines = result.stdout.splitlines()
+    if result.returncode or not lines:
+        raise LoadError(f"{' '.join(command)}: status {result.returncode}: {result.stderr.strip()}")
+    answer: dict[str, Any] = json.loads(lines[-1])
+    return answer

@@ -1,0 +1,123 @@
+/* One publishes, everybody gets it: the publisher keeps some messages in flight. */
+
+#include "commands.h"
+#include "measure.h"
+#include "wire.h"
+
+enum { TIMED_EVERY = 8 };                  /* publications, one of which is timed */
+enum { TIMES = 4096 };                     /* timed publications that may be on their way */
+static const uint64_t QUIET = 50000000;    /* ns without a message before the first publication */
+static const uint64_t NOISE = 10000000000; /* ns after which it comes all the same */
+
+static struct {
+    uint64_t number, time;
+} times[TIMES];
+
+static bool publishing; /* what comes before is what servers say to newcomers */
+static uint64_t last_heard;
+
+/* The connection whose copies say that a message has arrived. */
+static connection *
+teller(pool *of)
+{
+    return &of->connections[of->chosen->publisher_apart ? 1 : 0];
+}
+
+static void
+allow_one(pool *of)
+{
+    uint64_t number = of->published++;
+    of->connections[0].owed++;
+    if (number % TIMED_EVERY == 0) {
+        times[number / TIMED_EVERY % TIMES].number = number;
+        times[number / TIMED_EVERY % TIMES].time = now();
+    }
+}
+
+static void
+note_latency(pool *of, uint64_t number)
+{
+    uint64_t place = number / TIMED_EVERY % TIMES;
+    if (number % TIMED_EVERY == 0 && times[place].number == number)
+        histogram_add(of->latency, now() - times[place].time);
+}
+
+/* Whether a message is none of the publisher's. */
+static bool
+passed_over(pool *of, connection *it, const message *got)
+{
+    if (answered(of, it, got))
+        return true;
+    if (!publishing) {
+        last_heard = now();
+        return true;
+    }
+    const char *prefix = of->chosen->expect_prefix;
+    return prefix && !(got->first & RSV1) && !message_begins(got, prefix);
+}
+
+static void
+delivered(pool *of, connection *it, const message *got)
+{
+    if (passed_over(of, it, got))
+        return;
+    const char *wrong = check_message(&of->payload, got, it->received);
+    note_latency(of, it->received);
+    it->received++;
+    if (it == teller(of))
+        allow_one(of);
+    if (wrong) {
+        pool_error(of, wrong);
+        return;
+    }
+    of->messages++;
+    of->bytes += got->size;
+}
+
+static void
+drained(pool *of, connection *it)
+{
+    if (it == teller(of))
+        connection_flush(of, &of->connections[0]);
+}
+
+static void
+closed(pool *of, connection *it, const char *wrong)
+{
+    if (it->slow)
+        of->slow_closed++;
+    else
+        pool_error(of, wrong);
+}
+
+static void
+wait_for_quiet(pool *of)
+{
+    uint64_t begin = now();
+    last_heard = begin;
+    for (uint64_t time = begin; time < last_heard + QUIET && time < begin + NOISE; time = now())
+        pool_turn(of, last_heard + QUIET);
+}
+
+void
+run_fanout(const options *chosen)
+{
+    static const hooks HOOKS = {greet, delivered, drained, closed};
+    static histogram latency;
+    pool of;
+    pool_start(&of, chosen, &HOOKS, chosen->connections + chosen->slow);
+    of.payload = make_payload(chosen);
+    of.latency = &latency;
+    of.keep_all = chosen->template || chosen->expect_prefix || chosen->skip_until ||
+                  chosen->engineio;
+    for (uint64_t i = chosen->connections; i < of.count; i++)
+        of.connections[i].slow = true;
+    pool_open(&of);
+    wait_for_quiet(&of);
+    publishing = true;
+    for (uint64_t i = 0; i < chosen->in_flight; i++)
+        allow_one(&of);
+    connection_flush(&of, &of.connections[0]);
+    measure(&of, NULL);
+    pool_end(&of);
+}

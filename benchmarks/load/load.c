@@ -1,0 +1,23 @@
+/* `load`: puts load on a WebSocket server, checks what comes back, and says what it cost. */
+
+#include "commands.h"
+
+int
+main(int argc, char **argv)
+{
+    options chosen = read_options(argc, argv);
+    switch (chosen.command) {
+    case ECHO:
+        run_echo(&chosen);
+        break;
+    case FANOUT:
+        run_fanout(&chosen);
+        break;
+    case CONNECT:
+        run_connect(&chosen);
+        break;
+    case IDLE:
+        run_idle(&chosen);
+    }
+    return 0;
+}

@@ -1,0 +1,25 @@
+/* The measured time: what happened in it, what it cost, and the line of JSON that says so. */
+
+#ifndef LOAD_MEASURE_H
+#define LOAD_MEASURE_H
+
+#include "connection.h"
+
+/* Counts latencies by their size, in steps of at most 1/32 of it. */
+enum { STEPS = 32, STEP_BITS = 5, BUCKETS = 64 * STEPS };
+
+typedef struct histogram {
+    uint64_t counts[BUCKETS];
+    uint64_t total;
+} histogram;
+
+void histogram_add(histogram *of, uint64_t nanoseconds);
+
+/* Microseconds that this share of the latencies does not exceed; 0 if there are none. */
+double histogram_at(const histogram *of, double share);
+
+/* Runs the loop through warm-up and measured time, and prints the result. `turned`, unless it is
+ * NULL, is called after each turn. */
+void measure(pool *of, void (*turned)(pool *));
+
+#endif

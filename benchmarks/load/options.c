@@ -1,0 +1,214 @@
+#include "options.h"
+
+#include "bytes.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALL = ECHO | FANOUT | CONNECT | IDLE, TIMED = ECHO | FANOUT | CONNECT };
+enum { MESSAGES = ECHO | FANOUT };
+
+typedef enum { COUNT, SECONDS, STRING, FLAG } kind;
+
+typedef struct {
+    const char *name;
+    kind kind;
+    size_t field;
+    int commands; /* those that know it */
+    double least, most;
+    const char *help;
+} row;
+
+#define FIELD(name) offsetof(options, name)
+
+static const row ROWS[] = {
+    {"port", COUNT, FIELD(port), ALL, 1, 65535, "TCP port of the server on 127.0.0.1; required"},
+    {"path", STRING, FIELD(path), ALL, 0, 0, "target of the upgrade request; /"},
+    {"connections", COUNT, FIELD(connections), MESSAGES | IDLE, 1, 1e6,
+     "connections kept open; 1, for fanout 100, for idle 1000"},
+    {"in-flight", COUNT, FIELD(in_flight), MESSAGES, 1, 1e6,
+     "messages in flight, on each connection for echo, of the publisher for fanout; 1"},
+    {"size", COUNT, FIELD(size), MESSAGES, 0, 1 << 28,
+     "bytes of a message's payload; 64, for fanout 128"},
+    {"binary", FLAG, FIELD(binary), MESSAGES, 0, 0, "binary messages; text in ASCII otherwise"},
+    {"utf8", FLAG, FIELD(utf8), MESSAGES, 0, 0, "text of two-byte characters"},
+    {"json", FLAG, FIELD(json), MESSAGES, 0, 0, "text that looks like JSON, and compresses so"},
+    {"deflate", FLAG, FIELD(deflate), MESSAGES, 0, 0,
+     "permessage-deflate without context takeover"},
+    {"template", STRING, FIELD(template), FANOUT | IDLE, 0, 0,
+     "text to publish, in which {} is replaced by filler up to --size bytes in all"},
+    {"greet", STRING, FIELD(greet), FANOUT | IDLE, 0, 0,
+     "text that each connection sends first"},
+    {"skip-until", STRING, FIELD(skip_until), FANOUT | IDLE, 0, 0,
+     "a connection is a member when a message that begins so has come"},
+    {"expect-prefix", STRING, FIELD(expect_prefix), FANOUT | IDLE, 0, 0,
+     "messages that do not begin so are no deliveries"},
+    {"engineio", FLAG, FIELD(engineio), FANOUT | IDLE, 0, 0,
+     "answers the text 2 with the text 3"},
+    {"publisher-apart", FLAG, FIELD(publisher_apart), FANOUT | IDLE, 0, 0,
+     "the publisher gets no copy; the second connection tells what has arrived"},
+    {"slow", COUNT, FIELD(slow), FANOUT, 0, 1e6, "further connections that never read; 0"},
+    {"concurrency", COUNT, FIELD(concurrency), CONNECT, 1, 1e5, "connections at a time; 16"},
+    {"source-addresses", COUNT, FIELD(sources), CONNECT | IDLE, 1, 250,
+     "addresses 127.0.0.1 and up to connect from; for connect 64, for idle as needed"},
+    {"seconds", SECONDS, FIELD(seconds), TIMED, 0.01, 3600, "seconds that are measured; 1"},
+    {"warmup", SECONDS, FIELD(warmup), TIMED, 0, 3600, "seconds of load before that; 0.2"},
+    {"server-pid", STRING, FIELD(server_pid), TIMED, 0, 0,
+     "process ids, with commas, whose CPU time is reported"},
+    {"help", FLAG, 0, ALL, 0, 0, "this list"},
+};
+
+enum { ROW_COUNT = sizeof ROWS / sizeof *ROWS };
+
+static const struct {
+    const char *name;
+    options defaults;
+    const char *help;
+} COMMANDS[] = {
+    {"echo", {.command = ECHO, .connections = 1, .size = 64}, "messages that come back"},
+    {"fanout", {.command = FANOUT, .connections = 100, .size = 128},
+     "one publishes, everybody gets it"},
+    {"connect", {.command = CONNECT, .concurrency = 16, .sources = 64},
+     "connect, upgrade and close, over and over"},
+    {"idle", {.command = IDLE, .connections = 1000}, "connections held open until stdin ends"},
+};
+
+enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
+
+static void
+print_help(void)
+{
+    puts("usage: load COMMAND --port PORT [option...]\n\n"
+         "Puts load on a WebSocket server at 127.0.0.1, checks what comes back, and prints one\n"
+         "JSON object as the last line:\n\n"
+         "  messages, bytes      right ones that came back in the measured time, their payload;\n"
+         "                       for fanout deliveries to all, for connect clean closes\n"
+         "  seconds, rate        of the clock on the wall; messages a second\n"
+         "  errors, first_error  whatever was not as it must be, at any time; the first, if any\n"
+         "  cpu_seconds          user and system time of this program\n"
+         "  server_cpu_seconds   that of the processes in --server-pid, all of their threads\n"
+         "  latency_us           p50 and p99 of a sample, in microseconds\n"
+         "  published            messages of fanout's publisher\n"
+         "  slow_closed          connections of --slow whose end has been seen\n\n"
+         "idle prints {\"open\": N} when all are open; {\"open\": N, \"errors\": N} at its end.\n"
+         "The status is 0, or 1 with one line on stderr if it could not run.\n");
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-8s %s\n", COMMANDS[i].name, COMMANDS[i].help);
+    puts("\nWhat a server needs for fanout can be given to idle as it is.");
+    puts("\noptions, with the commands that know them, and defaults at the end:");
+    for (int i = 0; i < ROW_COUNT; i++) {
+        static const char *const UNITS[] = {" N", " SECONDS", " TEXT", ""};
+        printf("  --%s%s\n      ", ROWS[i].name, UNITS[ROWS[i].kind]);
+        for (int k = 0; k < COMMAND_COUNT && ROWS[i].commands != ALL; k++)
+            if (ROWS[i].commands & (int)COMMANDS[k].defaults.command)
+                printf("%s ", COMMANDS[k].name);
+        printf("%s%s\n", ROWS[i].commands == ALL ? "" : "- ", ROWS[i].help);
+    }
+}
+
+static double
+number(const row *option, const char *text)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (errno || end == text || *end || !(value >= option->least && value <= option->most) ||
+        (option->kind == COUNT && value != (double)(uint64_t)value))
+        fail("--%s wants a %s from %g to %g, not %s", option->name,
+             option->kind == COUNT ? "whole number" : "number", option->least, option->most, text);
+    return value;
+}
+
+static void
+set(options *result, const row *option, const char *text)
+{
+    if (!(option->commands & (int)result->command))
+        fail("--%s is not for this command; see --help", option->name);
+    char *field = (char *)result + option->field;
+    switch (option->kind) {
+    case COUNT:
+        *(uint64_t *)(void *)field = (uint64_t)number(option, text);
+        break;
+    case SECONDS:
+        *(double *)(void *)field = number(option, text);
+        break;
+    case STRING:
+        *(const char **)(void *)field = text;
+        break;
+    case FLAG:
+        *(bool *)(void *)field = true;
+    }
+}
+
+static void
+read_pids(options *result)
+{
+    for (const char *text = result->server_pid; text; text = *text ? text + 1 : NULL) {
+        char *end;
+        long pid = strtol(text, &end, 10);
+        if (end == text || (*end && *end != ',') || pid <= 0 || result->pid_count == MAX_PIDS)
+            fail("--server-pid wants at most %d process ids with commas, not %s", MAX_PIDS,
+                 result->server_pid);
+        result->pids[result->pid_count++] = (int)pid;
+        text = end;
+    }
+}
+
+static void
+check(const options *result)
+{
+    if (!result->port)
+        fail("--port is required; see --help");
+    if (result->binary + result->utf8 + result->json + (result->template != NULL) > 1)
+        fail("only one of --binary, --utf8, --json and --template can be used");
+    if (result->publisher_apart && result->connections < 2)
+        fail("--publisher-apart needs two connections");
+    for (const char *path = result->path; *path; path++)
+        if (result->path[0] != '/' || *path <= ' ' || *path >= 0x7F)
+            fail("--path must begin with / and hold printable ASCII only");
+}
+
+options
+read_options(int argc, char **argv)
+{
+    struct option longs[ROW_COUNT + 1] = {0};
+    for (int i = 0; i < ROW_COUNT; i++) {
+        int has_value = ROWS[i].kind == FLAG ? no_argument : required_argument;
+        longs[i] = (struct option){ROWS[i].name, has_value, NULL, 0};
+    }
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0) {
+        print_help();
+        exit(0);
+    }
+    int found = 0;
+    while (found < COMMAND_COUNT && strcmp(name, COMMANDS[found].name) != 0)
+        found++;
+    if (found == COMMAND_COUNT)
+        fail("the first argument must be echo, fanout, connect or idle; see --help");
+    options result = COMMANDS[found].defaults;
+    result.path = "/";
+    result.seconds = 1;
+    result.warmup = 0.2;
+    result.in_flight = 1;
+    opterr = 0;
+    int index, status;
+    while ((status = getopt_long(argc - 1, argv + 1, "", longs, &index)) != -1) {
+        if (status)
+            fail("%s is unknown or has a wrong value; see --help", argv[optind]);
+        if (strcmp(ROWS[index].name, "help") == 0) {
+            print_help();
+            exit(0);
+        }
+        set(&result, &ROWS[index], optarg);
+    }
+    if (optind + 1 < argc)
+        fail("%s is not an option; see --help", argv[optind + 1]);
+    read_pids(&result);
+    check(&result);
+    return result;
+}

@@ -1,0 +1,26 @@
+/* The command line of `load`. */
+
+#ifndef LOAD_OPTIONS_H
+#define LOAD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { ECHO = 1, FANOUT = 2, CONNECT = 4, IDLE = 8 } command;
+
+enum { MAX_PIDS = 64 };
+
+typedef struct {
+    command command;
+    uint64_t port, connections, in_flight, size, slow, concurrency, sources;
+    double seconds, warmup;
+    const char *path, *template, *greet, *expect_prefix, *skip_until, *server_pid;
+    bool binary, utf8, json, deflate, engineio, publisher_apart;
+    int pids[MAX_PIDS]; /* from --server-pid */
+    int pid_count;
+} options;
+
+/* Reads the command line; ends the program with status 1 if it is wrong, with 0 after --help. */
+options read_options(int argc, char **argv);
+
+#endif
