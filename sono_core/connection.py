@@ -164,14 +164,17 @@ class Connection:
             The events that all bytes so far give. They are parsed, and answered where the
             protocol answers by itself, when they are pulled; what is not pulled stays.
         """
+        self.take_in(data)
+        return self.reader.events(self.next_event) if self.reader else self._events()
+
+    def take_in(self, data: bytes) -> None:
+        """As `receive_data`, for who calls `next_event`."""
         if not data:
             self._ended = True
         elif self.reader:
             self.reader.feed(bytes(data))
-            return self.reader.events(self.next_event)
         elif self.state in (State.CONNECTING, State.REQUESTED):
             self._incoming.append(bytes(data))
-        return self._events()
 
     def _events(self) -> Iterator[Event]:
         while (event := self.next_event()) is not None:

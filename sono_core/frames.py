@@ -31,6 +31,9 @@ _MASKED = 0x80
 MAX_CONTROL_PAYLOAD = 125
 """Bytes that a control frame carries at most (section 5.5)."""
 
+MAX_HEADER = 14
+"""Bytes of a frame's header at most: 2, a length of 8 and a masking key (section 5.2)."""
+
 _U16 = struct.Struct("!H")
 _U64 = struct.Struct("!Q")
 _HEADER_16 = struct.Struct("!BBH")

@@ -17,9 +17,7 @@ from .limits import Limits
 # What no line may contain: every control character but the tab; a CR or LF within a line too.
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 # A head, none of whose lines breaks a rule of `_check_line`.
-_faultless = re.compile(
-    rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n"
-).fullmatch
+_faultless = re.compile(rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n").fullmatch
 # Bytes of these fields are looked at by the handshake and must be ASCII; others may be latin-1.
 _ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
 

@@ -177,7 +177,7 @@ class Session:
         """Take what was read; `b""` is the end of the stream."""
         self.heard = now
         self._ended = not data
-        self.connection.receive_data(data)
+        self.connection.take_in(data)
         self.pump(now)
 
     def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
@@ -246,8 +246,8 @@ class Session:
         if self._verdict:
             self._tell_close(self._verdict)
         else:
-            self.connection.receive_data(rest)
-            self.connection.receive_data(b"")
+            self.connection.take_in(rest)
+            self.connection.take_in(b"")
             answerable = self._opened or self.connection.role is Role.CLIENT
             while answerable and (event := self.connection.next_event()) is not None:
                 self._dispatch(event, self.heard)

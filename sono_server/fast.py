@@ -4,14 +4,18 @@ The classes here are the pure path, and say what those of `_loop` do. They hold 
 deals with the ordinary case, in which the session would decide nothing, and Python with the rest.
 """
 
+import contextlib
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from sono_core import Limits, Prepared
+from sono_core.frames import BINARY, MAX_HEADER, TEXT
 from sono_core.kernels import native
 from sono_core.outbox import Outbox
 from sono_core.reader import Reader
 from sono_core.session import Session
+from sono_core.transport import Transport
 
 
 class Turn:
@@ -109,10 +113,13 @@ class Sender:
         plain: bytes of a message above which it may have to be compressed.
     """
 
-    __slots__ = ()
+    __slots__ = ("_outbox", "_plain", "_transport", "_turn")
 
-    def __init__(self, turn: Turn, transport: object, outbox: Outbox, plain: int) -> None:
-        pass
+    def __init__(self, turn: Turn, transport: Transport, outbox: Outbox, plain: int) -> None:
+        self._turn = turn
+        self._transport = transport
+        self._outbox = outbox
+        self._plain = plain
 
     def send(self, message: str | bytes | Prepared, /) -> bool:
         """Send a text (str) or binary (bytes) message, or one prepared for many.
@@ -128,7 +135,24 @@ class Sender:
             LocalProtocolError: a text holds a lone surrogate.
             BufferError: in another thread, if too many calls wait for the server's.
         """
+        if self._turn.thread == get_ident() and self._outbox.room:
+            if type(message) is bytes:
+                return self._send(BINARY, message) or self.send_slowly(message)
+            if type(message) is str:
+                with contextlib.suppress(UnicodeEncodeError):  # which is told further down
+                    return self._send(TEXT, message.encode()) or self.send_slowly(message)
         return self.send_slowly(message)
+
+    def _send(self, opcode: int, payload: bytes) -> bool:
+        """Whether it is a message to be sent as it is, to a peer that keeps up: then it was."""
+        outbox = self._outbox
+        size = len(payload)
+        if size > self._plain or outbox.size + size + MAX_HEADER > outbox.room:
+            return False
+        if not outbox.size:
+            self._transport.write_soon()
+        outbox.append_frame(opcode, payload, False, b"")
+        return True
 
     def send_slowly(self, message: str | bytes | Prepared) -> bool:
         """The same, whatever the state, the thread and the message."""

@@ -211,7 +211,6 @@ def test_references_are_given_back() -> None:
         TextMessage,
         BinaryMessage,
         _native_rules(Role.SERVER, limits, False),
-        None,
     ]
     everything()
     before = [sys.getrefcount(thing) for thing in watched]
