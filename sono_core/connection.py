@@ -281,9 +281,9 @@ class Connection:
     def _finish(self, code: int, reason: str, clean: bool) -> Close:
         """The last event; what is still held for frames and contexts is let go."""
         self._deflater = None
-        if self.reader:
-            self.reader.stop()
-            self.reader = None
+        reader, self.reader = self.reader, None
+        assert reader is not None  # only what it read gets here
+        reader.stop()
         return Close(code, reason, clean)
 
     # -- out --------------------------------------------------------------------------------

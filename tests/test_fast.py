@@ -652,3 +652,14 @@ def test_the_loops_memory_is_flat(wire: Callable[..., Wired]) -> None:
     growth()
     # What leaks does so in each round; caches that fill up do not.
     assert min(growth() for _ in range(4)) < 100
+
+
+def test_where_the_extension_is_missing_python_does_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast, "native", None)
+    assert fast._import_loop() is None
+    monkeypatch.setattr(fast, "native", object())
+    monkeypatch.delattr("sono_server._loop", raising=False)
+    monkeypatch.setitem(sys.modules, "sono_server._loop", None)
+    assert fast._import_loop() is None

@@ -427,6 +427,25 @@ def test_half_closed_peers_do_not_make_the_loop_busy() -> None:
         assert status(read_all(sock)) == 200
 
 
+def test_a_handler_may_not_run_the_server_that_calls_it() -> None:
+    refused: queue.Queue[BaseException] = queue.Queue()
+
+    def nested(ws: WebSocket, message: str | bytes) -> None:
+        try:
+            next(server.server)
+        except RuntimeError as error:
+            refused.put(error)
+        ws.send(message)
+
+    with (
+        running(lambda request: request.accept(nested)) as server,
+        Wire(server.address) as wire,
+    ):
+        wire.send("x")
+        assert wire.message() == "x"
+        assert "may not run the server" in str(refused.get(timeout=PATIENCE))
+
+
 def count_turns(server: Running) -> Callable[[], int]:
     """How often the loop has turned since; to be asked for after the loop was busy."""
     count = itertools.count()
