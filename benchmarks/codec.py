@@ -1,135 +1,188 @@
-"""K1 (masking) and K2 (decoding), each with its pure-Python part of K3.
+"""Masking and decoding in one process: ours, and the peers' functions in the same place.
 
-K1: `apply_mask` of 64 B, 1 KiB and 64 KiB. K2: 64 KiB of masked text messages of 128 B into
-events, timed at `Connection.receive_data` with the shipped limits; peers at the same place.
+What is decoded is 64 KiB of masked text messages of 128 B, from the wire to the events that an
+application sees, with the limits that each library ships. Each builder returns a function of no
+argument, or raises ImportError where its library, or its compiled half, is not there.
 """
 
-import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
 
-from sono_core import Accept, Connection, Role, native_available
+from sono_core import Accept, Connection, Role
 from sono_core.frames import TEXT, encode_frame
 from sono_core.kernels import native, pure_apply_mask
+from sono_core.limits import DEFAULT_LIMITS
+from sono_core.reader import MessageReader
 
-from .measure import Timing, interleaved
+Function = Callable[[], object]
+Mask = Callable[[bytes, bytes], bytes]
 
 MASK = b"\x37\xfa\x21\x3d"
-SIZES = {"64 B": 64, "1 KiB": 1024, "64 KiB": 65536}
-REQUEST = (
+_REQUEST = (
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+_TEXT = b"x" * 128
+_FRAME = encode_frame(TEXT, _TEXT, mask=MASK)
+MESSAGES = 65536 // len(_FRAME)
+"""How many messages one call of a decoder decodes."""
+_WIRE = _FRAME * MESSAGES
 
 
-class Row(NamedTuple):
-    """One ratio: how many times as fast as the peer."""
-
-    target: str
-    what: str
-    ours: Timing
-    peer: str
-    theirs: Timing
-    at_least: float
-
-    @property
-    def ratio(self) -> float:
-        """Above 1: faster."""
-        return self.theirs.median / self.ours.median
+# -- masking ----------------------------------------------------------------------------------
 
 
-def masking() -> Iterator[Row]:
-    """K1, native and pure, against websockets' functions of the same name."""
-    from websockets.utils import apply_mask as websockets_pure
-
-    functions: dict[str, Callable[[bytes, bytes], bytes]] = {
-        "pure": pure_apply_mask,
-        "websockets, pure": websockets_pure,
-    }
-    if native_available:
-        functions["native"] = native.apply_mask
-    if importlib.util.find_spec("websockets.speedups"):
-        from websockets.speedups import apply_mask as websockets_c
-
-        functions["websockets, C"] = websockets_c
-    for label, size in SIZES.items():
-        data = os.urandom(size)
-        timings = interleaved(
-            {name: partial(function, data, MASK) for name, function in functions.items()}
-        )
-        if {"native", "websockets, C"} <= timings.keys():
-            least = 1.0 if size == SIZES["64 KiB"] else 1.2
-            yield Row(
-                "K1",
-                f"mask {label}",
-                timings["native"],
-                "websockets, C",
-                timings["websockets, C"],
-                least,
-            )
-        least = 1.0 if size == SIZES["1 KiB"] else 1.2
-        yield Row(
-            "K3",
-            f"mask {label}, pure",
-            timings["pure"],
-            "websockets, pure",
-            timings["websockets, pure"],
-            least,
-        )
+def _native_mask() -> Mask:
+    if native is None:
+        raise ImportError("sono's extension is not built, or SONO_PURE is set")
+    mask: Mask = native.apply_mask
+    return mask
 
 
-def opened() -> Connection:
-    """A server's connection after its handshake, on the path that this process takes."""
+def _websockets_c_mask() -> Mask:
+    from websockets.speedups import apply_mask
+
+    mask: Mask = apply_mask
+    return mask
+
+
+def _websockets_pure_mask() -> Mask:
+    from websockets.utils import apply_mask
+
+    mask: Mask = apply_mask
+    return mask
+
+
+_MASKS: Mapping[str, Callable[[], Mask]] = {
+    "sono": _native_mask,
+    "sono (pure)": lambda: pure_apply_mask,
+    "websockets (C)": _websockets_c_mask,
+    "websockets (pure)": _websockets_pure_mask,
+}
+
+
+def masker(subject: str, size: int) -> Function:
+    """One call that masks so many bytes; nothing but `partial` stands around it."""
+    return partial(_MASKS[subject](), os.urandom(size), MASK)
+
+
+# -- decoding ---------------------------------------------------------------------------------
+
+
+def _opened() -> Connection:
+    """A server's connection after its handshake."""
     connection = Connection(Role.SERVER)
-    for _ in connection.receive_data(REQUEST):
+    for _ in connection.receive_data(_REQUEST):
         connection.send(Accept())
     connection.data_to_send()
     return connection
 
 
-def decoding() -> Iterator[Row]:
-    """K2, or its part of K3 where SONO_PURE is set."""
-    from websockets import frames
+def _decoding(connection: Connection) -> Function:
+    def decode() -> None:
+        count = 0
+        for _ in connection.receive_data(_WIRE):
+            count += 1
+        assert count == MESSAGES
+
+    return decode
+
+
+def _sono() -> Function:
+    if native is None:
+        raise ImportError("sono's extension is not built, or SONO_PURE is set")
+    return _decoding(_opened())
+
+
+def _sono_pure() -> Function:
+    # What SONO_PURE chooses, beside the extension in one process: only so can they take turns.
+    connection = _opened()
+    connection.reader = MessageReader(Role.SERVER, DEFAULT_LIMITS, None)
+    return _decoding(connection)
+
+
+def _websockets() -> Function:
+    import websockets.speedups  # noqa: F401 - without it this would not be the C path
+    from websockets.frames import Frame
     from websockets.protocol import SERVER, Protocol, State
-    from websockets.utils import apply_mask as websockets_pure
-
-    if not native_available:  # pure against pure
-        frames.apply_mask = websockets_pure
-
-    frame = encode_frame(TEXT, b"x" * 128, mask=MASK)
-    count = 65536 // len(frame)
-    data = frame * count
-    connection = opened()
-
-    def ours() -> None:
-        messages = 0
-        for _ in connection.receive_data(data):
-            messages += 1
-        assert messages == count
 
     protocol = Protocol(SERVER, state=State.OPEN)
 
-    def theirs() -> None:
-        protocol.receive_data(data)
+    def decode() -> None:
+        protocol.receive_data(_WIRE)
         events = protocol.events_received()
-        assert len(events) == count
+        assert len(events) == MESSAGES
+        assert isinstance(events[0], Frame)
+
+    return decode
+
+
+def _websockets_pure() -> Function:
+    from websockets import frames
+    from websockets.protocol import SERVER, Protocol, State
+    from websockets.utils import apply_mask
+
+    protocol = Protocol(SERVER, state=State.OPEN)
+
+    def decode() -> None:
+        fast, frames.apply_mask = frames.apply_mask, apply_mask
+        try:
+            protocol.receive_data(_WIRE)
+            events = protocol.events_received()
+        finally:
+            frames.apply_mask = fast
+        assert len(events) == MESSAGES
         assert isinstance(events[0], frames.Frame)
 
-    timings = interleaved({"ours": ours, "theirs": theirs})
-    target, what, least = ("K2", "native", 20.0) if native_available else ("K3", "pure", 1.3)
-    yield Row(
-        target,
-        f"decode {count} messages, {what}",
-        timings["ours"],
-        "websockets",
-        timings["theirs"],
-        least,
-    )
+    return decode
 
 
-def rows() -> Iterator[Row]:
-    """All of them."""
-    yield from masking()
-    yield from decoding()
+class _Unpaused:
+    """All that aiohttp's queue asks of the protocol that feeds it."""
+
+    _reading_paused = True  # so that it never asks for a pause
+
+
+def _aiohttp() -> Function:
+    from aiohttp._websocket.reader_c import WebSocketDataQueue, WebSocketReader
+
+    protocol, limit = _Unpaused(), 1 << 20
+
+    def decode() -> None:
+        # Its size cannot be reset from outside; a new one costs less than emptying it would.
+        queue = WebSocketDataQueue(protocol, limit, loop=None)
+        failed, rest = WebSocketReader(queue, limit, False, True).feed_data(_WIRE)
+        assert not failed
+        assert not rest
+        assert len(queue._buffer) == MESSAGES
+
+    return decode
+
+
+def _wsproto() -> Function:
+    from wsproto.connection import Connection as WSConnection
+    from wsproto.connection import ConnectionType
+    from wsproto.events import TextMessage
+
+    connection = WSConnection(ConnectionType.SERVER)
+
+    def decode() -> None:
+        connection.receive_data(_WIRE)
+        count = 0
+        for event in connection.events():
+            assert isinstance(event, TextMessage)
+            count += 1
+        assert count == MESSAGES
+
+    return decode
+
+
+DECODERS: Mapping[str, Callable[[], Function]] = {
+    "sono": _sono,
+    "sono (pure)": _sono_pure,
+    "websockets": _websockets,
+    "websockets (pure)": _websockets_pure,
+    "aiohttp": _aiohttp,
+    "wsproto": _wsproto,
+}

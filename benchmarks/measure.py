@@ -1,47 +1,164 @@
-"""Timing of functions against each other: in turns, so that a slow moment hits all alike."""
+"""Measurements and what is made of them: rounds in turns, medians, ranges and ratios.
+
+Everything is measured in turns, A B C A B C, so that a slow moment of the machine hits all alike.
+Only ratios within one run are compared.
+"""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-ROUNDS = 7
-SECONDS = 0.1  # what one measurement takes, about
+NOISY = 0.15
+"""The spread of rounds, as a share of their median, from which on a figure is called noisy."""
+WARM_UP = 0.2
+"""Seconds before each measurement that do not count."""
 
 
-class Timing(NamedTuple):
-    """Seconds a call, over the rounds."""
+class Reading(NamedTuple):
+    """One measurement of one subject."""
 
-    median: float
+    value: float
+    """In the unit of the case."""
+    wall: float | None = None
+    """The same by the clock on the wall; None where `value` is that."""
+    busy: float | None = None
+    """The share of the time in which the server's core worked for it."""
+    load_busy: float | None = None
+    """The same of the load generator's core."""
+    errors: int = 0
+    """Replies that were wrong or missing."""
+
+
+Measure = Callable[[float], Reading]
+"""Takes the seconds that the measurement should last."""
+
+
+class Unit(NamedTuple):
+    """What a figure counts, and which way is better."""
+
+    name: str
+    text: Callable[[float], str]
+    less_is_better: bool = False
+
+
+class Figures(NamedTuple):
+    """A subject's readings, one a round; or why there are none."""
+
+    readings: tuple[Reading, ...]
+    failure: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        """In the unit of the case."""
+        return [reading.value for reading in self.readings]
+
+    @property
+    def walls(self) -> list[float]:
+        """By the clock on the wall; of cases that measure nothing else, the values."""
+        return [r.value if r.wall is None else r.wall for r in self.readings]
+
+    @property
+    def median(self) -> float:
+        """The middle value."""
+        return statistics.median(self.values)
+
+    @property
+    def wall(self) -> float | None:
+        """The middle value by the clock on the wall, if that was another."""
+        return None if self.readings[0].wall is None else statistics.median(self.walls)
+
+    @property
+    def spread(self) -> float:
+        """From the lowest to the highest value, as a share of the middle one."""
+        values = self.values
+        return (max(values) - min(values)) / self.median if self.median else 0.0
+
+    @property
+    def busy(self) -> float | None:
+        """How much the server's core did, in the middle round."""
+        return _median_of([reading.busy for reading in self.readings])
+
+    @property
+    def load_busy(self) -> float | None:
+        """How much the load generator's core did, in the middle round."""
+        return _median_of([reading.load_busy for reading in self.readings])
+
+    @property
+    def errors(self) -> int:
+        """Of all rounds."""
+        return sum(reading.errors for reading in self.readings)
+
+
+def _median_of(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+class Ratio(NamedTuple):
+    """How many times as good; above 1 is better, whatever the unit."""
+
+    of_medians: float
     low: float
     high: float
 
 
-def calls_in(function: Callable[[], object], seconds: float) -> int:
-    """How many calls take about that time."""
+def ratio(ours: Figures, theirs: Figures, unit: Unit, by_wall: bool = False) -> Ratio:
+    """Ours to theirs: of the medians, and the range over the rounds.
+
+    Raises:
+        ZeroDivisionError: a figure is 0.
+    """
+    mine, others = (side.walls if by_wall else side.values for side in (ours, theirs))
+    if unit.less_is_better:
+        mine, others = others, mine
+    rounds = [one / other for one, other in zip(mine, others, strict=False)]
+    return Ratio(statistics.median(mine) / statistics.median(others), min(rounds), max(rounds))
+
+
+def in_turns(measures: Mapping[str, Measure], rounds: int, seconds: float) -> dict[str, Figures]:
+    """Measure all of them, round by round. One that fails is left out from then on."""
+    readings: dict[str, list[Reading]] = {name: [] for name in measures}
+    failures: dict[str, str] = {}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            if name in failures:
+                continue
+            try:
+                readings[name].append(measure(seconds))
+            except Exception as error:  # of a peer: the others' figures are still worth having
+                failures[name] = str(error).strip() or type(error).__name__
+    return {
+        name: Figures((), failures[name]) if name in failures else Figures(tuple(taken))
+        for name, taken in readings.items()
+    }
+
+
+def timed(function: Callable[[], object], parts: int = 1) -> Measure:
+    """The nanoseconds that a call takes, or one of the `parts` that it consists of.
+
+    Of this thread's CPU time: what else runs on the machine is not counted.
+    """
+
+    def measure(seconds: float) -> Reading:
+        calls = _calls_in(function, seconds)
+        turns = range(calls)
+        start = time.thread_time_ns()
+        for _ in turns:
+            function()
+        return Reading((time.thread_time_ns() - start) / calls / parts)
+
+    return measure
+
+
+def _calls_in(function: Callable[[], object], seconds: float) -> int:
+    """How many calls take about that time; finding it out is the warm-up."""
     calls = 1
     while True:
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(calls):
             function()
-        taken = time.perf_counter() - start
+        taken = time.thread_time() - start
         if taken > seconds / 10:
             return max(1, round(calls * seconds / taken))
         calls *= 4
-
-
-def interleaved(functions: Mapping[str, Callable[[], object]]) -> dict[str, Timing]:
-    """Each function's timing: A B C, A B C, and so on."""
-    counts = {name: calls_in(function, SECONDS) for name, function in functions.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            calls = range(counts[name])
-            start = time.perf_counter()
-            for _ in calls:
-                function()
-            rounds[name].append((time.perf_counter() - start) / counts[name])
-    return {
-        name: Timing(statistics.median(times), min(times), max(times))
-        for name, times in rounds.items()
-    }

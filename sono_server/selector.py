@@ -236,7 +236,7 @@ class Server:
     def _wait(self, timeout: float | None) -> tuple[float, list[int]]:
         """Wait for sockets and tell peers; the time then, and the descriptors of all others."""
         if self._epoll >= 0:
-            return self.turn.run(self._epoll, timeout, self.time)
+            return self.turn.run(self._epoll, timeout, time.monotonic)
         ready = self._selector.select(timeout)
         now = self.time()
         others = []
@@ -260,7 +260,7 @@ class Server:
         due = min(self._accept_again, self._drain_until)
         if self._timers:
             due = min(due, self._timers[0][0])
-        return None if due == math.inf else max(0.0, due - self.time())
+        return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def _pump(self, peers: list[Peer], now: float) -> None:
         for peer in peers:

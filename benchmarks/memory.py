@@ -1,0 +1,150 @@
+"""Cases that weigh a server: with idle connections, and with members that do not read.
+
+Each measurement has a fresh server, because memory that a process once had is seldom given back.
+"""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from . import load
+from .cases import Case, Ready
+from .machine import cores
+from .measure import WARM_UP, Reading, Unit
+from .peers import Server
+from .subjects import obstacle, options_of, start
+from .units import CONNECTION_SIZE, MEMORY
+
+_PRIVATE = re.compile(r"^Private_\w+:\s+(\d+) kB", re.MULTILINE)
+_RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
+_FILLING = 2.0  # seconds after which queues, not only the kernel's buffers, have filled
+_SETTLE = 0.3  # seconds in which a server does what is left to do after the last handshake
+
+
+def private(pids: Iterable[int]) -> int:
+    """Bytes that these processes have in memory and share with no other."""
+    return sum(_sum(_PRIVATE, f"/proc/{pid}/smaps_rollup") for pid in pids)
+
+
+def resident(pids: Iterable[int]) -> int:
+    """Bytes that these processes have in memory, shared or not."""
+    return sum(_sum(_RESIDENT, f"/proc/{pid}/status") for pid in pids)
+
+
+def peak(pids: Iterable[int]) -> int:
+    """Bytes that these processes had in memory when they had the most."""
+    return sum(_sum(_PEAK, f"/proc/{pid}/status") for pid in pids)
+
+
+def _sum(pattern: re.Pattern[str], path: str) -> int:
+    return 1024 * sum(map(int, pattern.findall(Path(path).read_text())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed(Case):
+    """A case that starts a server for each measurement.
+
+    Args:
+        mode: of the servers.
+        command: of the load generator.
+    """
+
+    mode: str
+    command: str
+
+    @contextmanager
+    def open(self) -> Iterator[Ready]:
+        """Nothing runs between measurements."""
+        missing = {name: why for name in self.subjects if (why := obstacle(name))}
+        there = [name for name in self.subjects if name not in missing]
+        yield Ready({name: partial(self._fresh, name) for name in there}, missing)
+
+    def _fresh(self, subject: str, seconds: float) -> Reading:
+        with start(subject, self.mode) as server:
+            return self.weigh(server, options_of(subject, self.mode, self.command), seconds)
+
+    def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
+        """Take one measurement; `options` of the load are what the server needs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle(Weighed):
+    """What a connection takes that does nothing."""
+
+    command: str = "idle"
+    connections: int
+    unit: Unit = CONNECTION_SIZE
+
+    def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
+        """With so many connections, less what it took when the first had come and gone."""
+        with idle_connections(server.port, 10, options):
+            pass
+        before = private(server.pids)
+        with idle_connections(server.port, self.connections, options):
+            time.sleep(_SETTLE)
+            after = private(server.pids)
+        return Reading((after - before) / self.connections)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowReaders(Weighed):
+    """What a fan-out takes when many of its members never read."""
+
+    mode: str = "fanout"
+    command: str = "fanout"
+    unit: Unit = MEMORY
+    slow: int
+    size: int
+
+    def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
+        """The most that it took, less what it took before."""
+        before = resident(server.pids)
+        result = load.run(
+            load.build().load,
+            self.command,
+            f"--port={server.port}",
+            f"--slow={self.slow}",
+            f"--size={self.size}",
+            "--connections=10",
+            "--in-flight=4",
+            *("--warmup", WARM_UP),
+            *("--seconds", max(seconds, _FILLING)),
+            *options,
+            core=cores()[1],
+        )
+        return Reading(peak(server.pids) - before, errors=result["errors"])
+
+
+@contextmanager
+def idle_connections(port: int, count: int, options: Iterable[str]) -> Iterator[None]:
+    """Connections that stay open and do nothing, for the length of a with statement.
+
+    Raises:
+        RuntimeError: some could not be opened, or did not stay.
+    """
+    command = [str(load.build().load), "idle", f"--port={port}", f"--connections={count}", *options]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        opened = process.stdout.readline()
+        if not opened:
+            raise RuntimeError(process.stderr.read().strip() or "the load ended")
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            ended = process.stdout.read()
+    left = json.loads(ended)
+    if left["open"] != count or left["errors"]:
+        raise RuntimeError(f"of {count} idle connections {left['open']} stayed: {ended.strip()}")

@@ -1,0 +1,135 @@
+"""All servers that can be measured, Sono and its peers, as data: how they start, what they speak.
+
+Each peer is a script in this folder, which shows what a user of that library would write. All do
+the same: whole messages, a handler for each of them, no compression unless it is asked for.
+
+    with running(peer, "echo", core=0) as server:
+        connect_to(server.port)
+"""
+
+import sys
+
+from .peer import Command, Peer
+from .process import Server, running
+from .requirements import DENO, ORIGINAL, SONO_NATIVE, deno, distribution, package
+
+__all__ = ["PEERS", "Peer", "Server", "missing", "running"]
+
+RAW = ("echo", "fanout")
+PACKETS = ("sono",)
+FOLDER = "benchmarks/peers"
+
+
+def _module(name: str, *arguments: str) -> Command:
+    def command(mode: str, port: int, deflate: bool) -> list[str]:
+        options = ["--port", str(port), *["--deflate"] * deflate]
+        return [sys.executable, "-m", f"benchmarks.{name}", mode, *options, *arguments]
+
+    return command
+
+
+def _node(script: str) -> Command:
+    def command(mode: str, port: int, deflate: bool) -> list[str]:
+        return ["node", f"{FOLDER}/{script}", mode, "--port", str(port), *["--deflate"] * deflate]
+
+    return command
+
+
+def _deno(mode: str, port: int, deflate: bool) -> list[str]:
+    flags = ("--no-config", "--no-check", "--no-remote", "--allow-net", "--allow-read")
+    script = f"{FOLDER}/original.ts"
+    return [str(deno()), "run", *flags, "--allow-env", script, mode, "--port", str(port)]
+
+
+def _json(*path: str) -> tuple[str, ...]:
+    """How clients of Sono, and of what it comes from, talk."""
+    return (
+        *path,
+        '--template={"protocol":"message","event":"message","payload":{"message":"{}"}}',
+        '--expect-prefix={"protocol":"message"',
+    )
+
+
+_SOCKET_IO = (
+    "--path=/socket.io/?EIO=4&transport=websocket",
+    "--engineio",
+    "--greet=40",
+    "--skip-until=40",
+    '--template=42["message","{}"]',
+    '--expect-prefix=42["message"',
+)
+_SONO_TALK = {"sono": _json("--path=/ws")}
+_UVLOOP = distribution("uvloop")
+
+
+def _on_either_loop(name: str) -> tuple[Peer, Peer]:
+    """A library of asyncio's, and the same on uvloop."""
+    library = distribution(name)
+    return (
+        Peer(name, _module(f"peers.{name}"), RAW, (library,)),
+        Peer(f"{name}+uvloop", _module(f"peers.{name}", "--loop=uvloop"), RAW, (library, _UVLOOP)),
+    )
+
+
+PEERS: tuple[Peer, ...] = (
+    Peer("sono", _module("servers"), (*RAW, *PACKETS), (SONO_NATIVE,), _SONO_TALK),
+    Peer(
+        "sono (pure)",
+        _module("servers"),
+        (*RAW, *PACKETS),
+        talk=_SONO_TALK,
+        environment={"SONO_PURE": "1"},
+    ),
+    *_on_either_loop("picows"),
+    *_on_either_loop("aiohttp"),
+    *_on_either_loop("websockets"),
+    Peer(
+        "websockets (pure)",
+        _module("peers.websockets_pure"),
+        RAW,
+        (distribution("websockets"),),
+    ),
+    Peer("socketify", _module("peers.socketify"), RAW, (distribution("socketify"),)),
+    Peer("tornado", _module("peers.tornado"), RAW, (distribution("tornado"),)),
+    Peer(
+        "uvicorn+websockets",
+        _module("peers.uvicorn", "--ws=websockets-sansio"),
+        RAW,
+        (distribution("uvicorn"), distribution("websockets"), _UVLOOP),
+    ),
+    Peer(
+        "uvicorn+wsproto",
+        _module("peers.uvicorn", "--ws=wsproto"),
+        RAW,
+        (distribution("uvicorn"), distribution("wsproto"), _UVLOOP),
+    ),
+    Peer("wsproto", _module("peers.wsproto"), RAW, (distribution("wsproto"),)),
+    Peer("ws (node)", _node("ws.mjs"), RAW, (package("ws"),)),
+    Peer(
+        "python-socketio",
+        _module("peers.python_socketio", "--loop=uvloop"),
+        PACKETS,
+        (distribution("python-socketio"), distribution("aiohttp"), _UVLOOP),
+        {"sono": _SOCKET_IO},
+    ),
+    Peer(
+        "socket.io (node)",
+        _node("socket_io.mjs"),
+        PACKETS,
+        (package("socket.io"),),
+        {"sono": _SOCKET_IO},
+    ),
+    Peer(
+        "the original on Deno",
+        _deno,
+        PACKETS,
+        (ORIGINAL, DENO),
+        {"sono": _json()},
+        {"DENO_NO_UPDATE_CHECK": "1"},
+    ),
+)
+
+
+def missing() -> dict[str, str]:
+    """How to get what cannot be measured now, by name."""
+    return {peer.name: why for peer in PEERS if (why := peer.obstacle())}

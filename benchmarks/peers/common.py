@@ -1,0 +1,89 @@
+"""What the peers' scripts share: the command line, the socket, the event loop.
+
+So that each script is left with what a user of that library would write.
+"""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+MAX_MESSAGE = 64 << 20
+"""Bytes of a message that every server takes: more than any benchmark sends."""
+BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted."""
+
+
+def parse(
+    modes: Sequence[str] = ("echo", "fanout"), **choices: Sequence[str]
+) -> argparse.Namespace:
+    """Read the command line, and make the process ready to serve.
+
+    Args:
+        choices: further options, each with its values; the first is the default.
+    """
+    parser = argparse.ArgumentParser()
+    add = parser.add_argument
+    add("mode", choices=modes)
+    add("--port", type=int, required=True, help="on 127.0.0.1; 0 for any free one")
+    add("--deflate", action="store_true", help="compress, as the library does by default")
+    for name, values in choices.items():
+        add(f"--{name}", choices=values, default=values[0])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # ends it at once
+    more_descriptors()
+    _warm_allocator()
+    return parser.parse_args()
+
+
+def more_descriptors() -> None:
+    """Let the process open as many files as it is allowed to: one each connection."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard and sys.platform != "darwin":  # macOS names a limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _warm_allocator() -> None:
+    """Let glibc keep what is freed.
+
+    asyncio receives into new objects of 256 KiB, and each is mapped by the kernel anew until the
+    process has once freed something that large. A server that has run for a while has done so.
+    """
+    bytes(4 << 20)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket for the library to serve."""
+    sock = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def announce(port: int | socket.socket) -> None:
+    """Say that clients may come now."""
+    if not isinstance(port, int):
+        port = port.getsockname()[1]
+    print(f"listening on 127.0.0.1:{port}", flush=True)
+
+
+async def forever(sock: socket.socket) -> None:
+    """Announce a server that has been started, and let it run."""
+    announce(sock)
+    await asyncio.Event().wait()
+
+
+def run(main: Coroutine[Any, Any, None], loop: str) -> None:
+    """Run it on `asyncio` or on `uvloop`."""
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(main)
+    else:
+        asyncio.run(main)

@@ -1,0 +1,53 @@
+"""A server that can be measured, as data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .requirements import MissingError, Requirement
+
+Command = Callable[[str, int, bool], list[str]]
+"""What starts a server: from its mode, its port and whether it compresses."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One library, in one way of using it.
+
+    Args:
+        modes: what it can serve: `echo` and `fanout` of plain messages, `sono` for packets.
+        requires: what it needs; the first is what its version is asked of.
+        talk: options with which the load generator speaks to it, by mode.
+        environment: added to its environment.
+    """
+
+    name: str
+    command: Command
+    modes: Sequence[str]
+    requires: Sequence[Requirement] = ()
+    talk: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def obstacle(self) -> str:
+        """Why it cannot run here, or rather what to do about that; empty if it can."""
+        try:
+            self.version()
+        except MissingError as error:
+            return str(error)
+        return ""
+
+    def version(self) -> str:
+        """Its version, with those of what it runs on; empty for what belongs to this project.
+
+        Raises:
+            MissingError: something is not there.
+        """
+        versions = [(required.name, required.version()) for required in self.requires]
+        if not versions:
+            return ""
+        (_, own), *others = versions
+        beside = ", ".join(f"{name} {version}" for name, version in others)
+        return f"{own} ({beside})" if beside else own
+
+    def options(self, mode: str) -> list[str]:
+        """What the load generator must be told to talk to it."""
+        return list(self.talk.get(mode, ()))

@@ -1,0 +1,120 @@
+"""The life of a server: started, waited for, kept on one core, ended."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+from typing import IO
+
+from benchmarks.load import on_core
+
+from .peer import Peer
+
+ROOT = Path(__file__).parents[2]
+_LISTENING = re.compile(rb"^listening on (?:.*:)?(\d+)$", re.MULTILINE)
+_START = 30.0  # seconds until it must listen: Deno compiles first
+_END = 3.0  # seconds from SIGTERM to SIGKILL
+_PAUSE = 0.01  # seconds between two looks
+_SHOWN = 4096  # bytes of what a server said before it died, the last ones
+
+
+class ServerError(Exception):
+    """A server did not start."""
+
+
+class Server:
+    """A server that listens, on 127.0.0.1."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self._process = process
+        self.port = port
+
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """That, and all that it has started."""
+        return [self.pid, *_descendants(self.pid)]
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    with suppress(OSError):  # they end while they are looked for; or there is no /proc
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+@contextmanager
+def running(
+    peer: Peer, mode: str, core: int | None = None, deflate: bool = False
+) -> Iterator[Server]:
+    """A peer's server, for the length of a with statement.
+
+    Args:
+        core: the only one that it may use; None for any.
+
+    Raises:
+        OSError: there is no such program.
+        ServerError: it did not start; what it said is in the text.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            peer.command(mode, 0, deflate),
+            cwd=ROOT,
+            env={**os.environ, **peer.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            preexec_fn=on_core(core),  # noqa: PLW1509 - whoever measures has no threads
+        )
+        try:
+            server = Server(process, _port(process, output, errors))
+            yield server
+            if process.poll() is not None:
+                print(f"benchmarks: {peer.name} {_death(process, errors)}", file=sys.stderr)
+        finally:
+            _end(process)
+
+
+def _port(process: "subprocess.Popen[bytes]", output: IO[bytes], errors: IO[bytes]) -> int:
+    """Wait for the line that says where it listens."""
+    given_up = time.monotonic() + _START
+    while time.monotonic() < given_up:
+        ended = process.poll() is not None
+        # Not read(): the server writes where this file's position is.
+        if said := _LISTENING.search(os.pread(output.fileno(), _SHOWN, 0)):
+            return int(said[1])
+        if ended:
+            raise ServerError(_death(process, errors))
+        time.sleep(_PAUSE)
+    raise ServerError(f"did not listen within {_START:g} s")
+
+
+def _death(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> str:
+    size = os.fstat(errors.fileno()).st_size
+    said = os.pread(errors.fileno(), _SHOWN, max(0, size - _SHOWN)).decode(errors="replace")
+    return f"ended with status {process.returncode}:\n{said.strip()}"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    children = _descendants(process.pid)
+    process.terminate()
+    try:
+        process.wait(_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in children:
+        with suppress(ProcessLookupError):
+            os.kill(pid, SIGKILL)

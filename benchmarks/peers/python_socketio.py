@@ -1,0 +1,42 @@
+"""The peer `python-socketio`, on aiohttp: a room of everybody."""
+
+from typing import Any
+
+from aiohttp import web
+from socketio import AsyncServer
+
+from . import common
+
+HOME = "Home"
+
+
+async def start(port: int, deflate: bool) -> None:
+    """Serve."""
+    sio = AsyncServer(
+        async_mode="aiohttp",
+        async_handlers=False,  # a client's messages in their order, as everywhere else
+        transports=["websocket"],
+        http_compression=deflate,
+        max_http_buffer_size=common.MAX_MESSAGE,
+    )
+
+    async def enter(client: str, environment: Any) -> None:
+        await sio.enter_room(client, HOME)
+
+    async def publish(client: str, message: Any) -> None:
+        await sio.emit("message", message, room=HOME)
+
+    sio.on("connect", enter)
+    sio.on("message", publish)
+    application = web.Application()
+    sio.attach(application)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    sock = common.listen(port)
+    await web.SockSite(runner, sock).start()
+    await common.forever(sock)
+
+
+if __name__ == "__main__":
+    options = common.parse(["sono"], loop=("asyncio", "uvloop"))
+    common.run(start(options.port, options.deflate), options.loop)

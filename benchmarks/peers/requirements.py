@@ -1,0 +1,93 @@
+"""What a peer needs: whether it is there, in which version, and how to get it."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from sono_core import native_available
+
+MODULES = Path(__file__).parent / "node_modules"
+_NPM = "npm install --prefix benchmarks/peers"
+
+
+class MissingError(Exception):
+    """It is not there; the text says how to get it."""
+
+
+class Requirement(NamedTuple):
+    """Something that must be there."""
+
+    name: str
+    version: Callable[[], str]
+    """Raises `MissingError`. Empty for a part of this project."""
+
+
+def distribution(name: str) -> Requirement:
+    """A package of Python's."""
+
+    def version() -> str:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            raise MissingError(f"pip install {name}, or '.[bench]' for all") from None
+
+    return Requirement(name, version)
+
+
+def package(name: str) -> Requirement:
+    """A package of node's, in this folder."""
+
+    def version() -> str:
+        if not shutil.which("node"):
+            raise MissingError("install node")
+        return _version_in(MODULES / name / "package.json")
+
+    return Requirement(name, version)
+
+
+def _version_in(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text())["version"])
+    except OSError:
+        raise MissingError(_NPM) from None
+
+
+def deno() -> Path:
+    """The program itself: what npm installs as `deno` starts it as a child.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    for path in sorted(MODULES.glob("@deno/*/deno")):
+        return path
+    raise MissingError(_NPM)
+
+
+def _deno_version() -> str:
+    deno()
+    return _version_in(MODULES / "deno" / "package.json")
+
+
+def _original_version() -> str:
+    folder = Path(os.environ.get("SONO_ORIGINAL", ""))
+    if not (folder.is_absolute() and (folder / "mod.ts").exists()):
+        raise MissingError("let SONO_ORIGINAL be the whole path of its source's folder")
+    try:
+        return str(json.loads((folder / "deno.json").read_text())["version"])
+    except (OSError, KeyError):
+        return "of no version"
+
+
+def _native() -> str:
+    if not native_available:
+        raise MissingError("sono's extension is not built, or SONO_PURE is set")
+    return ""
+
+
+DENO = Requirement("deno", _deno_version)
+ORIGINAL = Requirement("the original", _original_version)
+SONO_NATIVE = Requirement("sono", _native)

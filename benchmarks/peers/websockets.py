@@ -1,0 +1,44 @@
+"""The peer `websockets`: its asyncio server."""
+
+from typing import Any
+
+from websockets.asyncio.server import broadcast, serve
+
+from . import common
+
+members: set[Any] = set()
+
+
+async def echo(ws: Any) -> None:
+    """Send back what comes."""
+    async for message in ws:
+        await ws.send(message)
+
+
+async def fanout(ws: Any) -> None:
+    """Send to everybody what comes."""
+    members.add(ws)
+    try:
+        async for message in ws:
+            broadcast(members, message)
+    finally:
+        members.discard(ws)
+
+
+async def start(mode: str, port: int, deflate: bool) -> None:
+    """Serve."""
+    sock = common.listen(port)
+    handler = {"echo": echo, "fanout": fanout}[mode]
+    compression = "deflate" if deflate else None
+    async with serve(handler, sock=sock, compression=compression, max_size=common.MAX_MESSAGE):
+        await common.forever(sock)
+
+
+def main() -> None:
+    """Run the script."""
+    options = common.parse(loop=("asyncio", "uvloop"))
+    common.run(start(options.mode, options.port, options.deflate), options.loop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""K3: the pure-Python path against peers that are pure Python too."""
+
+from benchmarks.cases import Row
+
+from . import run_alone
+from .k1_mask import SIZES, masking
+from .k2_decode import decoding
+from .s2_echo import echo
+
+PURE, PEER = "sono (pure)", "websockets (pure)"
+
+ROW = Row(
+    "K3",
+    "pure Python: mask, decode, and echo as in S2",
+    (
+        *(masking(f"mask {name}", size, (PURE, PEER)) for name, size in SIZES.items()),
+        decoding((PURE, PEER, "wsproto")),
+        echo("echo", (PURE, PEER, "wsproto")),
+    ),
+    "websockets runs without its C.",
+)
+
+if __name__ == "__main__":
+    run_alone(ROW)

@@ -1,0 +1,119 @@
+"""Cases that put load on servers: echo, fan-out, connecting.
+
+The servers of a case stay up through its rounds, all on one core; a server without connections
+costs nothing. The load runs on another core, against one of them at a time.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import load
+from .cases import Case, Ready
+from .machine import cores
+from .measure import WARM_UP, Measure, Reading, Unit
+from .peers import Server
+from .subjects import obstacle, options_of, start
+
+_QUIET = 0.05  # seconds without a tick of CPU time
+_PATIENCE = 3.0  # seconds in which a server should have come to rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Case):
+    """Servers under load.
+
+    Args:
+        mode: of the servers.
+        command: of the load generator, and its options.
+        deflate: servers and clients compress.
+    """
+
+    mode: str
+    command: tuple[str, ...]
+    deflate: bool = False
+    saturates: bool = True
+
+    @contextmanager
+    def open(self) -> Iterator[Ready]:
+        """Start every server that is there."""
+        measures: dict[str, Measure] = {}
+        missing: dict[str, str] = {}
+        with ExitStack() as stack:
+            for subject in self.subjects:
+                if why := obstacle(subject):
+                    missing[subject] = why
+                    continue
+                try:
+                    server = stack.enter_context(start(subject, self.mode, self.deflate))
+                except Exception as error:
+                    measures[subject] = partial(_fail, error)
+                else:
+                    measures[subject] = partial(self._load_on, server, subject)
+            yield Ready(measures, missing)
+
+    def _load_on(self, server: Server, subject: str, seconds: float) -> Reading:
+        command, *options = self.command
+        result = load.run(
+            load.build().load,
+            command,
+            *("--port", server.port),
+            *("--server-pid", ",".join(map(str, server.pids))),
+            *("--warmup", WARM_UP),
+            *("--seconds", seconds),
+            *options,
+            *options_of(subject, self.mode, command),
+            core=cores()[1],
+        )
+        _settle(server.pids)
+        return reading(result, self.unit)
+
+
+def reading(result: Mapping[str, Any], unit: Unit) -> Reading:
+    """What the load generator says, in the unit: so much per second, or nanoseconds for each.
+
+    Raises:
+        RuntimeError: it counted nothing.
+    """
+    messages: int = result["messages"]
+    seconds: float = result["seconds"]
+    cpu: float = result["server_cpu_seconds"]
+    if not messages or not cpu:
+        raise RuntimeError(f"{messages} messages in {seconds:.2f} s, {result['errors']} errors")
+
+    def of(taken: float) -> float:
+        return taken / messages * 1e9 if unit.less_is_better else messages / taken
+
+    return Reading(
+        value=of(cpu),
+        wall=of(seconds),
+        busy=cpu / seconds,
+        load_busy=result["cpu_seconds"] / seconds,
+        errors=result["errors"],
+    )
+
+
+def _settle(pids: Iterable[int]) -> None:
+    """Wait until servers have nothing left to do for connections that were just closed."""
+    waited_until = time.monotonic() + _PATIENCE
+    spent = cpu_ticks(pids)
+    while time.monotonic() < waited_until:
+        time.sleep(_QUIET)
+        before, spent = spent, cpu_ticks(pids)
+        if spent == before:
+            return
+
+
+def cpu_ticks(pids: Iterable[int]) -> int:
+    """CPU time that these processes have used, in ticks of the kernel's clock."""
+    stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
+    return sum(int(user) + int(system) for *_, user, system in (stat[:13] for stat in stats))
+
+
+def _fail(error: Exception, seconds: float) -> Reading:
+    """In place of the measurement of a server that did not start."""
+    raise error

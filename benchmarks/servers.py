@@ -1,0 +1,144 @@
+"""Sono's own servers to be measured: `python -m benchmarks.servers MODE --port N`.
+
+A few lines of each kind of application, as a user would write them, with every check on. The
+command line is for load generators of any origin, and stays as it is.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from sono_core import (
+    BinaryMessage,
+    Close,
+    Deflate,
+    Limits,
+    Prepared,
+    TextMessage,
+    native_available,
+)
+from sono_core.limits import DEFAULT_LIMITS
+from sono_server import HTTPRequest, Server, Sono, WebSocket, serve
+
+from .peers.common import MAX_MESSAGE, more_descriptors
+
+Application = Callable[[HTTPRequest], object]
+
+
+def echo() -> Application:
+    """Everybody gets back what they sent."""
+
+    def on_message(ws: WebSocket, message: str | bytes) -> None:
+        ws.send(message)
+
+    return lambda request: request.accept(on_message)
+
+
+def fanout() -> Application:
+    """Everybody gets what anybody sent, the sender too."""
+    members: set[WebSocket] = set()
+
+    def on_message(ws: WebSocket, message: str | bytes) -> None:
+        event = TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
+        prepared = Prepared(event)
+        for member in members:
+            member.send(prepared)
+
+    def on_close(ws: WebSocket, close: Close) -> None:
+        members.discard(ws)
+
+    def accept(request: HTTPRequest) -> None:
+        ws = request.accept(on_message, on_close)
+        if ws.open:
+            members.add(ws)
+
+    return accept
+
+
+def packets() -> Application:
+    """The Sono layer at /ws, everybody in the home channel."""
+    sono = Sono()
+
+    def connect(request: HTTPRequest) -> None:
+        if request.path == "/ws":
+            sono.connect(request)
+        else:
+            request.respond(404, "not found\n")
+
+    return connect
+
+
+_DRAIN = 1.0  # seconds from SIGTERM: whoever measured has mostly gone by then
+_ANY_SIZE = Limits(max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE)
+# What may wait for a slow member is as shipped: by default it would grow with the messages.
+_FOR_MEMBERS = Limits(
+    max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE, max_queue=DEFAULT_LIMITS.queue_limit
+)
+MODES: dict[str, tuple[Callable[[], Application], Limits]] = {
+    "echo": (echo, _ANY_SIZE),
+    "fanout": (fanout, _FOR_MEMBERS),
+    "sono": (packets, _FOR_MEMBERS),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m benchmarks.servers", description=__doc__)
+    add = parser.add_argument
+    add("mode", choices=MODES, metavar="MODE", help="echo, fanout or sono")
+    add("--port", type=int, required=True, help="port to listen on, 0 for any free one")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add(
+        "--transport",
+        choices=("selector", "asyncio"),
+        default="selector",
+        help="the server (default: %(default)s)",
+    )
+    add("--uvloop", action="store_true", help="the asyncio server on uvloop")
+    add("--deflate", action="store_true", help="compress for clients that offer it")
+    return parser
+
+
+def _start(options: argparse.Namespace, parser: _Parser) -> Server:
+    """The server that the options ask for."""
+    if options.uvloop and options.transport != "asyncio":
+        parser.error("--uvloop needs --transport asyncio")
+    if options.transport == "asyncio":
+        parser.error("--transport asyncio is not in this version")
+    _, limits = MODES[options.mode]
+    deflate = Deflate() if options.deflate else None
+    try:
+        return serve(options.host, options.port, limits=limits, deflate=deflate, drain=_DRAIN)
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot listen on {options.host}:{options.port}: {error}")
+
+
+def _announce(server: Server) -> None:
+    """Say where clients may come now, and which path runs."""
+    host, port = server.address[:2]
+    print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print("native" if native_available else "pure Python", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    more_descriptors()
+    application = MODES[options.mode][0]()
+    with _start(options, parser) as server:
+        server.call_soon(_announce, server)  # in the loop, which handles SIGTERM from then on
+        for request in server:
+            application(request)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

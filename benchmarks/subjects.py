@@ -1,0 +1,53 @@
+"""Who is measured, by name: Sono, its peers, and the ceiling."""
+
+from contextlib import AbstractContextManager
+
+from . import load
+from .machine import cores
+from .peers import PEERS, Peer, Server, running
+from .targets import CEILING
+
+_ALWAYS = ("--path",)
+_TALKING = (*_ALWAYS, "--greet", "--engineio")
+_UNDERSTOOD = {"echo": _ALWAYS, "connect": _ALWAYS, "idle": _TALKING}
+"""What commands of the load generator take of a peer's options; `fanout` takes all."""
+
+
+def _ceiling(mode: str, port: int, deflate: bool) -> list[str]:
+    return [str(load.build().ceiling), "--port", str(port), mode]
+
+
+_BY_NAME = {peer.name: peer for peer in (*PEERS, Peer(CEILING, _ceiling, ("echo", "fanout")))}
+
+
+def everybody(mode: str) -> tuple[str, ...]:
+    """All who have that mode, Sono first; installed or not."""
+    return tuple(name for name, peer in _BY_NAME.items() if mode in peer.modes)
+
+
+def obstacle(subject: str) -> str:
+    """Why a subject cannot be measured; empty if it can."""
+    return _BY_NAME[subject].obstacle()
+
+
+def start(subject: str, mode: str, deflate: bool = False) -> AbstractContextManager[Server]:
+    """A subject's server on the servers' core, for the length of a with statement."""
+    return running(_BY_NAME[subject], mode, core=cores()[0], deflate=deflate)
+
+
+def options_of(subject: str, mode: str, command: str) -> list[str]:
+    """What a command of the load generator must be told to talk to a subject."""
+    options = _BY_NAME[subject].options(mode)
+    understood = _UNDERSTOOD.get(command)
+    return [o for o in options if understood is None or o.partition("=")[0] in understood]
+
+
+def missing() -> dict[str, str]:
+    """How to get what is not installed, by name."""
+    return {name: why for name in _BY_NAME if (why := obstacle(name))}
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed."""
+    found = {name: peer.version() for name, peer in _BY_NAME.items() if not peer.obstacle()}
+    return {name: version for name, version in found.items() if version}

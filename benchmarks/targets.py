@@ -1,0 +1,72 @@
+"""The targets, each a ratio within one run, or an upper bound.
+
+Machines and days differ, so what is promised is how Sono compares with a peer under the same
+load at the same time. Memory is the exception: bytes are bytes.
+"""
+
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """What Sono promises for one case of a row."""
+
+    row: str
+    case: str
+    peer: str
+    """The other side; empty for a bound."""
+    bound: float
+    """Ratio: at least so many times as good as the peer. Else: at most so much, in the unit."""
+    by_wall: bool = False
+    """Compare by the clock on the wall, not by the server's CPU time."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The case that it is about."""
+        return self.row, self.case
+
+
+CEILING = "ceiling (C)"
+PICOWS = "picows+uvloop"
+KIB = 1024
+
+TARGETS: tuple[Target, ...] = (
+    Target("K1", "64 B", "websockets (C)", 1.2),
+    Target("K1", "1 KiB", "websockets (C)", 1.2),
+    Target("K1", "64 KiB", "websockets (C)", 1.0),
+    Target("K2", "decode", "websockets", 20),
+    Target("K2", "decode", "aiohttp", 3),
+    Target("K3", "mask 64 B", "websockets (pure)", 1.2),
+    Target("K3", "mask 1 KiB", "websockets (pure)", 1.0),
+    Target("K3", "mask 64 KiB", "websockets (pure)", 1.2),
+    Target("K3", "decode", "websockets (pure)", 1.3),
+    Target("K3", "decode", "wsproto", 1.5),
+    Target("K3", "echo", "websockets (pure)", 1.3),
+    Target("K3", "echo", "wsproto", 1.5),
+    Target("S1", "echo", PICOWS, 1.0),
+    Target("S1", "echo", PICOWS, 1.0, by_wall=True),
+    Target("S2", "echo", PICOWS, 1.15),
+    Target("S2", "echo", CEILING, 0.85),
+    Target("S3", "echo", PICOWS, 20),
+    Target("S3", "echo", CEILING, 0.4),
+    Target("S4", "64 KiB", PICOWS, 1.3),
+    Target("S4", "64 KiB", CEILING, 0.8),
+    Target("S4", "1 MiB", PICOWS, 1.3),
+    Target("S4", "64 KiB of text", "websockets", 2),
+    Target("S4", "1 MiB of text", "websockets", 2),
+    Target("F1", "1,000 members", PICOWS, 4),
+    Target("F1", "1,000 members", "socketify", 1.5),
+    Target("F1", "5,000 members", PICOWS, 4),
+    Target("F1", "5,000 members", "socketify", 1.5),
+    Target("F2", "1,000 members", "the original on Deno", 6),
+    Target("F2", "1,000 members", "python-socketio", 40),
+    Target("M1", "plain", "", 4 * KIB),
+    Target("M1", "Sono layer", "", 6 * KIB),
+    Target("C1", "connect and close", "websockets", 2),
+    Target("D1", "echo", "websockets", 1.2),
+    Target("D1", "fan-out", "websockets", 5),
+)
+
+
+def targets_of(row: str, case: str) -> list[Target]:
+    """What is promised for a case."""
+    return [target for target in TARGETS if target.key == (row, case)]

@@ -1,0 +1,283 @@
+"""The servers that benchmarks measure: Sono's command, and every peer that is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers import PEERS, Peer, missing, running
+from benchmarks.peers.process import ServerError
+from benchmarks.peers.requirements import DENO, ORIGINAL, Requirement, distribution, package
+from sono_client import ConnectError, ConnectionClosed, SonoClient, WebSocket, connect
+from sono_core import Limits, native_available
+from tests.processes import program, run
+from tests.servers import PATIENCE
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="benchmarks need Unix")
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+
+SERVERS = ("-m", "benchmarks.servers")
+MESSAGES = ("text, é €", "", b"\x00\xff", "x" * 70_000, b"y" * 3_000_000)
+LARGE = Limits(max_message=4 << 20, max_frame=4 << 20)
+
+
+def peers(mode: str) -> pytest.MarkDecorator:
+    """All that have that mode."""
+    having = [peer for peer in PEERS if mode in peer.modes]
+    return pytest.mark.parametrize("peer", having, ids=lambda peer: peer.name)
+
+
+def need(peer: Peer) -> None:
+    """Skip the test if the peer is not there."""
+    if why := peer.obstacle():
+        pytest.skip(f"{peer.name} is missing: {why}")
+
+
+def client(port: int, path: str = "/") -> WebSocket:
+    return connect(f"ws://127.0.0.1:{port}{path}", limits=LARGE)
+
+
+def clients(port: int, path: str, count: int, stack: ExitStack) -> list[WebSocket]:
+    return [stack.enter_context(client(port, path)) for _ in range(count)]
+
+
+# -- what they do -------------------------------------------------------------------------------
+
+
+@peers("echo")
+def test_echo_gives_the_same_back(peer: Peer) -> None:
+    need(peer)
+    with running(peer, "echo") as server, client(server.port) as ws:
+        for message in MESSAGES:
+            ws.send(message)
+            assert ws.recv(PATIENCE) == message
+
+
+@peers("fanout")
+def test_fanout_reaches_everybody(peer: Peer) -> None:
+    need(peer)
+    with running(peer, "fanout") as server, ExitStack() as stack:
+        first, *others = clients(server.port, "/any/path", 4, stack)
+        for message in MESSAGES[:3]:
+            first.send(message)
+            assert [ws.recv(PATIENCE) for ws in (first, *others)] == [message] * 4
+        others.pop().close()
+        first.send("without the one that left")
+        assert {ws.recv(PATIENCE) for ws in (first, *others)} == {"without the one that left"}
+
+
+@peers("sono")
+def test_packets_reach_everybody(peer: Peer) -> None:
+    need(peer)
+    talk = dict(option.lstrip("-").partition("=")[::2] for option in peer.options("sono"))
+
+    def enter(ws: WebSocket) -> None:
+        if greeting := talk.get("greet"):
+            ws.send(greeting)
+        if welcome := talk.get("skip-until"):
+            while not str(ws.recv(PATIENCE)).startswith(welcome):
+                pass
+
+    with running(peer, "sono") as server, ExitStack() as stack:
+        members = clients(server.port, talk.get("path", "/"), 3, stack)
+        for ws in members:
+            enter(ws)
+        members[0].send(talk["template"].replace("{}", "filler", 1))
+        for ws in members:
+            packet = str(ws.recv(PATIENCE))
+            assert packet.startswith(talk["expect-prefix"])
+            assert '"filler"' in packet
+
+
+@pytest.mark.parametrize("peer", PEERS[:2], ids=lambda peer: peer.name)
+def test_deflate_is_off_unless_it_is_asked_for(peer: Peer) -> None:
+    need(peer)
+    request = (
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    )
+
+    def response(deflate: bool) -> bytes:
+        with (
+            running(peer, "echo", deflate=deflate) as server,
+            socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock,
+        ):
+            sock.sendall(request)
+            return sock.recv(4096).lower()
+
+    assert b"permessage-deflate" in response(True)
+    plain = response(False)
+    assert b"101" in plain
+    assert b"permessage-deflate" not in plain
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "number"),
+    [("echo", signal.SIGTERM), ("fanout", signal.SIGINT), ("sono", signal.SIGTERM)],
+)
+def test_the_command_says_where_it_listens_and_ends_cleanly(mode: str, number: int) -> None:
+    with program(*SERVERS, mode, "--port", "0") as started:
+        said = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)", started.line())
+        assert said
+        with client(int(said[1]), "/ws") as ws:
+            started.process.send_signal(number)
+            with pytest.raises(ConnectionClosed, match="1001"):
+                ws.recv(PATIENCE)
+        _, errors = started.process.communicate(timeout=PATIENCE)
+    assert started.process.returncode == 0
+    assert errors.decode() == ("native\n" if native_available else "pure Python\n")
+
+
+def test_the_command_ends_although_a_client_does_not_answer() -> None:
+    with (
+        program(*SERVERS, "echo", "--port", "0") as started,
+        client(int(started.line().rpartition(":")[2])),
+    ):
+        assert started.end(signal.SIGTERM)[0] == 0
+
+
+def test_the_command_says_when_it_is_pure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONO_PURE", "1")
+    with program(*SERVERS, "echo", "--port", "0") as started:
+        started.line()
+        assert started.end(signal.SIGTERM) == (0, "pure Python\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["fly", "--port=0"], "invalid choice: 'fly'"),
+        (["echo"], "--port"),
+        (["echo", "--port=70000"], "cannot listen on 127.0.0.1:70000"),
+        (["echo", "--port=0", "--uvloop"], "--uvloop needs --transport asyncio"),
+        (["echo", "--port=0", "--transport=asyncio"], "not in this version"),
+        (["echo", "--port=0", "--transport=asyncio", "--uvloop"], "not in this version"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(arguments: list[str], text: str) -> None:
+    status, output, errors = run(*SERVERS, *arguments)
+    assert (status, output) == (2, "")
+    assert text in errors
+    assert errors.count("\n") == 1
+
+
+def test_the_sono_layer_is_at_its_path_only() -> None:
+    with running(PEERS[1], "sono") as server:
+        with pytest.raises(ConnectError, match="404"):
+            client(server.port, "/")
+        with SonoClient(f"ws://127.0.0.1:{server.port}/ws") as sono:
+            assert sono.grab("mychannel") == ["Home"]
+
+
+# -- the table, and the life of a server --------------------------------------------------------
+
+
+def test_names_are_unique() -> None:
+    assert len({peer.name for peer in PEERS}) == len(PEERS)
+
+
+def test_missing_peers_are_named_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SONO_ORIGINAL", raising=False)
+    assert "SONO_ORIGINAL" in missing()["the original on Deno"]
+    nowhere = distribution("no-such-distribution")
+    assert "pip install no-such-distribution" in python("", requires=(nowhere,)).obstacle()
+    monkeypatch.setenv("PATH", "")
+    assert python("", requires=(package("ws"),)).obstacle() == "install node"
+
+
+def test_a_version_tells_what_else_is_in_use() -> None:
+    requires = (Requirement("it", lambda: "2.3"), Requirement("loop", lambda: "0.1"))
+    assert python("", requires=requires).version() == "2.3 (loop 0.1)"
+    assert python("", requires=requires[:1]).version() == "2.3"
+    assert python("").version() == ""
+
+
+def test_the_original_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONO_ORIGINAL", str(tmp_path))
+    assert python("", requires=(ORIGINAL,)).obstacle()
+    (tmp_path / "mod.ts").touch()
+    assert ORIGINAL.version() == "of no version"
+    (tmp_path / "deno.json").write_text('{"version": "1.2"}')
+    assert ORIGINAL.version() == "1.2"
+
+
+def test_deno_is_looked_for_among_the_packages_of_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.peers.requirements.MODULES", tmp_path)
+    assert "npm install" in python("", requires=(DENO,)).obstacle()
+
+
+def python(text: str, requires: tuple[Requirement, ...] = ()) -> Peer:
+    """A peer that is a program of one line."""
+    return Peer("python", lambda mode, port, deflate: [sys.executable, "-c", text], (), requires)
+
+
+LISTEN = "import time; print('listening on 127.0.0.1:7', flush=True); time.sleep(60)"
+
+
+def test_a_server_that_does_not_start_says_why() -> None:
+    with (
+        pytest.raises(ServerError, match=r"status 3:\nno luck"),
+        running(python("import sys; sys.stderr.write('no luck'); sys.exit(3)"), "echo"),
+    ):
+        pass
+
+
+@linux
+def test_a_server_that_died_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "import sys; print('listening on 7', flush=True); sys.exit('out of luck')"
+    with running(python(text), "echo") as server:
+        assert gone([server.pid])
+    assert "python ended with status 1:\nout of luck" in capsys.readouterr().err
+
+
+@linux
+def test_a_server_is_kept_on_its_core_with_its_children() -> None:
+    core = max(os.sched_getaffinity(0))
+    child = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']);" + LISTEN
+    with running(python(child), "echo", core=core) as server:
+        assert server.port == 7
+        assert len(server.pids) == 2
+        assert [os.sched_getaffinity(pid) for pid in server.pids] == [{core}] * 2
+        pids = server.pids
+    assert gone(pids)
+
+
+@linux
+def test_a_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.peers.process._END", 0.1)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + LISTEN
+    with running(python(stubborn), "echo") as server:
+        pid = server.pid
+    assert gone([pid])
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether processes end soon; nobody is told when an orphan does."""
+    given_up = time.monotonic() + PATIENCE
+    while any(map(alive, pids)) and time.monotonic() < given_up:
+        time.sleep(0.01)
+    return not any(map(alive, pids))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
