@@ -36,14 +36,14 @@ class Turn:
         """Carriers to be flushed before the loop waits."""
 
     def run(
-        self, epoll: int, timeout: float | None, time: Callable[[], float], /
+        self, epoll: int, due: float, time: Callable[[], float], /
     ) -> tuple[float, list[int]]:
         """Wait for sockets as a selector does, and tell carriers: C's short cut, on Linux alone.
 
         Args:
             epoll: the file descriptor of the selector's epoll.
-            timeout: seconds, or None for no end.
-            time: the clock, asked when the wait is over.
+            due: until when to wait, on `time.monotonic`'s clock; infinite for no end.
+            time: that clock, asked when the wait is over.
 
         Returns:
             What it said, and the ready descriptors that are no carriers'.

@@ -115,7 +115,7 @@ class Peer(Carrier):
     def flush(self, now: float) -> None:
         """Write what waits, then see to everything else that this connection needs."""
         session = self.session
-        blocked = not self._write(now)
+        blocked = session.outbox.size > 0 and not self._write(now)
         if self._broken and not session.over:
             session.lost(self._rest())
         if session.over:

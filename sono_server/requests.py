@@ -121,7 +121,8 @@ class HTTPRequest:
             TypeError: a callback is a coroutine function; this server calls plain ones.
         """
         for function in (on_message, on_close):
-            refuse_coroutine(function)
+            if function:
+                refuse_coroutine(function)
         session = self._session
         known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
         agreed = next((name for name in known if name in self.subprotocols), None)

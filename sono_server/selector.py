@@ -215,7 +215,7 @@ class Server:
         if self.turn.dirty:
             self.turn.flush(self.time())
         again, self.again = self.again, []
-        now, others = self._wait(self._timeout(bool(again)))
+        now, others = self._wait(self._due(bool(again)))
         for fd in others:
             if fd in self._listening:
                 self._accept(self._listening[fd], now)
@@ -233,10 +233,11 @@ class Server:
         if self._accept_again <= now:
             self._watch_listeners(True)
 
-    def _wait(self, timeout: float | None) -> tuple[float, list[int]]:
+    def _wait(self, due: float) -> tuple[float, list[int]]:
         """Wait for sockets and tell peers; the time then, and the descriptors of all others."""
         if self._epoll >= 0:
-            return self.turn.run(self._epoll, timeout, time.monotonic)
+            return self.turn.run(self._epoll, due, time.monotonic)
+        timeout = None if due == math.inf else max(0.0, due - time.monotonic())
         ready = self._selector.select(timeout)
         now = self.time()
         others = []
@@ -247,20 +248,20 @@ class Server:
                 others.append(key.fd)
         return now, others
 
-    def _timeout(self, busy: bool) -> float | None:
-        """Seconds to wait; None without end.
+    def _due(self, busy: bool) -> float:
+        """Until when to wait.
 
         Args:
             busy: whether there is something to do anyway.
         """
         if busy or self.turn.dirty or self._posted or self._requests:
-            return 0
+            return -math.inf
         if self._stop_requests and not self._peers:
-            return 0
-        due = min(self._accept_again, self._drain_until)
-        if self._timers:
-            due = min(due, self._timers[0][0])
-        return None if due == math.inf else max(0.0, due - time.monotonic())
+            return -math.inf
+        due = self._accept_again if self._accept_again < self._drain_until else self._drain_until
+        if self._timers and self._timers[0][0] < due:
+            return self._timers[0][0]
+        return due
 
     def _pump(self, peers: list[Peer], now: float) -> None:
         for peer in peers:

@@ -130,26 +130,48 @@ def test_what_waits_unread_is_joined_in_linear_time() -> None:
     assert count == 20_000
 
 
+@pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("size", [127 * 1024, 300_000, 3 * 1024 * 1024])
-def test_a_message_that_is_kept_is_never_written_again(size: int) -> None:
+def test_a_message_that_is_kept_is_never_written_again(size: int, text: bool) -> None:
     """The memory of large messages is used again, but only of those that nobody has any more."""
     source = random.Random(size)
     one = reader(Limits(max_message=1 << 23, max_frame=1 << 23))
-    kept: list[tuple[bytes, bytes]] = []
+    kept: list[tuple[str | bytes, str | bytes]] = []
     for number in range(40):
-        payload = number.to_bytes(4, "big") * (source.randint(size // 8, size // 4))
-        data = encode_frame(2, payload, mask=MASK)
-        found = None
+        payload = f"{number:04}".encode() * source.randint(size // 8, size // 4)
+        data = encode_frame(1 if text else 2, payload, mask=MASK)
+        item = None
         for at in range(0, len(data), 100_000):
             one.feed(data[at : at + 100_000])
-            found = one.next()
-        assert isinstance(found, BinaryMessage)
-        assert found.data == payload
-        assert hash(found.data) == hash(bytes(bytearray(payload)))  # not that of an earlier one
+            item = one.next()
+        assert isinstance(item, TextMessage if text else BinaryMessage)
+        found = item.text if isinstance(item, TextMessage) else item.data
+        expected = payload.decode() if text else bytes(bytearray(payload))
+        assert found == expected
+        assert hash(found) == hash(expected)  # not that of an earlier one
+        if isinstance(found, str) and number % 5 == 0:
+            sys.intern(found)
         if source.random() < 0.5:
-            kept.append((found.data, payload))
+            kept.append((found, expected))
     assert kept
-    assert all(data == payload for data, payload in kept)
+    assert all(found == expected for found, expected in kept)
+
+
+def test_the_memory_that_is_kept_is_bounded() -> None:
+    one = reader(Limits(max_message=1 << 24, max_frame=1 << 24))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for size in (200_000, 1_000_000, 5_000_000, 17_000_000, 2_500_000) * 8:
+            data = encode_frame(2, bytes(min(size, 1 << 24)), mask=MASK)
+            for at in range(0, len(data), 1 << 17):
+                one.feed(data[at : at + (1 << 17)])
+                one.next()
+        del data
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < (16 << 20) + (1 << 18)
 
 
 def test_rules_must_be_whole() -> None:

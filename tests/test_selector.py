@@ -128,9 +128,9 @@ def test_a_fair_share_is_1024_messages_a_turn() -> None:
     ):
         original = server.server._wait
 
-        def counting(timeout: float | None = None) -> Any:
+        def counting(due: float) -> Any:
             handled.append(len(log))
-            return original(timeout)
+            return original(due)
 
         server.call(lambda: setattr(server.server, "_wait", counting))
         wires = [a, b]
@@ -452,10 +452,10 @@ def count_turns(server: Running) -> Callable[[], int]:
     original = server.server._wait
     turns = 0
 
-    def counting(timeout: float | None = None) -> Any:
+    def counting(due: float) -> Any:
         nonlocal turns
         turns = next(count)
-        return original(timeout)
+        return original(due)
 
     server.call(lambda: setattr(server.server, "_wait", counting))
     return lambda: turns

@@ -12,9 +12,9 @@ enum {
     /* How many times as much as has come is reserved for what is announced. It costs addresses;
      * memory only when it comes. */
     MOST_AHEAD = 16,
-    /* Bytes of messages that are kept for their memory. */
+    /* Bytes of a message that is kept for its memory, at least, and of all that are. */
     SMALLEST_SPARE = 128 * 1024,
-    LARGEST_SPARE = 2 * 1024 * 1024,
+    MOST_SPARED = 16 * 1024 * 1024,
 };
 
 static int
@@ -71,11 +71,18 @@ payload_data(const Reader *self)
                                           : (unsigned char *)PyBytes_AS_STRING(self->payload);
 }
 
+/* Bytes of a bytes object, or of a str of ASCII. */
+static size_t
+message_size(PyObject *message)
+{
+    return (size_t)(PyUnicode_Check(message) ? PyUnicode_GET_LENGTH(message)
+                                             : PyBytes_GET_SIZE(message));
+}
+
 static size_t
 payload_capacity(const Reader *self)
 {
-    return (size_t)(PyUnicode_Check(self->payload) ? PyUnicode_GET_LENGTH(self->payload)
-                                                   : PyBytes_GET_SIZE(self->payload));
+    return message_size(self->payload);
 }
 
 /* Gives it that capacity, new or not. */
@@ -111,31 +118,66 @@ keep_as_bytes(Reader *self)
  * messages are remembered, and one that only we still refer to is written again.
  */
 
+/* Whether a remembered object is as good as new: then nothing tells that it was another message. */
+static int
+renew(PyObject *spare)
+{
+    if (Py_REFCNT(spare) != 1)
+        return 0;
+    if (!PyUnicode_Check(spare)) {
+        sono_forget_hash(spare);
+        return 1;
+    }
+    PyASCIIObject *text = (PyASCIIObject *)spare;
+#if PY_VERSION_HEX < 0x030c0000
+    if (text->wstr) /* a copy of the old text */
+        return 0;
+#endif
+    if (PyUnicode_CHECK_INTERNED(spare)) /* it is known by the old text */
+        return 0;
+    text->hash = -1;
+    return 1;
+}
+
 static PyObject *
-take_spare(Rules *rules, size_t size)
+take_spare(Rules *rules, size_t size, int text)
 {
     for (int i = 0; i < SONO_SPARES; i++) {
         PyObject *spare = rules->spares[i];
-        if (!spare || Py_REFCNT(spare) != 1)
+        if (!spare || PyUnicode_Check(spare) != text)
             continue;
-        size_t there = (size_t)PyBytes_GET_SIZE(spare);
-        if (there < size || there > 2 * size)
+        size_t there = message_size(spare);
+        if (there < size || there > 2 * size || !renew(spare))
             continue;
         rules->spares[i] = NULL;
-        sono_forget_hash(spare);
+        rules->spared -= there;
         return spare;
     }
     return NULL;
 }
 
 static void
+drop_spare(Rules *rules, int index)
+{
+    if (rules->spares[index])
+        rules->spared -= message_size(rules->spares[index]);
+    Py_CLEAR(rules->spares[index]);
+}
+
+/* Remembers a message in the place of the oldest, and forgets more of them if there is no room. */
+static void
 keep_spare(Rules *rules, PyObject *message)
 {
-    size_t size = (size_t)PyBytes_GET_SIZE(message);
-    if (size < SMALLEST_SPARE || size > LARGEST_SPARE)
+    size_t size = message_size(message);
+    if (size < SMALLEST_SPARE || size > MOST_SPARED)
         return;
-    Py_XSETREF(rules->spares[rules->next_spare], Py_NewRef(message));
-    rules->next_spare = (rules->next_spare + 1) % SONO_SPARES;
+    int index = rules->next_spare;
+    rules->next_spare = (index + 1) % SONO_SPARES;
+    drop_spare(rules, index);
+    for (int i = rules->next_spare; rules->spared + size > MOST_SPARED; i = (i + 1) % SONO_SPARES)
+        drop_spare(rules, i);
+    rules->spares[index] = Py_NewRef(message);
+    rules->spared += size;
 }
 
 /* Makes room for `more` bytes of payload. */
@@ -146,8 +188,8 @@ reserve(Reader *self, size_t more)
     size_t capacity = self->payload ? payload_capacity(self) : 0;
     if (self->payload && needed <= capacity)
         return 0;
-    if (!self->payload && self->opcode == SONO_BINARY && !self->compressed &&
-        end >= SMALLEST_SPARE && (self->payload = take_spare(self->rules, end)))
+    if (!self->payload && !self->compressed && end >= SMALLEST_SPARE &&
+        (self->payload = take_spare(self->rules, end, self->opcode == SONO_TEXT)))
         return 0;
     /* To the end of the frame, if that is no more than so many times what has come; behind the
      * end other frames may follow. */
@@ -249,8 +291,7 @@ sono_finish_message(Reader *self)
                (payload_capacity(self) == self->filled || resize_payload(self, self->filled) == 0)) {
         message = self->payload;
         self->payload = NULL;
-        if (!text)
-            keep_spare(self->rules, message);
+        keep_spare(self->rules, message);
     }
     Py_CLEAR(self->payload);
     Py_CLEAR(self->inflated);

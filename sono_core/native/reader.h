@@ -13,7 +13,7 @@
 #include "outbox.h"
 #include "utf8.h"
 
-enum { SONO_SPARES = 8 };
+enum { SONO_SPARES = 16 };
 
 /* What all connections of one kind have in common; made once. */
 typedef struct {
@@ -25,7 +25,8 @@ typedef struct {
     int masked;
     uint64_t max_message, max_frame, max_fragments;
     uint64_t max_compressed_message, max_compressed_frame;
-    PyObject *spares[SONO_SPARES]; /* bytes objects, or NULL; see payload.c */
+    PyObject *spares[SONO_SPARES]; /* messages, or NULL; see payload.c */
+    size_t spared;                 /* bytes of them all */
     int next_spare;
 } Rules;
 

@@ -3,6 +3,7 @@
 #ifndef SONO_LOOP_H
 #define SONO_LOOP_H
 
+#define _GNU_SOURCE /* clock_gettime */
 #include "native.h"
 
 #include <stdbool.h>
