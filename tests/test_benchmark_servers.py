@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 import time
 from contextlib import ExitStack
@@ -28,6 +29,10 @@ linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs L
 SERVERS = ("-m", "benchmarks.servers")
 MESSAGES = ("text, é €", "", b"\x00\xff", "x" * 70_000, b"y" * 3_000_000)
 LARGE = Limits(max_message=4 << 20, max_frame=4 << 20)
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 
 
 def peers(mode: str) -> pytest.MarkDecorator:
@@ -75,6 +80,41 @@ def test_fanout_reaches_everybody(peer: Peer) -> None:
         assert {ws.recv(PATIENCE) for ws in (first, *others)} == {"without the one that left"}
 
 
+@peers("fanout")
+def test_fanout_goes_on_when_members_leave_amid_messages(peer: Peer) -> None:
+    need(peer)
+    with running(peer, "fanout") as server, ExitStack() as stack:
+        staying = clients(server.port, "/", 2, stack)
+        for leave in (leave_without_a_word, leave_with_a_close) * 4:
+            leaving = handshake(server.port)
+            leave(leaving)
+            messages = [f"{leave.__name__} {number}" for number in range(3)]
+            for message in messages:
+                staying[0].send(message)
+            for ws in staying:
+                assert [ws.recv(PATIENCE) for _ in messages] == messages
+            leaving.close()
+
+
+def handshake(port: int) -> socket.socket:
+    """A WebSocket of which nobody takes care."""
+    sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    sock.sendall(UPGRADE + b"\r\n")
+    response = b""
+    while not response.endswith(b"\r\n\r\n"):
+        response += sock.recv(1)
+    return sock
+
+
+def leave_without_a_word(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def leave_with_a_close(sock: socket.socket) -> None:
+    sock.sendall(b"\x88\x82\0\0\0\0\x03\xe8")
+
+
 @peers("sono")
 def test_packets_reach_everybody(peer: Peer) -> None:
     need(peer)
@@ -101,11 +141,7 @@ def test_packets_reach_everybody(peer: Peer) -> None:
 @pytest.mark.parametrize("peer", PEERS[:2], ids=lambda peer: peer.name)
 def test_deflate_is_off_unless_it_is_asked_for(peer: Peer) -> None:
     need(peer)
-    request = (
-        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-    )
+    request = UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
 
     def response(deflate: bool) -> bytes:
         with (

@@ -171,7 +171,7 @@ def test_the_memory_that_is_kept_is_bounded() -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept < (16 << 20) + (1 << 18)
+    assert kept < (32 << 20) + (1 << 18)
 
 
 def test_rules_must_be_whole() -> None:

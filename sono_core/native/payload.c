@@ -14,7 +14,7 @@ enum {
     MOST_AHEAD = 16,
     /* Bytes of a message that is kept for its memory, at least, and of all that are. */
     SMALLEST_SPARE = 128 * 1024,
-    MOST_SPARED = 16 * 1024 * 1024,
+    MOST_SPARED = 32 * 1024 * 1024,
 };
 
 static int

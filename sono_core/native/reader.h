@@ -13,7 +13,7 @@
 #include "outbox.h"
 #include "utf8.h"
 
-enum { SONO_SPARES = 16 };
+enum { SONO_SPARES = 32 };
 
 /* What all connections of one kind have in common; made once. */
 typedef struct {
