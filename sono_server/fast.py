@@ -35,9 +35,7 @@ class Turn:
         self.dirty: list[Any] = []
         """Carriers to be flushed before the loop waits."""
 
-    def run(
-        self, epoll: int, due: float, time: Callable[[], float], /
-    ) -> tuple[float, list[int]]:
+    def run(self, epoll: int, due: float, time: Callable[[], float], /) -> tuple[float, list[int]]:
         """Wait for sockets as a selector does, and tell carriers: C's short cut, on Linux alone.
 
         Args:

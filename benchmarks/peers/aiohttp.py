@@ -29,8 +29,10 @@ async def fanout(ws: Any) -> None:
     try:
         async for message in ws:
             for member in list(members):
-                if not member.closed:
+                try:
                     await send(member, message)
+                except ConnectionResetError:  # it has gone, which its own handler will learn
+                    members.discard(member)
     finally:
         members.discard(ws)
 

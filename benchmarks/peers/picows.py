@@ -74,5 +74,5 @@ async def start(mode: str, port: int) -> None:
 if __name__ == "__main__":
     options = common.parse(loop=("asyncio", "uvloop"))
     if options.deflate:
-        raise SystemExit("picows has no permessage-deflate")
+        raise SystemExit("listeners of picows have no permessage-deflate")
     common.run(start(options.mode, options.port), options.loop)

@@ -22,7 +22,10 @@ async def fanout(receive: Any, send: Any) -> None:
         while (event := await receive())["type"] == "websocket.receive":
             message = {**event, "type": "websocket.send"}
             for member in list(members):
-                await member(message)
+                try:
+                    await member(message)
+                except OSError:  # it has gone, as ASGI says it
+                    members.discard(member)
     finally:
         members.discard(send)
 

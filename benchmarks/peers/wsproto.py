@@ -49,11 +49,15 @@ class Echo(asyncio.Protocol):
                     yield self.ws.send(self.accept())
                 case CloseConnection():
                     yield self.ws.send(event.response())
-                    asyncio.get_running_loop().call_soon(self.transport.close)
+                    self.close()
 
     def accept(self) -> Any:
         """The answer to the request."""
         return AcceptConnection(extensions=[PerMessageDeflate()] if self.deflate else [])
+
+    def close(self) -> None:
+        """End the connection when the answer to the peer's close has been written."""
+        asyncio.get_running_loop().call_soon(self.transport.close)
 
     def on_message(self, message: str | bytes) -> bytes:
         """Handle a whole message."""
@@ -69,6 +73,10 @@ class Fanout(Echo):
     def accept(self) -> Any:
         self.members.add(self)
         return super().accept()
+
+    def close(self) -> None:
+        self.members.discard(self)
+        super().close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.members.discard(self)
