@@ -418,6 +418,7 @@ def test_who_takes_part_begins_with_sono() -> None:
 
 
 @linux
+@pytest.mark.skipif(not native_available, reason="the row measures the extension")
 @pytest.mark.skipif(not shutil.which("cc"), reason="the load generator needs a C compiler")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processor cores are needed")
 def test_a_tiny_row_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1093,6 +1093,18 @@ def test_calls_of_other_threads_have_a_limit(monkeypatch: pytest.MonkeyPatch) ->
             server.call_soon(print)
 
 
+@pytest.fixture
+def keyboard_interrupt() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background.
+
+    Such a shell lets them ignore it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard_interrupt")
 def test_after_a_second_signal_a_third_does_what_it_did_before() -> None:
     """A loop that was left by break must not hold the process."""
     before = signal.getsignal(signal.SIGINT)
