@@ -65,6 +65,7 @@ class Session:
         "_ended",
         "_ending",
         "_handler",
+        "_held",
         "_limits",
         "_much",
         "_opened",
@@ -105,6 +106,7 @@ class Session:
         self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting
         self._timeouts = timeouts
         self._pinged = now  # when a pong began to be waited for
+        self._held = False
         self._opened = False
         self._close_told = False
         self._ended = False  # the peer's stream
@@ -139,8 +141,14 @@ class Session:
         return (
             not self._over
             and not self._verdict
+            and not self._holding
             and self.outbox.size <= self._limits.pause_reading_at
         )
+
+    @property
+    def _holding(self) -> bool:
+        """Whether the handler wants no more messages for now; a closing peer sends it none."""
+        return self._held and self.connection.state is State.OPEN
 
     @property
     def wants_data(self) -> bool:
@@ -197,7 +205,7 @@ class Session:
                 self.transport.write_now()
                 if outbox.size > pause:
                     break
-            if self._verdict:
+            if self._verdict or self._holding:
                 break
             taken, length = self._deliver(pause, messages, size, now)
             if not taken:
@@ -234,17 +242,20 @@ class Session:
         if Deadline.STALL not in self.deadlines:
             self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
 
-    def lost(self, rest: bytes = b"") -> None:
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
         """An I/O call failed: the stream is gone in both directions.
 
         Args:
             rest: what could still be read from it.
+            reason: what failed, told to a client whose handshake it was.
         """
         if self._over:
             return
         self._over = True
         if self._verdict:
             self._tell_close(self._verdict)
+        elif reason and self.connection.role is Role.CLIENT and not self._opened:
+            self._dispatch(Reject(0, body=reason.encode()), self.heard)
         else:
             self.connection.take_in(rest)
             self.connection.take_in(b"")
@@ -339,6 +350,19 @@ class Session:
         """Server: end whatever state this is in, politely, because the server stops."""
         if not self.close(code, reason, now) and not self._opened and not self._over:
             self._refuse(503, reason, now)
+
+    def hold(self) -> None:
+        """Deliver no more messages until `release`: the handler is busy with the last one.
+
+        Nothing is read from the peer meanwhile, so that it feels what it asks for.
+        """
+        self._held = True
+        self.outbox.room = 0  # whoever delivers comes back to ask
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._held = False
+        self.transport.write_soon()  # after which the transport asks whether to pump and to read
 
     def abort(self) -> None:
         """End the connection without a closing handshake; `on_close` will report 1006."""

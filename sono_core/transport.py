@@ -2,13 +2,16 @@
 
 from typing import Protocol
 
+from .deadlines import Deadlines
 from .events import Accept, Close, Reject, Request
+from .outbox import Outbox
+from .reader import Reader
 
 
 class Transport(Protocol):
     """The I/O of one connection. No method may block, or raise for the peer's fault.
 
-    In return a transport calls the session: `receive` with what it read (`b""` at the end of
+    In return a transport calls the session (see `Driven`): `receive` with what it read (`b""` at the end of
     the stream) while `session.reading`; `written` and `blocked` as it empties
     `session.outbox`; `lost` when an I/O call failed; `tick` when `session.deadlines.next` is
     reached; `pump` in a later turn when `session.pump_due`.
@@ -25,6 +28,62 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """End the stream in both directions at once. The last call, and always made."""
+
+
+class Driven(Protocol):
+    """What a transport drives: a `Session`, or a layer around one, such as TLS.
+
+    A layer is this to the transport below it, and a `Transport` to what it carries. See `Session`
+    for what the methods mean.
+    """
+
+    @property
+    def outbox(self) -> Outbox:
+        """What the transport is to write."""
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """When `tick` is due."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the transport is gone."""
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the peer's bytes are welcome, now or after a `pump`."""
+
+    @property
+    def reading(self) -> bool:
+        """Whether the transport should read now."""
+
+    @property
+    def pump_due(self) -> bool:
+        """Whether the transport should call `pump` in a later turn."""
+
+    def fast_path(self) -> Reader | None:
+        """What a transport may feed by itself while all is ordinary, else None."""
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take what was read; `b""` is the end of the stream."""
+
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """Go on with what was received."""
+
+    def written(self, size: int, now: float) -> None:
+        """`size` bytes of the outbox, from its front, were written."""
+
+    def blocked(self, now: float) -> None:
+        """Nothing could be written although the outbox is not empty."""
+
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
+        """An I/O call failed: the stream is gone in both directions."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due by `now`."""
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """Server: end whatever state this is in, politely, because the server stops."""
 
 
 class Handler(Protocol):

@@ -14,8 +14,7 @@ from sono_core.frames import BINARY, MAX_HEADER, TEXT
 from sono_core.kernels import native
 from sono_core.outbox import Outbox
 from sono_core.reader import Reader
-from sono_core.session import Session
-from sono_core.transport import Transport
+from sono_core.transport import Driven, Transport
 
 
 class Turn:
@@ -61,7 +60,7 @@ class Carrier:
 
     __slots__ = ("_turn", "dirty", "reader", "session", "watched")
 
-    session: Session
+    session: Driven
 
     def __init__(self, turn: Turn, fd: int) -> None:
         self._turn = turn
