@@ -11,8 +11,8 @@ from .reader import Reader
 class Transport(Protocol):
     """The I/O of one connection. No method may block, or raise for the peer's fault.
 
-    In return a transport calls the session (see `Driven`): `receive` with what it read (`b""` at the end of
-    the stream) while `session.reading`; `written` and `blocked` as it empties
+    In return a transport calls the session (see `Driven`): `receive` with what it read (`b""` at
+    the end of the stream) while `session.reading`; `written` and `blocked` as it empties
     `session.outbox`; `lost` when an I/O call failed; `tick` when `session.deadlines.next` is
     reached; `pump` in a later turn when `session.pump_due`.
     """

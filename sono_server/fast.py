@@ -5,6 +5,7 @@ deals with the ordinary case, in which the session would decide nothing, and Pyt
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any
@@ -24,26 +25,37 @@ class Turn:
         buffer: what all sockets are received into.
         pause, messages, size: `Limits.pause_reading_at`, `.max_turn_messages`, `.max_turn_bytes`.
         prepared: the class of messages for many.
+        time: the clock that all deadlines are measured with.
     """
 
     def __init__(
-        self, *, buffer: memoryview, pause: int, messages: int, size: int, prepared: type[Prepared]
+        self,
+        *,
+        buffer: memoryview,
+        pause: int,
+        messages: int,
+        size: int,
+        prepared: type[Prepared],
+        time: Callable[[], float],
     ) -> None:
+        self._buffer = buffer
+        self._time = time
         self.thread = 0
         """Whose calls need no detour over `call_soon`; 0: nobody's yet."""
         self.dirty: list[Any] = []
         """Carriers to be flushed before the loop waits."""
+        self.wake: Callable[[], object] | None = None
+        """Called when there is the first of them, if the loop does not look by itself."""
 
-    def run(self, epoll: int, due: float, time: Callable[[], float], /) -> tuple[float, list[int]]:
+    def run(self, epoll: int, due: float, /) -> tuple[float, list[int]]:
         """Wait for sockets as a selector does, and tell carriers: C's short cut, on Linux alone.
 
         Args:
             epoll: the file descriptor of the selector's epoll.
             due: until when to wait, on `time.monotonic`'s clock; infinite for no end.
-            time: that clock, asked when the wait is over.
 
         Returns:
-            What it said, and the ready descriptors that are no carriers'.
+            The time when the wait was over, and the ready descriptors that are no carriers'.
         """
         raise NotImplementedError
 
@@ -56,7 +68,7 @@ class Turn:
 
 
 class Carrier:
-    """The bytes of one socket; the base of `Peer`, whose methods it calls."""
+    """The bytes of one socket; the base of a `Driver`, whose methods it calls."""
 
     __slots__ = ("_turn", "dirty", "reader", "session", "watched")
 
@@ -79,6 +91,18 @@ class Carrier:
         """The same, whatever the state."""
         raise NotImplementedError
 
+    def get_buffer(self, size: int, /) -> memoryview:
+        """For `asyncio.BufferedProtocol`: what all streams are received into."""
+        return self._turn._buffer
+
+    def buffer_updated(self, size: int, /) -> None:
+        """For `asyncio.BufferedProtocol`: so many bytes were received."""
+        self.updated_slowly(size, self._turn._time())
+
+    def updated_slowly(self, size: int, now: float) -> None:
+        """The same, whatever the state."""
+        raise NotImplementedError
+
     def closed(self) -> None:
         """The socket is about to be closed: its file descriptor may soon be another's."""
         self.reader = None
@@ -97,7 +121,10 @@ class Carrier:
         """See `Transport`."""
         if not self.dirty:
             self.dirty = True
-            self._turn.dirty.append(self)
+            turn = self._turn
+            turn.dirty.append(self)
+            if turn.wake and len(turn.dirty) == 1:
+                turn.wake()
 
 
 class Sender:
@@ -178,6 +205,7 @@ def new_turn(buffer: memoryview, limits: Limits) -> "Turn":
         messages=limits.max_turn_messages,
         size=limits.max_turn_bytes,
         prepared=Prepared,
+        time=time.monotonic,
     )
 
 

@@ -2,23 +2,88 @@
 
 import contextlib
 import errno
+import os
 import socket
+import stat
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _RESERVED_DESCRIPTORS = 64  # for everything that is not a connection
 _ATTEMPTS = 16  # to find a port that is free for IPv4 and for IPv6
+_UNIX: Any = getattr(socket, "AF_UNIX", None)
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
-def listen(host: str | None, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address of `host`, all at one port.
+def listen(
+    host: str | None, port: int, sock: socket.socket | None = None, unix: str | None = None
+) -> list[socket.socket]:
+    """Non-blocking sockets that listen.
 
-    None stands for the loopback addresses of IPv4 and, where there is such a thing, IPv6.
+    Args:
+        host: on every address of this name, all at one port. None stands for the loopback
+            addresses of IPv4 and, where there is such a thing, IPv6.
+        port: 0 for a free one.
+        sock: a listening socket to take instead.
+        unix: the path of a Unix socket to listen on instead.
 
     Raises:
         OSError: an address is taken, not allowed or unknown.
+        ValueError: the port is out of range, `sock` does not listen, or there is a `unix` too.
     """
+    if sock and unix is not None:
+        raise ValueError("there is both a sock and a unix")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port must be from 0 to 65535, not {port}")
+    if sock and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ValueError("sock must be a listening socket")
+    if sock:
+        listeners = [sock]
+    else:
+        listeners = _listen_on_ports(host, port) if unix is None else [_listen_on_path(unix)]
+    for listener in listeners:
+        listener.setblocking(False)
+        if listener.family in _INTERNET:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+    return listeners
+
+
+def close(listener: socket.socket) -> None:
+    """Close a listening socket, and remove what stands for it in the file system. Idempotent."""
+    if listener.fileno() >= 0 and listener.family == _UNIX:
+        path = listener.getsockname()
+        if isinstance(path, str) and path:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    listener.close()
+
+
+def _listen_on_path(path: str) -> socket.socket:
+    listener = socket.socket(_UNIX or _unknown_family(), socket.SOCK_STREAM)
+    try:
+        _remove_dead(path)
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _unknown_family() -> NoReturn:
+    raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets")
+
+
+def _remove_dead(path: str) -> None:
+    """Remove the socket of a server that is gone, which did not remove it itself."""
+    with socket.socket(_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED and stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+
+
+def _listen_on_ports(host: str | None, port: int) -> list[socket.socket]:
     if host is not None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses = list(dict.fromkeys((info[0], info[4][0]) for info in found))

@@ -16,10 +16,11 @@ class StopSignals:
 
     Args:
         stop: called in the main thread, between two of its instructions.
-        wakeup_fd: a non-blocking socket that is written to, so that a waiting loop notices.
+        wakeup_fd: a non-blocking socket that is written to, so that a waiting loop notices;
+            None where `stop` sees to that.
     """
 
-    def __init__(self, stop: Callable[[], object], wakeup_fd: int) -> None:
+    def __init__(self, stop: Callable[[], object], wakeup_fd: int | None = None) -> None:
         self._stop = stop
         self._wakeup_fd = wakeup_fd
         self._old_handlers: dict[int, Any] = {}
@@ -29,7 +30,9 @@ class StopSignals:
     def take(self) -> None:
         """Take the signals over. Elsewhere than in the main thread nothing happens."""
         if threading.current_thread() is threading.main_thread():
-            self._old_wakeup_fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+            if self._wakeup_fd is not None:
+                fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+                self._old_wakeup_fd = fd
             for number in _NUMBERS:
                 self._old_handlers[number] = signal.signal(number, self._on_signal)
 
@@ -37,9 +40,9 @@ class StopSignals:
         """Restore what was there before, if the signals were taken."""
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
-        if self._old_handlers:
+        if self._old_handlers and self._wakeup_fd is not None:
             signal.set_wakeup_fd(self._old_wakeup_fd)
-            self._old_handlers.clear()
+        self._old_handlers.clear()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1

@@ -584,7 +584,9 @@ def test_c_refuses_what_is_not_its_own(wire: Callable[..., Wired]) -> None:
         with pytest.raises(TypeError):
             carrier.reader = wrong if wrong is not None else 2
     with pytest.raises(BufferError):
-        loop.Turn(buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared)
+        loop.Turn(
+                buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float
+            )
     with pytest.raises(TypeError):
         one.peer.ready(1)  # type: ignore[call-arg]
 

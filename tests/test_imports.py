@@ -43,6 +43,7 @@ LAYERS = """
     connection
     deadlines transport
     session
+    driver timers
     packets
     hub client
     __init__

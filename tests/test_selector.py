@@ -480,10 +480,10 @@ def test_timers_of_connections_that_are_gone_are_let_go() -> None:
                 wire.send("x")
                 wire.message()
         assert_gone(server, 0)
-        peer = server.call(lambda: server.server._timers[0][2])
+        peer = server.call(lambda: server.server._timers._heap[0][2])
 
         def crowd() -> None:
-            server.server._timers.extend((1e12, -number, peer) for number in range(5000))
+            server.server._timers._heap.extend((1e12, -number, peer) for number in range(5000))
 
         server.call(crowd)
         server.turn()
@@ -500,12 +500,12 @@ def test_outdated_timers_of_a_connection_that_lives_are_let_go() -> None:
         due = peer.scheduled
 
         def crowd() -> None:
-            server.server._timers.extend((1e12, -number, peer) for number in range(5000))
+            server.server._timers._heap.extend((1e12, -number, peer) for number in range(5000))
 
         server.call(crowd)
         server.turn()
         server.turn()
-        assert server.call(lambda: [entry[0] for entry in server.server._timers]) == [due]
+        assert server.call(lambda: [entry[0] for entry in server.server._timers._heap]) == [due]
 
 
 # -- threads ----------------------------------------------------------------------------------
@@ -1085,7 +1085,7 @@ def test_requests_of_peers_that_are_gone_are_not_kept_and_not_yielded() -> None:
 
 
 def test_calls_of_other_threads_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sono_server.selector._MAX_POSTED", 3)
+    monkeypatch.setattr("sono_server.host._MAX_POSTED", 3)
     with serve("127.0.0.1", 0) as server:
         for _ in range(3):
             assert server.call_soon(print)

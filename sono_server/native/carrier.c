@@ -86,7 +86,14 @@ sono_carrier_write_soon(Carrier *self)
     if (self->dirty)
         return 0;
     self->dirty = true;
-    return PyList_Append(self->turn->dirty, (PyObject *)self);
+    Turn *turn = self->turn;
+    if (PyList_Append(turn->dirty, (PyObject *)self) < 0)
+        return -1;
+    if (turn->wake == Py_None || PyList_GET_SIZE(turn->dirty) > 1)
+        return 0;
+    PyObject *woken = PyObject_CallNoArgs(turn->wake);
+    Py_XDECREF(woken);
+    return woken ? 0 : -1;
 }
 
 PyObject *
@@ -203,7 +210,7 @@ sono_carrier_ready(Carrier *self, int events, PyObject *now)
     if (size > 0)
         result = take_turn(self, reader, now);
     else if (size == 0)
-        result = PyObject_CallMethod((PyObject *)self, "end_of_stream", "O", now);
+        result = PyObject_CallMethod((PyObject *)self, "receive", "yO", "", now);
     else if (size == -1)
         result = full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->session, "lost", NULL);
     Py_DECREF(reader);
@@ -219,6 +226,48 @@ carrier_ready(PyObject *object, PyObject *args)
         !PyArg_ParseTuple(args, "iO", &events, &now))
         return NULL;
     return sono_carrier_ready((Carrier *)object, events, now);
+}
+
+/* -- for asyncio: others receive, into the shared buffer --------------------------------------- */
+
+static PyObject *
+carrier_get_buffer(PyObject *object, PyObject *Py_UNUSED(size))
+{
+    Carrier *self = (Carrier *)object;
+    return sono_initialised(self->turn) ? Py_NewRef(self->turn->source) : NULL;
+}
+
+static PyObject *
+updated(Carrier *self, Py_ssize_t size, PyObject *now)
+{
+    Turn *turn = self->turn;
+    if (!self->reader || !self->outbox->room || self->outbox->size > turn->pause) {
+        turn->detours++;
+        return PyObject_CallMethod((PyObject *)self, "updated_slowly", "nO", size, now);
+    }
+    Reader *reader = (Reader *)Py_NewRef(self->reader);
+    PyObject *result = NULL;
+    if (turn->api->borrow(reader, turn->buffer.buf, (size_t)size) == 0)
+        result = take_turn(self, reader, now);
+    Py_DECREF(reader);
+    return result;
+}
+
+static PyObject *
+carrier_buffer_updated(PyObject *object, PyObject *number)
+{
+    Carrier *self = (Carrier *)object;
+    Py_ssize_t size = PyLong_AsSsize_t(number);
+    if (!sono_initialised(self->turn) || (size == -1 && PyErr_Occurred()))
+        return NULL;
+    if (size < 1 || size > self->turn->buffer.len) {
+        PyErr_SetString(PyExc_ValueError, "size is not that of a part of the buffer");
+        return NULL;
+    }
+    PyObject *now = PyObject_CallNoArgs(self->turn->time);
+    PyObject *result = now ? updated(self, size, now) : NULL;
+    Py_XDECREF(now);
+    return result;
 }
 
 /* -- the type ------------------------------------------------------------------------------ */
@@ -383,12 +432,16 @@ carrier_dealloc(PyObject *object)
 }
 
 PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_server.fast.Carrier.");
+PyDoc_STRVAR(get_buffer_doc, "get_buffer(size, /)\n--\n\nSee sono_server.fast.Carrier.");
+PyDoc_STRVAR(updated_doc, "buffer_updated(size, /)\n--\n\nSee sono_server.fast.Carrier.");
 PyDoc_STRVAR(closed_doc, "closed()\n--\n\nSee sono_server.fast.Carrier.");
 PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_server.fast.Carrier.");
 PyDoc_STRVAR(write_soon_doc, "write_soon()\n--\n\nSee sono_core.transport.Transport.");
 
 static PyMethodDef carrier_methods[] = {
     {"ready", carrier_ready, METH_VARARGS, ready_doc},
+    {"get_buffer", carrier_get_buffer, METH_O, get_buffer_doc},
+    {"buffer_updated", carrier_buffer_updated, METH_O, updated_doc},
     {"closed", carrier_closed, METH_NOARGS, closed_doc},
     {"write_some", carrier_write_some, METH_NOARGS, write_some_doc},
     {"write_soon", carrier_write_soon, METH_NOARGS, write_soon_doc},

@@ -18,7 +18,10 @@ typedef struct {
     size_t pause;         /* bytes waiting for a peer above which it is not read from */
     sono_share share;     /* of each connection in a turn */
     Py_buffer buffer;     /* what all sockets are received into */
+    PyObject *source;     /* whose buffer that is */
     PyObject *dirty; /* a list of carriers to be flushed before the loop waits */
+    PyObject *wake;  /* called when there is the first of them, or None */
+    PyObject *time;  /* the clock */
     Carrier **carriers;   /* by file descriptor, borrowed: who is open takes itself out */
     int carriers_size;
     PyObject *heard; /* the name of an attribute */

@@ -19,12 +19,12 @@ enum {
 static PyObject *
 turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"buffer", "pause", "messages", "size", "prepared", NULL};
+    static char *names[] = {"buffer", "pause", "messages", "size", "prepared", "time", NULL};
     Py_ssize_t pause;
     sono_share share;
-    PyObject *buffer, *prepared_type;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OnnnO", names, &buffer, &pause,
-                                     &share.messages, &share.size, &prepared_type))
+    PyObject *buffer, *prepared_type, *time;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OnnnOO", names, &buffer, &pause,
+                                     &share.messages, &share.size, &prepared_type, &time))
         return NULL;
     const sono_api *api = PyCapsule_Import(SONO_API, 0);
     Turn *self = api ? (Turn *)type->tp_alloc(type, 0) : NULL;
@@ -34,6 +34,9 @@ turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->pause = (size_t)pause;
     self->share = share;
     self->prepared_type = Py_NewRef(prepared_type);
+    self->time = Py_NewRef(time);
+    self->source = Py_NewRef(buffer);
+    self->wake = Py_NewRef(Py_None);
     self->dirty = PyList_New(0);
     self->heard = PyUnicode_InternFromString("heard");
     if (self->dirty && self->heard &&
@@ -51,6 +54,8 @@ turn_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->dirty);
     Py_VISIT(self->prepared_type);
     Py_VISIT(self->prepared);
+    Py_VISIT(self->time);
+    Py_VISIT(self->wake);
     return 0;
 }
 
@@ -62,6 +67,7 @@ turn_clear(PyObject *object)
         PyList_SetSlice(self->dirty, 0, PyList_GET_SIZE(self->dirty), NULL);
     Py_CLEAR(self->prepared);
     Py_CLEAR(self->frame);
+    Py_XSETREF(self->wake, Py_NewRef(Py_None));
     return 0;
 }
 
@@ -76,6 +82,9 @@ turn_dealloc(PyObject *object)
     Py_CLEAR(self->dirty);
     Py_CLEAR(self->prepared_type);
     Py_CLEAR(self->heard);
+    Py_CLEAR(self->time);
+    Py_CLEAR(self->wake);
+    Py_CLEAR(self->source);
     PyMem_Free(self->carriers);
     if (self->buffer.obj)
         PyBuffer_Release(&self->buffer);
@@ -177,8 +186,7 @@ turn_run(PyObject *object, PyObject *args)
     struct epoll_event events[MOST_EVENTS];
     int epoll;
     double due;
-    PyObject *time;
-    if (!PyArg_ParseTuple(args, "idO", &epoll, &due, &time))
+    if (!PyArg_ParseTuple(args, "id", &epoll, &due))
         return NULL;
     int wait = milliseconds_until(due), count;
     Py_BEGIN_ALLOW_THREADS
@@ -186,7 +194,7 @@ turn_run(PyObject *object, PyObject *args)
     Py_END_ALLOW_THREADS
     if (count < 0 && errno != EINTR)
         return PyErr_SetFromErrno(PyExc_OSError);
-    PyObject *now = PyObject_CallNoArgs(time);
+    PyObject *now = PyObject_CallNoArgs(self->time);
     PyObject *others = now ? PyList_New(0) : NULL;
     for (int i = 0; others && i < count; i++)
         if (tell(self, &events[i], now, others) < 0)
@@ -197,7 +205,7 @@ turn_run(PyObject *object, PyObject *args)
     return result;
 }
 
-PyDoc_STRVAR(run_doc, "run(epoll, due, time, /)\n--\n\nSee sono_server.fast.Turn.");
+PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_server.fast.Turn.");
 #endif
 
 PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_server.fast.Turn.");
@@ -213,6 +221,7 @@ static PyMethodDef turn_methods[] = {
 static PyMemberDef turn_members[] = {
     {"thread", T_ULONG, offsetof(Turn, thread), 0, "Whose calls need no detour; 0: nobody's yet."},
     {"dirty", T_OBJECT_EX, offsetof(Turn, dirty), READONLY, "Carriers to be flushed."},
+    {"wake", T_OBJECT, offsetof(Turn, wake), 0, "Called when there is something to flush."},
     {"messages", T_ULONGLONG, offsetof(Turn, messages), READONLY, "Delivered in C."},
     {"turns", T_ULONGLONG, offsetof(Turn, turns), READONLY, "Reads that C dealt with alone."},
     {"detours", T_ULONGLONG, offsetof(Turn, detours), READONLY, "Reads that Python was asked about."},
