@@ -5,9 +5,11 @@ command line is for load generators of any origin, and stays as it is.
 """
 
 import argparse
+import asyncio
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sono_core import (
     BinaryMessage,
@@ -19,7 +21,7 @@ from sono_core import (
     native_available,
 )
 from sono_core.limits import DEFAULT_LIMITS
-from sono_server import HTTPRequest, Server, Sono, WebSocket, serve
+from sono_server import AsyncServer, HTTPRequest, Server, Sono, WebSocket, serve, serve_async
 
 from .peers.common import MAX_MESSAGE, more_descriptors
 
@@ -106,37 +108,58 @@ def _parser() -> _Parser:
     return parser
 
 
-def _start(options: argparse.Namespace, parser: _Parser) -> Server:
-    """The server that the options ask for."""
+def _check(options: argparse.Namespace, parser: _Parser) -> None:
     if options.uvloop and options.transport != "asyncio":
         parser.error("--uvloop needs --transport asyncio")
-    if options.transport == "asyncio":
-        parser.error("--transport asyncio is not in this version")
+    if options.uvloop and not importlib.util.find_spec("uvloop"):
+        parser.error("--uvloop needs uvloop: pip install uvloop")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
     _, limits = MODES[options.mode]
     deflate = Deflate() if options.deflate else None
-    try:
-        return serve(options.host, options.port, limits=limits, deflate=deflate, drain=_DRAIN)
-    except (OSError, ValueError) as error:
-        parser.error(f"cannot listen on {options.host}:{options.port}: {error}")
+    return {"limits": limits, "deflate": deflate, "drain": _DRAIN}
 
 
-def _announce(server: Server) -> None:
+def _announce(server: Server | AsyncServer) -> None:
     """Say where clients may come now, and which path runs."""
     host, port = server.address[:2]
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", flush=True)
     print("native" if native_available else "pure Python", file=sys.stderr, flush=True)
 
 
+def _serve(options: argparse.Namespace, application: Application) -> None:
+    with serve(options.host, options.port, **_settings(options)) as server:
+        server.call_soon(_announce, server)  # in the loop, which handles SIGTERM from then on
+        for request in server:
+            application(request)
+
+
+async def _serve_async(options: argparse.Namespace, application: Application) -> None:
+    async with serve_async(options.host, options.port, **_settings(options)) as server:
+        _announce(server)
+        async for request in server:
+            application(request)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    _check(options, parser)
     more_descriptors()
     application = MODES[options.mode][0]()
-    with _start(options, parser) as server:
-        server.call_soon(_announce, server)  # in the loop, which handles SIGTERM from then on
-        for request in server:
-            application(request)
+    try:
+        if options.transport == "selector":
+            _serve(options, application)
+        elif options.uvloop:
+            import uvloop
+
+            uvloop.run(_serve_async(options, application))
+        else:
+            asyncio.run(_serve_async(options, application))
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot listen on {options.host}:{options.port}: {error}")
     return 0
 
 

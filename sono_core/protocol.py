@@ -63,7 +63,7 @@ class SessionProtocol(Driver):
     def _write_some(self) -> int:
         stream = self._stream
         if self._handed:
-            left = stream.get_write_buffer_size()
+            left: int = stream.get_write_buffer_size()
             written, self._handed = self._handed - left, left
             return written
         if written := self._write_directly():

@@ -1,8 +1,19 @@
-"""Sono's server: `serve` for HTTP requests and plain WebSockets, `Sono` for messaging."""
+"""Sono's servers: `serve` and `serve_async` for HTTP requests and plain WebSockets, `Sono`."""
 
+from .aio import AsyncServer, serve_async
 from .app import Channel, Client, Sono
 from .requests import HTTPRequest
 from .selector import Server, serve
 from .websocket import WebSocket
 
-__all__ = ["Channel", "Client", "HTTPRequest", "Server", "Sono", "WebSocket", "serve"]
+__all__ = [
+    "AsyncServer",
+    "Channel",
+    "Client",
+    "HTTPRequest",
+    "Server",
+    "Sono",
+    "WebSocket",
+    "serve",
+    "serve_async",
+]

@@ -205,7 +205,7 @@ class AsyncServer(AsyncHost):
         for listener in self._listeners:
             unix = listener.family == getattr(socket, "AF_UNIX", None)
             create = self.loop.create_unix_server if unix else self.loop.create_server
-            server = await create(lambda: _Peer(self), sock=listener, backlog=_BACKLOG)  # type: ignore[operator]
+            server = await create(lambda: _Peer(self), sock=listener, backlog=_BACKLOG)
             self._servers.append(server)
 
     def __aiter__(self) -> "AsyncServer":
@@ -329,6 +329,10 @@ class StreamHost(AsyncHost):
     def _queue(self, request: HTTPRequest) -> None:
         self._answer(request)
 
+    def runs_here(self) -> bool:
+        """Whether the running event loop is that of its connections."""
+        return self.loop is asyncio.get_running_loop()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection until its end. Cancelled, it is cut off."""
         peer = _StreamPeer(self, writer)
@@ -339,6 +343,11 @@ class StreamHost(AsyncHost):
             if not peer.session.over:
                 peer.session.lost()
             writer.close()
+
+
+def stream_host(answer: Callable[[HTTPRequest], object]) -> StreamHost:
+    """One with the shipped limits, in the running event loop."""
+    return StreamHost(answer, Options())
 
 
 class _StreamPeer(SessionProtocol):

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sono_core import Limits, Prepared, TextMessage, packets
 from sono_core.events import Close, Request
@@ -17,9 +17,16 @@ from sono_core.hub import Deliver, Effect, Hub, Publish
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.packets import ChangeChannel, Grab, PacketError
 
+from . import steps
 from .requests import HTTPRequest
 from .selector import serve
-from .websocket import Loop, WebSocket, logger, refuse_coroutine
+from .steps import Steps
+from .websocket import Loop, WebSocket, awaited, logger
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+
+    from .aio import StreamHost
 
 Function = TypeVar("Function", bound=Callable[..., object])
 EventHandler = Callable[["Client", Any], object]
@@ -115,9 +122,13 @@ class Sono:
         self._hub = Hub(home, open_channels=open_channels, limits=limits)
         self._clients: dict[str, Client] = {}
         self._handlers: dict[str, list[EventHandler]] = {}
+        self._functions: list[Callable[..., object]] = []  # of whatever kind
         self._on_connect: list[Callable[[Client], object]] = []
         self._on_disconnect: list[Callable[[Client, Close], object]] = []
         self._loop: Loop | None = None
+        self._streams: StreamHost | None = None  # runs connections that asyncio accepted
+        described: tuple[steps.Describe, ...] = (self._receive, self._leave, self._greet)
+        self._ways = (tuple(map(steps.called, described)), tuple(map(steps.awaited, described)))
 
     # -- for applications: what is there --------------------------------------------------------
 
@@ -152,16 +163,19 @@ class Sono:
     def on(self, event: str) -> Callable[[Function], Function]:
         """Decorator: call the function as `f(client, message)` before such a packet is routed.
 
-        If it returns False the packet goes no further. Functions add up, in order.
+        If it returns False the packet goes no further. Functions add up, in order. On asyncio
+        they may be coroutine functions: the client's next packet is not looked at before they
+        are done.
 
         Raises:
             ValueError: the event's name is reserved or no name.
-            TypeError: it is a coroutine function; this server calls plain ones.
+            TypeError: it is a coroutine function, and clients of a server that calls plain ones
+                are connected.
         """
         packets.check_event(event, self._limits)
 
         def register(function: Function) -> Function:
-            refuse_coroutine(function)
+            self._register(function)
             self._handlers.setdefault(event, []).append(function)
             return function
 
@@ -169,15 +183,21 @@ class Sono:
 
     def on_connect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client)` when a client is in the home channel."""
-        refuse_coroutine(function)
+        self._register(function)
         self._on_connect.append(function)
         return function
 
     def on_disconnect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client, close)` when a client has left."""
-        refuse_coroutine(function)
+        self._register(function)
         self._on_disconnect.append(function)
         return function
+
+    def _register(self, function: Callable[..., object]) -> None:
+        """Take note of a function of the application's."""
+        if self._loop:
+            awaited(self._loop, function)
+        self._functions.append(function)
 
     # -- for applications: what to do -----------------------------------------------------------
 
@@ -198,34 +218,30 @@ class Sono:
         Args:
             callback: called with the client, or without argument if it takes none, once the
                 client is in the home channel. If it raises, the connection is closed with 1011.
+                On asyncio it may be a coroutine function, as those of `on_connect` may; no
+                packet of the client is looked at before they are done.
 
         Returns:
             None if the request is no valid upgrade (it has been refused), or the peer is gone.
 
         Raises:
             RuntimeError: another server, which still runs, has this Sono's clients.
-            TypeError: the callback is a coroutine function; this server calls plain ones.
+            TypeError: the callback, or a function that was registered, is a coroutine function,
+                and this server calls plain ones.
         """
-        refuse_coroutine(callback)
-        socket = request.accept(self._on_message, self._on_close)
+        receive, leave, greet = self._ways[awaited(request.loop, callback, *self._functions)]
+        socket = request.accept(receive, leave)
         if not socket.open:
             return None
         if self._loop and not (self._loop.ended or self._loop.in_loop()):
             socket.close(1011, "internal error")
             raise RuntimeError("a Sono belongs to one running server")
-        self._loop = socket._loop
+        self._loop = request.loop
         client = Client(secrets.token_urlsafe(12), socket, self)
         socket.data = client
         self._clients[client.id] = client
         self._hub.add(client.id)
-        try:
-            for function in self._on_connect:
-                function(client)
-            if callback:
-                callback(*([client] if _takes_argument(callback) else []))
-        except Exception:
-            logger.exception("the connect callback failed; its client is closed")
-            client.close(1011, "internal error")
+        socket.call(greet, callback)
         return client
 
     def serve_client(self, request: HTTPRequest) -> bool:
@@ -246,19 +262,68 @@ class Sono:
 
         Raises:
             OSError: the address cannot be listened on.
+            TypeError: a coroutine function was registered; see `run_async`.
         """
         with serve(host, port, **options) as server:
+            awaited(server, *self._functions)
             for request in server:
-                if request.path == path:
-                    self.connect(request)
-                elif request.path == "/sono.js":
-                    self.serve_client(request)
-                else:
-                    request.respond(404, "not found\n")
+                self._answer(request, path)
 
-    # -- packets --------------------------------------------------------------------------------
+    async def run_async(
+        self,
+        host: str | None = None,
+        port: int = 8080,
+        path: str = "/ws",
+        **options: Any,
+    ) -> None:
+        """The same in a running event loop of asyncio or uvloop, until stopped or cancelled.
 
-    def _on_message(self, socket: WebSocket, message: str | bytes) -> None:
+        Args:
+            host, port, path, options: as for `run`.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        from .aio import serve_async
+
+        async with serve_async(host, port, **options) as server:
+            async for request in server:
+                self._answer(request, path)
+
+    async def handle_stream(self, reader: "StreamReader", writer: "StreamWriter") -> None:
+        """Serve one connection that asyncio accepted: `asyncio.start_server(sono.handle_stream)`.
+
+        Clients connect at /ws. Nothing limits how many there are: that is the accepting
+        server's. `serve_async` is quicker.
+        """
+        from .aio import stream_host
+
+        if self._streams is None or not self._streams.runs_here():
+            self._streams = stream_host(self._answer)
+        await self._streams.serve(reader, writer)
+
+    def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
+        if request.path == path:
+            self.connect(request)
+        elif request.path == "/sono.js":
+            self.serve_client(request)
+        else:
+            request.respond(404, "not found\n")
+
+    # -- what happens, in steps -----------------------------------------------------------------
+
+    def _greet(self, socket: WebSocket, callback: Callable[..., object] | None) -> Steps:
+        client: Client = socket.data
+        try:
+            for function in self._on_connect:
+                yield function(client)
+            if callback:
+                yield callback(*([client] if _takes_argument(callback) else []))
+        except Exception:
+            logger.exception("the connect callback failed; its client is closed")
+            client.close(1011, "internal error")
+
+    def _receive(self, socket: WebSocket, message: str | bytes) -> Steps:
         client: Client = socket.data
         try:
             if isinstance(message, bytes):
@@ -266,7 +331,7 @@ class Sono:
             packet = packets.parse(message, self._limits)
             if not isinstance(packet, (ChangeChannel, Grab)):
                 for handler in self._handlers.get(packet.event, ()):
-                    if handler(client, packet.payload.message) is False:
+                    if (yield handler(client, packet.payload.message)) is False:
                         return
             effects = self._hub.receive(client.id, packet)
         except PacketError as error:
@@ -275,12 +340,14 @@ class Sono:
         for effect in effects:
             self._perform(effect)
 
-    def _on_close(self, socket: WebSocket, close: Close) -> None:
+    def _leave(self, socket: WebSocket, close: Close) -> Steps:
         client: Client = socket.data
         del self._clients[client.id]
         self._hub.remove(client.id)
         for function in self._on_disconnect:
-            function(client, close)
+            yield function(client, close)
+
+    # -- delivery -------------------------------------------------------------------------------
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Deliver):

@@ -10,10 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.session import Session
 from sono_core.timers import Timers
 from sono_core.transport import Driven, Transport
@@ -46,13 +47,13 @@ class HostedPeer(Transport, Protocol):
 class Options:
     """How to serve; see `serve`."""
 
-    limits: Limits
-    timeouts: Timeouts
-    deflate: Deflate | None
-    origins: Collection[str]
-    max_connections: int | None
-    drain: float
-    ssl: tls.SSLContext | None
+    limits: Limits = DEFAULT_LIMITS
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    deflate: Deflate | None = field(default_factory=Deflate)
+    origins: Collection[str] = ()
+    max_connections: int | None = None
+    drain: float = 10.0
+    ssl: tls.SSLContext | None = None
 
     def __post_init__(self) -> None:
         if self.max_connections is not None and self.max_connections < 1:

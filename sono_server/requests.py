@@ -8,13 +8,14 @@ from sono_core.events import Close, Request
 from sono_core.session import Session
 
 from .websocket import (
+    AwaitingHandler,
     Loop,
     OnClose,
     OnMessage,
     WebSocket,
     WebSocketHandler,
+    awaited,
     logger,
-    refuse_coroutine,
 )
 
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -27,11 +28,12 @@ class HTTPRequest:
     server's own thread.
     """
 
-    __slots__ = ("_loop", "_session", "client", "event")
+    __slots__ = ("_session", "client", "event", "loop")
 
     def __init__(self, event: Request, session: Session, loop: Loop, client: Any) -> None:
         self._session = session
-        self._loop = loop
+        self.loop = loop
+        """The server."""
         self.event = event
         """The core's event."""
         self.client = client
@@ -93,7 +95,7 @@ class HTTPRequest:
             if "content-type" not in fields:
                 content_type = ("content-type", "text/plain; charset=utf-8")
                 fields = Headers((*fields.fields(), content_type))
-        return self._session.respond(Reject(status, fields, body), self._loop.time())
+        return self._session.respond(Reject(status, fields, body), self.loop.time())
 
     def accept(
         self,
@@ -118,17 +120,18 @@ class HTTPRequest:
 
         Raises:
             LocalProtocolError: a header is illegal.
-            TypeError: a callback is a coroutine function; this server calls plain ones.
+            TypeError: a callback is a coroutine function, and this server calls plain ones; one
+                on asyncio awaits it before the connection's next message is looked at.
         """
-        for function in (on_message, on_close):
-            if function:
-                refuse_coroutine(function)
-        session = self._session
+        session, loop = self._session, self.loop
+        is_awaited = awaited(loop, on_message, on_close)
         known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
         agreed = next((name for name in known if name in self.subprotocols), None)
-        accepted = session.accept(Accept(agreed, Headers(headers)), self._loop.time())
-        socket = WebSocket(session, self._loop, self.event)
-        if accepted:
+        accepted = session.accept(Accept(agreed, Headers(headers)), self.loop.time())
+        socket = WebSocket(session, loop, self.event)
+        if accepted and is_awaited:
+            session.handler = AwaitingHandler(socket, on_message, on_close, session, loop)
+        elif accepted:
             session.handler = WebSocketHandler(socket, on_message, on_close)
         return socket
 

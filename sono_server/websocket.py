@@ -2,7 +2,8 @@
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from types import MethodType
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ class Loop(Protocol):
 
     turn: Turn
     """What its connections share."""
+    create_task: Callable[[Coroutine[Any, Any, None]], Any] | None
+    """Runs a coroutine; None on a loop that calls plain functions alone."""
 
     @property
     def ended(self) -> bool:
@@ -55,14 +58,16 @@ def message_event(message: str | bytes | Prepared) -> TextMessage | BinaryMessag
     raise TypeError(f"message must be str or bytes, not {type(message).__name__}")
 
 
-def refuse_coroutine(function: Callable[..., object] | None) -> None:
-    """Refuse what would be called and never awaited: nothing of it would run.
+def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
+    """Whether one of them is a coroutine function, to be awaited in tasks of the loop.
 
     Raises:
-        TypeError: `function` is a coroutine function.
+        TypeError: one is, and this loop would never await it: nothing of it would run.
     """
-    if inspect.iscoroutinefunction(function):
-        raise TypeError(f"{function!r} is a coroutine function; a plain one is called here")
+    found = [function for function in functions if inspect.iscoroutinefunction(function)]
+    if found and loop.create_task is None:
+        raise TypeError(f"{found[0]!r} is a coroutine function; this server calls plain ones")
+    return bool(found)
 
 
 class WebSocket(Sender):
@@ -125,6 +130,14 @@ class WebSocket(Sender):
         close_payload(Close(code, reason))  # what is wrong with it is raised in this thread
         return self._post(self.close, code, reason)
 
+    def call(self, function: Callable[["WebSocket", Any], object], argument: object) -> None:
+        """Call `function(ws, argument)` before the next message is looked at.
+
+        At once, or if the connection's functions are coroutine functions, in turn after them;
+        it may be one then.
+        """
+        self._session.handler.call(function, argument)  # type: ignore[attr-defined]
+
     def _post(self, function: Callable[..., object], *arguments: object) -> bool:
         if not self.open:
             return False
@@ -134,20 +147,14 @@ class WebSocket(Sender):
         return f"<WebSocket {self.request.target} {self._session.connection.state.value}>"
 
 
-class WebSocketHandler:
-    """The `Handler` of an open WebSocket: calls the application, logs what it raises."""
+class _WebSocketHandler:
+    """What the handlers of open WebSockets share: they log."""
 
-    __slots__ = ("_on_close", "_socket", "on_message")
+    __slots__ = ("_on_close", "_socket")
 
-    def __init__(
-        self, socket: WebSocket, on_message: OnMessage | None, on_close: OnClose | None
-    ) -> None:
+    def __init__(self, socket: WebSocket, on_close: OnClose | None) -> None:
         self._socket = socket
         self._on_close = on_close
-        # a bound method, so that no frame of Python lies between the session and the application
-        self.on_message: Callable[[str | bytes], object] = (
-            MethodType(on_message, socket) if on_message else _ignore
-        )
 
     def on_request(self, request: Request) -> None:
         """Never called: the request has been answered."""
@@ -163,10 +170,84 @@ class WebSocketHandler:
         target = self._socket.request.target
         logger.log(level, "%s closed with %d: %s", target, close.code, ascii(close.reason))
         if self._on_close:
-            self._on_close(self._socket, close)
+            self.call(self._on_close, close)
 
     def on_error(self, error: Exception) -> None:
         logger.error("a handler failed; its connection is closed", exc_info=error)
+
+    def call(self, function: Callable[[WebSocket, Any], object], argument: object) -> None:
+        function(self._socket, argument)
+
+
+class WebSocketHandler(_WebSocketHandler):
+    """The `Handler` of an open WebSocket: calls the application's plain functions."""
+
+    __slots__ = ("on_message",)
+
+    def __init__(
+        self, socket: WebSocket, on_message: OnMessage | None, on_close: OnClose | None
+    ) -> None:
+        super().__init__(socket, on_close)
+        # a bound method, so that no frame of Python lies between the session and the application
+        self.on_message: Callable[[str | bytes], object] = (
+            MethodType(on_message, socket) if on_message else _ignore
+        )
+
+
+class AwaitingHandler(_WebSocketHandler):
+    """The same for coroutine functions: one call after the other, in order, in a task.
+
+    While one runs the session delivers nothing more, so that who is slow holds back its own
+    peer alone.
+    """
+
+    __slots__ = ("_calls", "_loop", "_on_message", "_running", "_session")
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        on_message: OnMessage | None,
+        on_close: OnClose | None,
+        session: Session,
+        loop: Loop,
+    ) -> None:
+        super().__init__(socket, on_close)
+        self._on_message = on_message
+        self._session = session
+        self._loop = loop
+        self._calls: deque[tuple[Callable[[WebSocket, Any], object], object]] = deque()
+        self._running = False
+
+    def on_message(self, message: str | bytes, /) -> None:
+        if self._on_message:
+            self.call(self._on_message, message)
+
+    def call(self, function: Callable[[WebSocket, Any], object], argument: object) -> None:
+        self._calls.append((function, argument))
+        self._session.hold()
+        if not self._running and self._loop.create_task:
+            self._running = True
+            self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._calls:
+                function, argument = self._calls.popleft()
+                try:
+                    result = function(self._socket, argument)
+                    if inspect.isawaitable(result):
+                        await result
+                except Exception as error:
+                    self._failed(error)
+        finally:
+            self._running = False
+            self._session.release()
+
+    def _failed(self, error: Exception) -> None:
+        if self._session.over:
+            self.on_error(error)
+        else:
+            self._session.failed(error, self._loop.time())
 
 
 def _ignore(message: str | bytes) -> None:

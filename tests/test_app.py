@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -572,22 +573,23 @@ def test_several_functions_see_an_event_in_order_until_one_stops_it() -> None:
     assert payloads(peer) == []
 
 
-def test_coroutine_functions_are_refused_because_nothing_of_them_would_run() -> None:
-    async def later(*arguments: object) -> bool:
-        return False
+async def later(*arguments: object) -> bool:
+    return False
 
-    sono = Sono()
-    for register in (sono.on("chat"), sono.on_connect, sono.on_disconnect):
-        with pytest.raises(TypeError, match="coroutine function"):
-            register(later)
+
+def test_the_selector_server_refuses_coroutine_functions_because_nothing_of_them_would_run() -> None:
     refused: list[Exception] = []
 
     def handle(request: HTTPRequest) -> None:
         calls: list[Callable[[], object]] = [
-            lambda: sono.connect(request, later),
+            lambda: Sono().connect(request, later),
             lambda: request.accept(later),
             lambda: request.accept(on_close=later),
         ]
+        for register in (Sono.on_connect, Sono.on_disconnect, lambda sono, f: sono.on("x")(f)):
+            other = Sono()
+            register(other, later)
+            calls.append(partial(other.connect, request))
         for call in calls:
             try:
                 call()
@@ -597,8 +599,24 @@ def test_coroutine_functions_are_refused_because_nothing_of_them_would_run() -> 
 
     with running(handle) as server, Wire(server.address):
         server.turn()
-    assert len(refused) == 3
-    assert not sono.clients
+    assert len(refused) == 6
+    assert {"coroutine function" in str(error) for error in refused} == {True}
+
+
+def test_once_clients_are_connected_a_coroutine_function_is_refused_when_it_is_registered() -> None:
+    sono = Sono()
+    with running(sono.connect) as server, Wire(server.address):
+        server.turn()
+        for register in (sono.on("chat"), sono.on_connect, sono.on_disconnect):
+            with pytest.raises(TypeError, match="coroutine function"):
+                register(later)
+
+
+def test_run_refuses_coroutine_functions_before_anybody_connects() -> None:
+    sono = Sono()
+    sono.on("chat")(later)
+    with pytest.raises(TypeError, match="coroutine function"):
+        sono.run(port=0)
 
 
 def test_a_sono_belongs_to_one_running_server() -> None:

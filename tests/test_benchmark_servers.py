@@ -199,8 +199,6 @@ def test_the_command_says_when_it_is_pure(monkeypatch: pytest.MonkeyPatch) -> No
         (["echo"], "--port"),
         (["echo", "--port=70000"], "cannot listen on 127.0.0.1:70000"),
         (["echo", "--port=0", "--uvloop"], "--uvloop needs --transport asyncio"),
-        (["echo", "--port=0", "--transport=asyncio"], "not in this version"),
-        (["echo", "--port=0", "--transport=asyncio", "--uvloop"], "not in this version"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(arguments: list[str], text: str) -> None:

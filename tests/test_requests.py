@@ -145,7 +145,7 @@ def get_other(address: tuple[str, int], requests: queue.Queue[HTTPRequest]) -> b
     with dial(address) as sock:
         sock.sendall(b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n")
         other = requests.get(timeout=PATIENCE)
-        other._loop.call_soon(other.respond, 200)
+        other.loop.call_soon(other.respond, 200)
         return read_all(sock)
 
 

@@ -348,8 +348,8 @@ def test_a_handlers_unused_half_does_nothing() -> None:
 
     with running(handle) as server, Wire(server.address) as wire:
         request = requests.get(timeout=PATIENCE)
-        ws = WebSocket(request._session, request._loop, request.event)
-        first = RequestHandler(request._loop, None, requests.put)
+        ws = WebSocket(request._session, request.loop, request.event)
+        first = RequestHandler(request.loop, None, requests.put)
         second = WebSocketHandler(ws, None, None)
         for handler in (first, second):
             handler.on_response(Accept())

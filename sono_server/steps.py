@@ -1,0 +1,44 @@
+"""One description of what happens, for functions that are called and for those that are awaited.
+
+A generator yields what each function of the application returned, and is sent what that came
+to; how it comes to something is decided by who runs the generator.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+Steps = Generator[Any, Any, None]
+Describe = Callable[[Any, Any], Steps]
+
+
+def called(describe: Describe) -> Callable[[Any, Any], None]:
+    """A plain function that runs the steps: what was returned is what it comes to."""
+
+    def run(subject: Any, argument: Any) -> None:
+        steps = describe(subject, argument)
+        result = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                result = steps.send(result)
+
+    return run
+
+
+def awaited(describe: Describe) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
+    """A coroutine function that runs the steps: what is returned is awaited, if it can be."""
+
+    async def run(subject: Any, argument: Any) -> None:
+        steps = describe(subject, argument)
+        go_on, result = steps.send, None
+        with contextlib.suppress(StopIteration):
+            while True:
+                returned = go_on(result)
+                try:
+                    result = await returned if inspect.isawaitable(returned) else returned
+                    go_on = steps.send
+                except Exception as error:
+                    result, go_on = error, steps.throw
+
+    return run
