@@ -44,12 +44,23 @@ class HandshakeFailure(SonoError):  # noqa: N818
 class ConnectError(SonoError):
     """A client could not open its connection; the text names the peer and the reason.
 
-    `status` is the HTTP status of a refusal, or None where no response came.
+    `status` is the HTTP status of a refusal, or None where no response came. `retry_after` is
+    how many seconds a refusal asks to wait before another attempt, None if it says nothing.
+    `untrusted` is True if the server's certificate was refused.
     """
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        status: int | None = None,
+        *,
+        retry_after: float | None = None,
+        untrusted: bool = False,
+    ) -> None:
         super().__init__(text)
         self.status = status
+        self.retry_after = retry_after
+        self.untrusted = untrusted
 
 
 class ConnectionClosed(SonoError):  # noqa: N818 - as the libraries that users know call it

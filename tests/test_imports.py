@@ -46,6 +46,7 @@ LAYERS = """
     driver timers
     packets
     hub client
+    backoff proxy tunnel opening
     __init__
 """
 ORDER = LAYERS.split()
