@@ -97,11 +97,11 @@ class Connection:
         "_ended",
         "_handshake",
         "_incoming",
-        "_keys",
         "_limits",
         "_options",
         "_sendable",
         "has_early_data",
+        "keys",
         "outbox",
         "plain",
         "reader",
@@ -125,7 +125,8 @@ class Connection:
         self._options = deflate
         self._deflaters = deflaters
         self._handshake: ServerHandshake | ClientHandshake
-        self._keys: MaskingKeys | None = None
+        self.keys: MaskingKeys | None = None
+        """A client's masking keys, one a call."""
         if isinstance(origins, str):  # any part of it would be an allowed origin
             raise TypeError("origins must be a collection of str, not a str")
         if role is Role.SERVER:
@@ -134,7 +135,7 @@ class Connection:
             raise TypeError("a client needs random, a secure source of bytes like os.urandom")
         else:
             self._handshake = ClientHandshake(limits, deflate, random)
-            self._keys = MaskingKeys(random)
+            self.keys = MaskingKeys(random)
         self.outbox = new_outbox()
         """What waits to be written, for transports that write bit by bit."""
         self.reader: Reader | None = None
@@ -308,7 +309,7 @@ class Connection:
         self._SENDERS[kind](self, event)
 
     def _append(self, opcode: int, payload: bytes, rsv1: bool = False) -> None:
-        self.outbox.append_frame(opcode, payload, rsv1, self._keys() if self._keys else b"")
+        self.outbox.append_frame(opcode, payload, rsv1, self.keys() if self.keys else b"")
 
     def _send_message(self, message: TextMessage | BinaryMessage) -> None:
         opcode, payload = payload_of(message)
@@ -326,7 +327,7 @@ class Connection:
 
     def _send_prepared(self, prepared: Prepared) -> None:
         deflater = self._deflater_for(prepared.payload)
-        if self._keys or (deflater and deflater.takeover):
+        if self.keys or (deflater and deflater.takeover):
             self._append_message(prepared.opcode, prepared.payload)  # no two frames are alike
         else:
             self.outbox.append(prepared.frame(deflater))

@@ -9,7 +9,6 @@ import math
 from .reader import Reader
 from .transport import Driven
 
-
 _NO_SLOTS: tuple[str, ...] = ()  # in a name, so that mypy lets attributes be declared
 
 

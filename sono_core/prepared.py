@@ -30,3 +30,18 @@ class Prepared:
             frame = encode_frame(self.opcode, payload, rsv1=deflater is not None)
             self._frames[form] = frame
         return frame
+
+
+def message_event(message: str | bytes | Prepared) -> TextMessage | BinaryMessage | Prepared:
+    """The event that sends a message.
+
+    Raises:
+        TypeError: it is no str and not bytes-like.
+    """
+    if isinstance(message, str):
+        return TextMessage(message)
+    if isinstance(message, Prepared):
+        return message
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return BinaryMessage(bytes(message))
+    raise TypeError(f"message must be str or bytes, not {type(message).__name__}")

@@ -85,7 +85,10 @@ class SessionProtocol(Driver):
 
     def _watch(self, reading: bool, blocked: bool) -> None:
         # asyncio hands over what it read whether it is welcome or not, so a backlog pauses it too.
-        reads = self.session.reading
+        self._read(self.session.reading)
+
+    def _read(self, reads: bool) -> None:
+        """Go on reading or not."""
         if reads != self._reads:
             self._reads = reads
             if reads:

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl as tls
 import threading
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -333,7 +334,7 @@ class StreamHost(AsyncHost):
         """Whether the running event loop is that of its connections."""
         return self.loop is asyncio.get_running_loop()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve a connection until its end. Cancelled, it is cut off."""
         peer = _StreamPeer(self, writer)
         self.admit(peer, writer.get_extra_info("peername"), self.time())
@@ -353,7 +354,7 @@ def stream_host(answer: Callable[[HTTPRequest], object]) -> StreamHost:
 class _StreamPeer(SessionProtocol):
     """The transport of one session on a `StreamWriter`."""
 
-    def __init__(self, host: StreamHost, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, host: StreamHost, writer: StreamWriter) -> None:
         self._host = host
         self._writer = writer
         self._draining: asyncio.Task[None] | None = None
@@ -362,7 +363,7 @@ class _StreamPeer(SessionProtocol):
         self._gone = asyncio.Event()
         self.start_on(writer.transport, fast=False)
 
-    async def read_all(self, reader: asyncio.StreamReader) -> None:
+    async def read_all(self, reader: StreamReader) -> None:
         """Read while it is welcome, until both sides have ended."""
         while not self.session.over:
             await self._readable.wait()

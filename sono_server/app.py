@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sono_core import Limits, Prepared, TextMessage, packets
 from sono_core.events import Close, Request
@@ -18,15 +18,11 @@ from sono_core.limits import DEFAULT_LIMITS
 from sono_core.packets import ChangeChannel, Grab, PacketError
 
 from . import steps
+from .aio import StreamHost, StreamReader, StreamWriter, serve_async, stream_host
 from .requests import HTTPRequest
 from .selector import serve
 from .steps import Steps
 from .websocket import Loop, WebSocket, awaited, logger
-
-if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamWriter
-
-    from .aio import StreamHost
 
 Function = TypeVar("Function", bound=Callable[..., object])
 EventHandler = Callable[["Client", Any], object]
@@ -284,20 +280,16 @@ class Sono:
         Raises:
             OSError: the address cannot be listened on.
         """
-        from .aio import serve_async
-
         async with serve_async(host, port, **options) as server:
             async for request in server:
                 self._answer(request, path)
 
-    async def handle_stream(self, reader: "StreamReader", writer: "StreamWriter") -> None:
+    async def handle_stream(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve one connection that asyncio accepted: `asyncio.start_server(sono.handle_stream)`.
 
         Clients connect at /ws. Nothing limits how many there are: that is the accepting
         server's. `serve_async` is quicker.
         """
-        from .aio import stream_host
-
         if self._streams is None or not self._streams.runs_here():
             self._streams = stream_host(self._answer)
         await self._streams.serve(reader, writer)

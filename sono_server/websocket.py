@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine
 from types import MethodType
 from typing import Any, Protocol
 
-from sono_core import BinaryMessage, Close, CloseCode, Ping, Prepared, TextMessage
+from sono_core import Close, CloseCode, Ping, Prepared, TextMessage
 from sono_core.events import Accept, Reject, Request
 from sono_core.outgoing import close_payload, control_payload
+from sono_core.prepared import message_event
 from sono_core.session import Session
 
 from .fast import Sender, Turn
@@ -41,21 +42,6 @@ class Loop(Protocol):
 
 OnMessage = Callable[["WebSocket", Any], object]
 OnClose = Callable[["WebSocket", Close], object]
-
-
-def message_event(message: str | bytes | Prepared) -> TextMessage | BinaryMessage | Prepared:
-    """The event that sends a message.
-
-    Raises:
-        TypeError: it is no str and not bytes-like.
-    """
-    if isinstance(message, str):
-        return TextMessage(message)
-    if isinstance(message, Prepared):
-        return message
-    if isinstance(message, (bytes, bytearray, memoryview)):
-        return BinaryMessage(bytes(message))
-    raise TypeError(f"message must be str or bytes, not {type(message).__name__}")
 
 
 def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:

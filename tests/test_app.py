@@ -577,7 +577,7 @@ async def later(*arguments: object) -> bool:
     return False
 
 
-def test_the_selector_server_refuses_coroutine_functions_because_nothing_of_them_would_run() -> None:
+def test_the_selector_server_refuses_coroutine_functions_as_nothing_of_them_would_run() -> None:
     refused: list[Exception] = []
 
     def handle(request: HTTPRequest) -> None:

@@ -32,6 +32,7 @@ from sono_core import (
     Request,
     Role,
     TextMessage,
+    carrier,
 )
 from sono_core.frames import encode_frame
 from sono_core.limits import DEFAULT_LIMITS
@@ -584,9 +585,7 @@ def test_c_refuses_what_is_not_its_own(wire: Callable[..., Wired]) -> None:
         with pytest.raises(TypeError):
             carrier.reader = wrong if wrong is not None else 2
     with pytest.raises(BufferError):
-        loop.Turn(
-                buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float
-            )
+        loop.Turn(buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float)
     with pytest.raises(TypeError):
         one.peer.ready(1)  # type: ignore[call-arg]
 
@@ -659,9 +658,9 @@ def test_the_loops_memory_is_flat(wire: Callable[..., Wired]) -> None:
 def test_where_the_extension_is_missing_python_does_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fast, "native", None)
-    assert fast._import_loop() is None
-    monkeypatch.setattr(fast, "native", object())
+    monkeypatch.setattr(carrier, "native", None)
+    assert carrier.loop_in_c("sono_server") is None
+    monkeypatch.setattr(carrier, "native", object())
     monkeypatch.delattr("sono_server._loop", raising=False)
     monkeypatch.setitem(sys.modules, "sono_server._loop", None)
-    assert fast._import_loop() is None
+    assert carrier.loop_in_c("sono_server") is None

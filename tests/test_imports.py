@@ -13,6 +13,7 @@ PACKAGES = ("sono_core", "sono_server", "sono_client")
 
 # What sono_core may import from outside: pure modules, without I/O, clocks, threads and logs.
 OUTSIDE = {
+    "_thread",
     "h11",
     "msgspec",
     "zlib",
@@ -20,10 +21,13 @@ OUTSIDE = {
     "binascii",
     "codecs",
     "collections",
+    "contextlib",
     "enum",
     "functools",
     "hashlib",
     "http",
+    "importlib",
+    "itertools",
     "math",
     "os",
     "re",
@@ -43,7 +47,7 @@ LAYERS = """
     connection
     deadlines transport
     session
-    driver timers
+    driver protocol timers carrier
     packets
     hub client
     backoff proxy tunnel opening

@@ -24,9 +24,10 @@ from sono_core import (
     Reject,
     TextMessage,
 )
+from sono_core.prepared import message_event
 from sono_server import HTTPRequest, WebSocket
 from sono_server.requests import RequestHandler
-from sono_server.websocket import WebSocketHandler, message_event
+from sono_server.websocket import WebSocketHandler
 from tests.servers import PATIENCE, Running, Wire, accept_echo, echo, running
 
 

@@ -431,11 +431,11 @@ carrier_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_server.fast.Carrier.");
-PyDoc_STRVAR(get_buffer_doc, "get_buffer(size, /)\n--\n\nSee sono_server.fast.Carrier.");
-PyDoc_STRVAR(updated_doc, "buffer_updated(size, /)\n--\n\nSee sono_server.fast.Carrier.");
-PyDoc_STRVAR(closed_doc, "closed()\n--\n\nSee sono_server.fast.Carrier.");
-PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_server.fast.Carrier.");
+PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_core.carrier.Carrier.");
+PyDoc_STRVAR(get_buffer_doc, "get_buffer(size, /)\n--\n\nSee sono_core.carrier.Carrier.");
+PyDoc_STRVAR(updated_doc, "buffer_updated(size, /)\n--\n\nSee sono_core.carrier.Carrier.");
+PyDoc_STRVAR(closed_doc, "closed()\n--\n\nSee sono_core.carrier.Carrier.");
+PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_core.carrier.Carrier.");
 PyDoc_STRVAR(write_soon_doc, "write_soon()\n--\n\nSee sono_core.transport.Transport.");
 
 static PyMethodDef carrier_methods[] = {
@@ -450,7 +450,7 @@ static PyMethodDef carrier_methods[] = {
 
 static PyGetSetDef carrier_fields[] = {
     {"session", get_session, set_session, "The session that it carries.", NULL},
-    {"reader", get_reader, set_reader, "See sono_server.fast.Carrier.", NULL},
+    {"reader", get_reader, set_reader, "See sono_core.carrier.Carrier.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -473,7 +473,7 @@ static PyType_Slot carrier_slots[] = {
 };
 
 PyType_Spec sono_carrier_spec = {
-    .name = "sono_server._loop.Carrier",
+    .name = SONO_PACKAGE "._loop.Carrier",
     .basicsize = sizeof(Carrier),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = carrier_slots,

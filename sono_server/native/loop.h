@@ -1,4 +1,4 @@
-/* What the parts of sono_server._loop share. The specification is sono_server/fast.py. */
+/* What the parts of sono_server._loop share. The specification is sono_core/carrier.py. */
 
 #ifndef SONO_LOOP_H
 #define SONO_LOOP_H
@@ -7,6 +7,11 @@
 #include "native.h"
 
 #include <stdbool.h>
+
+/* The package that this is built for: servers and clients have each their own. */
+#ifndef SONO_PACKAGE
+#define SONO_PACKAGE "sono_server"
+#endif
 
 typedef struct Carrier Carrier;
 
@@ -52,7 +57,8 @@ typedef struct {
     Turn *turn;
     PyObject *transport; /* a Carrier, or something with write_soon() */
     Outbox *outbox;
-    size_t plain; /* bytes of a message above which it may have to be compressed */
+    PyObject *keys; /* gives a client's masking keys, or NULL */
+    size_t plain;   /* bytes of a message above which it may have to be compressed */
 } Sender;
 
 typedef struct {
@@ -83,7 +89,7 @@ int sono_carrier_write_soon(Carrier *self);
 /* What a socket may be watched for; the numbers are those of `selectors`. */
 enum { READABLE = 1, WRITABLE = 2 };
 
-/* See sono_server.fast.Carrier.ready. */
+/* See sono_core.carrier.Carrier.ready. */
 PyObject *sono_carrier_ready(Carrier *self, int events, PyObject *now);
 
 /* Calls a method of the carrier's Python part. */

@@ -1,4 +1,4 @@
-/* sono_server._loop: what the selector server does for every message, in C. */
+/* _loop: what transports do for every message, in C. Built for sono_server and sono_client. */
 
 #include "loop.h"
 
@@ -58,8 +58,8 @@ static PyModuleDef_Slot slots[] = {
 
 struct PyModuleDef sono_loop_module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "sono_server._loop",
-    .m_doc = "What the selector server does for every message, in C.",
+    .m_name = SONO_PACKAGE "._loop",
+    .m_doc = "What transports do for every message, in C.",
     .m_size = sizeof(sono_loop_state),
     .m_slots = slots,
     .m_traverse = module_traverse,

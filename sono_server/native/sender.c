@@ -2,12 +2,13 @@
  *
  * This is the ordinary case alone: in the loop's thread, to a peer that keeps up, a message that
  * is not compressed. For everything else the method `send_slowly` of
- * sono_server.websocket.WebSocket is called; what is wrong with a message is said there.
+ * the WebSocket is called; what is wrong with a message is said there.
  */
 
 #include "loop.h"
 
 #include <pythread.h>
+#include <string.h>
 #include <structmember.h>
 
 /* How the transport writes: as C does, or in its own way (NULL). */
@@ -60,6 +61,22 @@ relieve(Sender *self, Carrier *carrier, size_t waited)
     return !kept ? -1 : kept == Py_True ? SENT : GIVEN_UP;
 }
 
+/* A client's masking key (section 5.3). */
+static int
+fresh_key(PyObject *keys, uint32_t *key)
+{
+    PyObject *bytes = PyObject_CallNoArgs(keys);
+    if (!bytes)
+        return -1;
+    int right = PyBytes_CheckExact(bytes) && PyBytes_GET_SIZE(bytes) == sizeof *key;
+    if (right)
+        memcpy(key, PyBytes_AS_STRING(bytes), sizeof *key);
+    else
+        PyErr_SetString(PyExc_TypeError, "keys must give 4 bytes");
+    Py_DECREF(bytes);
+    return right ? 0 : -1;
+}
+
 static int
 send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t size)
 {
@@ -69,8 +86,11 @@ send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t
     size_t waited = self->outbox->size;
     if (!waited && write_soon(self) < 0)
         return -1;
+    uint32_t key = 0;
+    if (self->keys && fresh_key(self->keys, &key) < 0)
+        return -1;
     if (self->turn->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner, data,
-                                      size, 0, 0) < 0)
+                                      size, self->keys != NULL, key) < 0)
         return -1;
     return carrier ? relieve(self, carrier, waited) : SENT;
 }
@@ -121,7 +141,7 @@ send_prepared(Sender *self, PyObject *prepared)
     Carrier *carrier;
     if (keep_prepared(turn, prepared) < 0)
         return -1;
-    if (!may_add(self, turn->prepared_size, &carrier))
+    if (self->keys || !may_add(self, turn->prepared_size, &carrier)) /* no two frames are alike */
         return NOT_HERE;
     size_t waited = self->outbox->size;
     if (!waited && write_soon(self) < 0)
@@ -163,12 +183,12 @@ sender_send(PyObject *object, PyObject *message)
 static int
 sender_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"turn", "transport", "outbox", "plain", NULL};
+    static char *names[] = {"turn", "transport", "outbox", "plain", "keys", NULL};
     Sender *self = (Sender *)object;
-    PyObject *turn, *transport, *outbox;
+    PyObject *turn, *transport, *outbox, *keys = Py_None;
     Py_ssize_t plain;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn", names, &turn, &transport, &outbox,
-                                     &plain))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn|O", names, &turn, &transport, &outbox,
+                                     &plain, &keys))
         return -1;
     if (!sono_is_turn(turn) || Py_TYPE(outbox) != ((Turn *)turn)->api->outbox_type) {
         PyErr_SetString(PyExc_TypeError, "the turn and the outbox must be native");
@@ -177,6 +197,7 @@ sender_init(PyObject *object, PyObject *args, PyObject *kwargs)
     Py_XSETREF(self->turn, (Turn *)Py_NewRef(turn));
     Py_XSETREF(self->transport, Py_NewRef(transport));
     Py_XSETREF(self->outbox, (Outbox *)Py_NewRef(outbox));
+    Py_XSETREF(self->keys, keys == Py_None ? NULL : Py_NewRef(keys));
     self->plain = (size_t)plain;
     return 0;
 }
@@ -188,6 +209,7 @@ sender_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->turn);
     Py_VISIT(self->transport);
+    Py_VISIT(self->keys);
     return 0;
 }
 
@@ -200,11 +222,12 @@ sender_dealloc(PyObject *object)
     Py_CLEAR(self->turn);
     Py_CLEAR(self->transport);
     Py_CLEAR(self->outbox);
+    Py_CLEAR(self->keys);
     type->tp_free(object);
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(send_doc, "send(message, /)\n--\n\nSee sono_server.fast.Sender.");
+PyDoc_STRVAR(send_doc, "send(message, /)\n--\n\nSee sono_core.carrier.Sender.");
 
 static PyMethodDef sender_methods[] = {
     {"send", sender_send, METH_O, send_doc},
@@ -221,7 +244,7 @@ static PyType_Slot sender_slots[] = {
 };
 
 PyType_Spec sono_sender_spec = {
-    .name = "sono_server._loop.Sender",
+    .name = SONO_PACKAGE "._loop.Sender",
     .basicsize = sizeof(Sender),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = sender_slots,

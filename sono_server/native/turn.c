@@ -205,10 +205,10 @@ turn_run(PyObject *object, PyObject *args)
     return result;
 }
 
-PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_server.fast.Turn.");
+PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_core.carrier.Turn.");
 #endif
 
-PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_server.fast.Turn.");
+PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_core.carrier.Turn.");
 
 static PyMethodDef turn_methods[] = {
 #ifdef __linux__
@@ -241,7 +241,7 @@ static PyType_Slot turn_slots[] = {
 };
 
 PyType_Spec sono_turn_spec = {
-    .name = "sono_server._loop.Turn",
+    .name = SONO_PACKAGE "._loop.Turn",
     .basicsize = sizeof(Turn),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = turn_slots,
