@@ -104,11 +104,31 @@ _decode = msgspec.json.Decoder(_FromServer).decode
 
 
 class ClientState:
-    """What a client knows beside its connection: callbacks, and the questions it has asked."""
+    """What a client knows beside its connection: callbacks, questions, where it was."""
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
         self._pending: dict[str, deque[PendingGrab]] = {}
+        self._channel: str | None = None  # where it last asked to be
+
+    def change_channel(self, name: str) -> str:
+        """The packet that asks to be moved to a channel. Raises as `message`."""
+        packet = change_channel(name)
+        self._channel = name
+        return packet
+
+    @property
+    def asking(self) -> bool:
+        """Whether a question waits for its answer."""
+        return any(self._pending.values())
+
+    def returned(self) -> list[str]:
+        """What to send first on a connection that replaces a lost one.
+
+        The questions that were asked on that one are forgotten.
+        """
+        self._pending.clear()
+        return [] if self._channel is None else [change_channel(self._channel)]
 
     def on(self, event: str, callback: Callback) -> None:
         """Call back with the payload of each event of that name; callbacks add up.

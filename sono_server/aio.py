@@ -12,7 +12,6 @@ import os
 import socket
 import ssl as tls
 import threading
-from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -26,6 +25,9 @@ from .host import RECEIVE_BUFFER, Host, HostedPeer, Options
 from .listeners import close, listen
 from .requests import HTTPRequest
 from .signals import StopSignals
+
+StreamReader = asyncio.StreamReader
+StreamWriter = asyncio.StreamWriter
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 

@@ -24,6 +24,7 @@ OUTSIDE = {
     "contextlib",
     "enum",
     "functools",
+    "heapq",
     "hashlib",
     "http",
     "importlib",
@@ -153,7 +154,7 @@ def test_only_selector_imports_selectors_and_only_aio_imports_asyncio() -> None:
         if "selectors" in roots:
             assert (package, module) == ("sono_server", "selector")
         if "asyncio" in roots:
-            assert module.split(".")[-1] == "aio"
+            assert "aio" in module.split(".")
 
 
 def test_a_fresh_process_with_the_whole_core_has_loaded_no_io() -> None:

@@ -1,0 +1,10 @@
+"""Clients for asyncio and uvloop: `connect_async` for plain WebSockets, `AsyncSonoClient`.
+
+Thin I/O over `sono_core`'s opening, session and client state. Here bytes move, pings are answered
+and deadlines are kept while the event loop runs, whatever the application does meanwhile.
+"""
+
+from .client import AsyncSonoClient
+from .websocket import AsyncWebSocket, connect_async
+
+__all__ = ["AsyncSonoClient", "AsyncWebSocket", "connect_async"]

@@ -1,0 +1,243 @@
+"""A client's WebSocket on asyncio, and how it is opened."""
+
+import asyncio
+import math
+import os
+import ssl as tls
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from types import MethodType
+from typing import Any
+
+from sono_client.fast import Sender
+from sono_client.settings import chosen_proxy, client_limits
+from sono_core import Close, Deflate, Limits, Ping, Prepared, Timeouts
+from sono_core.errors import ConnectionClosed
+from sono_core.events import Accept
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.opening import Opening
+from sono_core.prepared import message_event
+
+from .wire import Wire
+
+_PING_BYTES = 8
+NORMAL = (1000, 1001, 1005)
+"""Ends that no application treats as an error."""
+_STILL_CLOSING = Close(1006, "the connection is closing", False)
+
+OnMessage = Callable[["AsyncWebSocket", Any], object]
+
+
+class AsyncWebSocket(Sender):
+    """A client's open connection; made by `connect_async`.
+
+    An asynchronous iterator over messages that ends with a normal close. Several tasks may use
+    it; a message goes to one of those that wait for it.
+    """
+
+    def __init__(self, wire: Wire, response: Accept) -> None:
+        connection = wire.connection.connection
+        outbox = wire.connection.outbox
+        super().__init__(wire.turn, wire, outbox, connection.plain, connection.keys)
+        self._wire = wire
+        self._out = outbox
+        self.response = response
+        """The server's 101, with its headers."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the handshake agreed on."""
+        return self.response.subprotocol
+
+    @property
+    def closed(self) -> Close | None:
+        """How the connection ended; None while it has not."""
+        return self._wire.closed_with
+
+    async def send(self, message: str | bytes) -> None:  # type: ignore[override]
+        """Send a text (str) or binary (bytes) message; wait while much waits to be written.
+
+        Cancelled while it waits to be written, the message is sent all the same.
+
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+            TypeError: `message` is neither.
+            LocalProtocolError: a text holds a lone surrogate.
+        """
+        wire, out = self._wire, self._out
+        if out.size and out.size + 4 * len(message) > wire.queue_limit:  # UTF-8 takes up to 4
+            await wire.until(lambda: not out.size)
+        if not wire.promptly(super().send, message):
+            raise self.error()
+        if out.size > wire.pause_at:
+            await wire.until(lambda: out.size <= wire.pause_at)
+            if wire.over:
+                raise self.error()
+
+    send_nowait = Sender.send
+    """Send a message before this turn of the loop ends, for callbacks: `send` of servers."""
+
+    def send_slowly(self, message: str | bytes | Prepared) -> bool:
+        """What `send` does where the message or the connection is not of the ordinary kind."""
+        return self._wire.connection.send(message_event(message))
+
+    async def recv(self) -> str | bytes:
+        """The next message. Cancelled, or with a time-out around it, it loses none.
+
+        Raises:
+            ConnectionClosed: there is none and will be none.
+        """
+        wire = self._wire
+        while not wire.messages:
+            if wire.over:
+                raise self.error()
+            await wire.changed()
+        return wire.take()
+
+    def __aiter__(self) -> "AsyncWebSocket":
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.recv()
+        except ConnectionClosed as error:
+            if error.code in NORMAL:
+                raise StopAsyncIteration from None
+            raise
+
+    async def ping(self) -> float:
+        """Send a ping and wait for its pong; the seconds that it took.
+
+        Raises:
+            ConnectionClosed: the connection ended before.
+        """
+        wire = self._wire
+        payload = os.urandom(_PING_BYTES)
+        wire.pongs[payload] = math.inf
+        try:
+            start = time.monotonic()
+            if not wire.connection.send(Ping(payload)):
+                raise self.error()
+            await wire.until(lambda: wire.pongs[payload] < math.inf or wire.over)
+            if wire.pongs[payload] == math.inf:
+                raise self.error()
+            return wire.pongs[payload] - start
+        finally:
+            del wire.pongs[payload]
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close, and wait for the server to do the same, for `Timeouts.close` at most.
+
+        Messages that come meanwhile are dropped. Cancelled, the connection is cut off.
+
+        Raises:
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+        """
+        wire = self._wire
+        wire.connection.close(code, reason, time.monotonic())
+        wire.drop()
+        try:
+            await wire.until(lambda: False)
+        finally:
+            wire.cut_off()
+
+    async def __aenter__(self) -> "AsyncWebSocket":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def error(self) -> ConnectionClosed:
+        """What is raised now that the connection is no longer open."""
+        closed = self._wire.closed_with or _STILL_CLOSING
+        return ConnectionClosed(closed.code, closed.reason)
+
+
+class _Connecting:
+    """`await` it for the connection, or let `async with` open and close it."""
+
+    def __init__(self, connect: Callable[[], Coroutine[Any, Any, AsyncWebSocket]]) -> None:
+        self._connect = connect
+
+    def __await__(self) -> Generator[Any, None, AsyncWebSocket]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncWebSocket:
+        self._socket = await self._connect()
+        return self._socket
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._socket.close()
+
+
+def connect_async(
+    url: str,
+    *,
+    on_message: OnMessage | None = None,
+    subprotocols: Sequence[str] = (),
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    timeout: float = 10.0,
+    limits: Limits = DEFAULT_LIMITS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
+    ssl: tls.SSLContext | None = None,
+    unix: str | None = None,
+    proxy: str | bool | None = True,
+    max_redirects: int = 10,
+) -> _Connecting:
+    """Open a WebSocket: `ws = await connect_async(...)`, or `async with connect_async(...) as ws`.
+
+    Args:
+        url: as `ws://localhost:8080/ws`, or `wss://`.
+        on_message: a plain function that is called as `on_message(ws, message)` as soon as a
+            message comes, which is the quickest way; then there is nothing to `recv`.
+        subprotocols, headers, timeout, limits, timeouts, deflate, ssl, unix, proxy, max_redirects:
+            as for `connect`.
+
+    Raises:
+        ConnectError: nobody answered, or not as a WebSocket server.
+        ValueError, LocalProtocolError, TypeError: as `connect`, and at once.
+    """
+    opening = Opening(
+        url,
+        random=os.urandom,
+        subprotocols=subprotocols,
+        headers=headers,
+        limits=client_limits(limits),
+        timeouts=timeouts,
+        deflate=deflate,
+        proxy=chosen_proxy(proxy),
+        tls=ssl,
+        unix=unix,
+        max_redirects=max_redirects,
+    )
+    return _Connecting(lambda: _open(opening, limits, timeout, on_message))
+
+
+async def _open(
+    opening: Opening, limits: Limits, timeout: float, on_message: OnMessage | None
+) -> AsyncWebSocket:
+    while True:
+        wire = await _dial(opening, limits, timeout)
+        await wire.responded()
+        if accept := opening.answered(wire.response):
+            socket = AsyncWebSocket(wire, accept)
+            if on_message:
+                wire.deliver_to(MethodType(on_message, socket))
+            return socket
+
+
+async def _dial(opening: Opening, limits: Limits, timeout: float) -> Wire:
+    loop = asyncio.get_running_loop()
+    place = opening.dial
+    try:
+        if place.unix is not None:
+            made = loop.create_unix_connection(lambda: Wire(opening, limits), place.unix)
+        else:
+            made = loop.create_connection(lambda: Wire(opening, limits), place.host, place.port)
+        _, wire = await asyncio.wait_for(made, timeout)
+    except asyncio.TimeoutError:
+        raise opening.failed("connecting took too long") from None
+    except OSError as error:
+        raise opening.failed(error.strerror or str(error)) from error
+    return wire
