@@ -1,0 +1,227 @@
+"""A tunnel through an HTTP proxy, opened by CONNECT. RFC 9110, section 9.3.6.
+
+A layer between a transport and what it carries: nothing of that leaves before the proxy has
+agreed, and nothing of the proxy's response gets there.
+"""
+
+from typing import Protocol
+
+import h11
+
+from .deadlines import Deadlines
+from .errors import HandshakeFailure
+from .head import HeadReader
+from .limits import DEFAULT_LIMITS, Limits
+from .outbox import Outbox
+from .proxy import Proxy
+from .reader import Reader
+from .transport import Driven, Transport
+from .upgrade import encode_head
+
+_MAX_INTERIM = 8  # responses of status 1xx before the final one
+
+
+class Carried(Driven, Protocol):
+    """What a tunnel carries: a `Session`, or TLS around one."""
+
+    transport: Transport
+
+
+class _ResponseReader:
+    """Reads a proxy's response to CONNECT, the interim ones before it too."""
+
+    __slots__ = ("_head", "_interim", "_limits", "_parser")
+
+    def __init__(self, server: str, limits: Limits) -> None:
+        self._limits = limits
+        self._head = HeadReader(limits)
+        self._interim = 0
+        self._parser = h11.Connection(h11.CLIENT)  # which wants to know what is being answered
+        self._parser.send(h11.Request(method="CONNECT", target=server, headers=[("host", server)]))
+
+    def feed(self, data: bytes) -> tuple[int, str, bytes] | None:
+        """Status, phrase and what follows the head, or None until that has come whole.
+
+        Raises:
+            HandshakeFailure: what came is no acceptable response; its status means nothing.
+        """
+        while data and (found := self._head.feed(data)):
+            head, data = found
+            response = self._parsed(head)
+            if isinstance(response, h11.Response):
+                return response.status_code, response.reason.decode("latin-1"), data
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise HandshakeFailure(0, "too many interim responses")
+            self._head = HeadReader(self._limits)
+        return None
+
+    def _parsed(self, head: bytes) -> h11.InformationalResponse | h11.Response:
+        try:
+            self._parser.receive_data(head)
+            event = self._parser.next_event()
+        except h11.RemoteProtocolError:
+            raise HandshakeFailure(0, "malformed response") from None
+        assert isinstance(event, (h11.InformationalResponse, h11.Response))
+        return event
+
+
+class Tunnel:
+    """What a transport to a proxy drives, around what is meant for the server behind it.
+
+    Once it is open it only passes calls on. Its outbox is always that of what it carries, the
+    same object: what waits there at first is put by until the tunnel is open. Its deadlines are
+    those of what it carries too, so the proxy's time counts as the handshake's.
+
+    Args:
+        inner: has put into its outbox what is to go first through the tunnel.
+        server: its host and port, as CONNECT names them.
+        proxy: for its address and the credentials that it wants.
+        limits: of the head of the proxy's response.
+    """
+
+    __slots__ = ("_address", "_held", "_inner", "_outbox", "_reader", "_unwritten", "status")
+
+    def __init__(
+        self, inner: Carried, server: str, proxy: Proxy, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        fields = [("host", server)]
+        if proxy.authorization:
+            fields.append(("proxy-authorization", proxy.authorization))
+        request = encode_head(f"CONNECT {server} HTTP/1.1", fields)
+        self._inner = inner
+        self._address = proxy.address
+        self._reader: _ResponseReader | None = _ResponseReader(server, limits)
+        self.status: int | None = None
+        """The HTTP status with which the proxy refused."""
+        self._unwritten = len(request)
+        self._outbox = inner.outbox
+        self._held = self._outbox.take()
+        self._outbox.append(request)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the proxy has agreed."""
+        return self._reader is None
+
+    # -- the proxy's answer -----------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """See `Driven`."""
+        if self._reader is None:
+            self._inner.receive(data, now)
+        elif not data:
+            self.lost()
+        elif (rest := self._read(self._reader, data)) is not None:
+            self._open()
+            if rest:
+                self._inner.receive(rest, now)
+
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
+        """See `Driven`."""
+        if self._reader is None:
+            self._inner.lost(rest, reason)
+            return
+        self._read(self._reader, rest)
+        self._fail(reason or "ended the connection before the tunnel was open")
+
+    def tick(self, now: float) -> None:
+        """See `Driven`."""
+        if self._reader and self.deadlines.next <= now:
+            self._fail("took too long to open the tunnel")
+        else:
+            self._inner.tick(now)
+
+    def _read(self, reader: _ResponseReader, data: bytes) -> bytes | None:
+        """What follows the response that opens the tunnel; None if that has not come."""
+        try:
+            response = reader.feed(data)
+        except HandshakeFailure as failure:
+            self._fail(failure.reason)
+            return None
+        if response is None:
+            return None
+        status, phrase, rest = response
+        if 200 <= status <= 299:
+            return rest
+        self.status = status
+        self._fail(f"refused with status {status}: {phrase}".removesuffix(": "))
+        return None
+
+    def _open(self) -> None:
+        self._reader = None
+        held, self._held = self._held, b""
+        self._outbox.append(held)
+        self.transport.write_soon()
+
+    def _fail(self, reason: str) -> None:
+        if not self._inner.over:
+            self._inner.lost(reason=f"proxy {self._address}: {reason}")
+
+    # -- passed on --------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the tunnel, and is asked by what the tunnel carries."""
+        return self._inner.transport
+
+    @transport.setter
+    def transport(self, transport: Transport) -> None:
+        self._inner.transport = transport
+
+    @property
+    def outbox(self) -> Outbox:
+        """See `Driven`."""
+        return self._outbox if self._reader else self._inner.outbox
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """See `Driven`."""
+        return self._inner.deadlines
+
+    @property
+    def over(self) -> bool:
+        """See `Driven`."""
+        return self._inner.over
+
+    @property
+    def wants_data(self) -> bool:
+        """See `Driven`."""
+        return self._inner.wants_data
+
+    @property
+    def reading(self) -> bool:
+        """See `Driven`."""
+        return self._inner.reading
+
+    @property
+    def pump_due(self) -> bool:
+        """See `Driven`."""
+        return self._inner.pump_due
+
+    def fast_path(self) -> Reader | None:
+        """See `Driven`."""
+        return self._inner.fast_path()
+
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """See `Driven`."""
+        self._inner.pump(now, messages, size)
+
+    def written(self, size: int, now: float) -> None:
+        """See `Driven`."""
+        if self._unwritten:
+            own = min(size, self._unwritten)
+            self._unwritten -= own
+            self._outbox.advance(own)
+            size -= own
+        if size:
+            self._inner.written(size, now)
+
+    def blocked(self, now: float) -> None:
+        """See `Driven`."""
+        if not self._reader:  # else the handshake's deadline counts
+            self._inner.blocked(now)
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """See `Driven`."""
+        self._inner.go_away(code, reason, now)
