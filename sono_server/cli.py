@@ -4,15 +4,17 @@ Mistakes of the user are one line on standard error and exit status 2.
 """
 
 import argparse
-import logging
 import math
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from sono_client.aio.terminal import Mistake
+from sono_client.commands import add_commands
 from sono_core import __version__, native_available
 
 from . import demo
 from .app import Sono
+from .logs import configure
 from .selector import Server, serve
 
 _SERVE = """\
@@ -106,48 +108,83 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long connections may take to close when the server ends (default: %(default)g)",
     )
+    command.add_argument("--unix", metavar="PATH", help="listen on this Unix socket instead")
+    command.add_argument(
+        "--tls-cert", metavar="FILE", help="serve https and wss with this certificate chain (PEM)"
+    )
+    command.add_argument(
+        "--tls-key", metavar="FILE", help="its private key, if that is in a file of its own"
+    )
+    _add_logging(command)
     command.set_defaults(run=_serve)
+    add_commands(commands, _add_help)
     return parser
 
 
+def _add_logging(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="what is logged at all (default: %(default)s)",
+    )
+    command.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object a line (default: %(default)s)",
+    )
+
+
 def _serve(arguments: argparse.Namespace) -> int:
+    configure(arguments.log_level, arguments.log_format)
+    certificate = _certificate(arguments)
     sono = Sono(open_channels=True)
+    where = arguments.unix or f"{arguments.host or 'localhost'}:{arguments.port}"
     try:
         server = serve(
-            arguments.host, arguments.port, origins=arguments.origins, drain=arguments.drain
+            arguments.host,
+            arguments.port,
+            unix=arguments.unix,
+            ssl=certificate.context if certificate else None,
+            origins=arguments.origins,
+            drain=arguments.drain,
         )
     except OSError as error:
-        host = "localhost" if arguments.host is None else arguments.host
-        where = f"{host}:{arguments.port}"
         raise _Mistake(f"cannot listen on {where}: {_reason(error)}") from None
     except UnicodeError:
         raise _Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
     with server:
-        url = _url(arguments.host, server)
-        print(f"Sono {__version__} is at {url} - Ctrl-C ends it", flush=True)
+        print(f"Sono {__version__} is at {_url(arguments, server)} - Ctrl-C ends it", flush=True)
         for request in server:
             demo.handle(sono, request)
     return 0
+
+
+def _certificate(arguments: argparse.Namespace) -> Any:
+    return None
 
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _url(chosen: str | None, server: Server) -> str:
+def _url(arguments: argparse.Namespace, server: Server) -> str:
+    if arguments.unix:
+        return f"unix:{server.address}"
     host, port = server.address[:2]
-    if chosen is None:
+    if arguments.host is None:
         host = "localhost"
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    scheme = "https" if arguments.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         status: int = arguments.run(arguments)
-    except _Mistake as mistake:
+    except (_Mistake, Mistake) as mistake:
         parser.error(str(mistake))
     return status
