@@ -62,6 +62,7 @@ class Opening:
         deflate: how permessage-deflate is offered, None not to.
         proxy: the URL of an HTTP proxy, or what finds one, `proxy.proxy_for` for instance.
         tls: an `ssl.SSLContext` for wss, wherever redirects lead; by default one that verifies.
+        proxy_tls: the same for a proxy with an https URL.
         unix: the path of a Unix socket to connect to instead of the URL's host.
         max_redirects: beyond which the server is given up; 0 follows none.
 
@@ -85,6 +86,7 @@ class Opening:
         deflate: Deflate | None = _DEFAULT_DEFLATE,
         proxy: ProxyChoice = None,
         tls: Any = None,
+        proxy_tls: Any = None,
         unix: str | None = None,
         max_redirects: int = 10,
     ) -> None:
@@ -92,8 +94,9 @@ class Opening:
             if isinstance(value, str):  # each letter would be one
                 raise TypeError(f"{name} must be a sequence of str, not a str")
         target = parse_url(url)
-        if tls is not None and not hasattr(tls, "wrap_bio"):
-            raise TypeError(f"tls must be an ssl.SSLContext, not {type(tls).__name__}")
+        for name, value in (("tls", tls), ("proxy_tls", proxy_tls)):
+            if value is not None and not hasattr(value, "wrap_bio"):
+                raise TypeError(f"{name} must be an ssl.SSLContext, not {type(value).__name__}")
         if tls is not None and not target.secure:
             raise ValueError(f"{url!r}: tls is for wss URLs")
         if unix is not None and isinstance(proxy, str):
@@ -107,6 +110,7 @@ class Opening:
         self._deflate = deflate
         self._choice = proxy
         self._tls = tls
+        self._proxy_tls = proxy_tls
         self._unix = unix
         self._redirects_left = max_redirects
         self._driven: Driven | None = None
@@ -150,20 +154,20 @@ class Opening:
         )
         layer: Carried = session
         if self.target.secure:
-            layer = self._secured(layer, self.target.host)
+            layer = self._tls_around(layer, self._tls, self.target.host)
         if self._proxy:
             server = address(self.target.host, self.target.port)
             layer = self._tunnel = Tunnel(layer, server, self._proxy, self._limits)
+            if self._proxy.secure:
+                layer = self._tls_around(layer, self._proxy_tls, self._proxy.host)
         self._driven = layer
         transport.write_soon()
         return layer, session
 
-    def _secured(self, inner: Carried, host: str) -> Carried:
+    def _tls_around(self, inner: Carried, context: Any, host: str) -> Carried:
         from .tls import SecureSession, client_context  # only who uses TLS loads it
 
-        if self._tls is None:
-            self._tls = client_context()
-        return SecureSession(inner, self._tls, server_hostname=host)
+        return SecureSession(inner, context or client_context(), server_hostname=host)
 
     def answered(self, response: Accept | Reject | None) -> Accept | None:
         """What follows from the answer to an attempt: it is open, or to be begun anew.
@@ -195,9 +199,12 @@ class Opening:
 
     def failed(self, reason: str) -> ConnectError:
         """The error to raise when there was no connecting to `dial`."""
-        if self._proxy:
-            reason = f"proxy {self._proxy.address}: {reason}"
-        return self._error(reason)
+        return self._error(f"{self._through}{reason}")
+
+    @property
+    def _through(self) -> str:
+        """How the reasons of a proxy begin."""
+        return f"proxy {self._proxy.address}: " if self._proxy else ""
 
     # -- redirects --------------------------------------------------------------------------------
 
@@ -237,7 +244,8 @@ class Opening:
         reason = _shown(response.body.decode("utf-8", "replace"))
         if not response.status:
             status = tunnel.status if tunnel else None
-            return self._error(reason, status, untrusted=reason.startswith(_UNTRUSTED))
+            untrusted = reason.removeprefix(self._through).startswith(_UNTRUSTED)
+            return self._error(reason, status, untrusted=untrusted)
         refused = f"refused with status {response.status}: {reason}".removesuffix(": ")
         return self._error(refused, response.status, retry_after=_retry_after(response.headers))
 

@@ -17,14 +17,14 @@ _VARIABLES = {
     True: ("wss_proxy", "https_proxy", "all_proxy"),
     False: ("ws_proxy", "http_proxy", "all_proxy"),
 }
-_SCHEMES = {"http": "ws", "https": "wss"}
+_SCHEMES = {"http": "ws", "https": "wss"}  # whose default ports are the same
 
 
 class Proxy(msgspec.Struct, frozen=True):
     """An HTTP proxy."""
 
     secure: bool
-    """Whether TLS is spoken with the proxy itself."""
+    """Whether TLS is spoken with the proxy itself, whatever goes through its tunnel."""
     host: str
     port: int
     address: str
@@ -39,13 +39,12 @@ def parse_proxy(url: str) -> Proxy:
     Raises:
         ValueError: it is no such URL, or of another kind of proxy. The text holds no password.
     """
-    scheme, _, rest = url.rpartition("://")
+    scheme, _, rest = url.partition("://") if "://" in url else ("http", "", url)
     userinfo, at, place = rest.removesuffix("/").rpartition("@")
-    scheme = scheme.lower() or "http"
-    if scheme not in _SCHEMES:
-        raise ValueError(f"proxy {place!r}: {scheme} is not supported, only http and https are")
+    if scheme.lower() not in _SCHEMES:
+        raise ValueError(f"proxy {place!r}: only those with an http or https URL are supported")
     try:
-        target = parse_url(f"{_SCHEMES[scheme]}://{place}")
+        target = parse_url(f"{_SCHEMES[scheme.lower()]}://{place}")
     except ValueError:
         target = None
     if target is None or target.request_target != "/":

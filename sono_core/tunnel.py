@@ -4,7 +4,7 @@ A layer between a transport and what it carries: nothing of that leaves before t
 agreed, and nothing of the proxy's response gets there.
 """
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import h11
 
@@ -15,7 +15,8 @@ from .limits import DEFAULT_LIMITS, Limits
 from .outbox import Outbox
 from .proxy import Proxy
 from .reader import Reader
-from .transport import Driven, Transport
+from .session import Session
+from .transport import Driven, Handler, Transport
 from .upgrade import encode_head
 
 _MAX_INTERIM = 8  # responses of status 1xx before the final one
@@ -202,6 +203,26 @@ class Tunnel:
     def fast_path(self) -> Reader | None:
         """See `Driven`."""
         return self._inner.fast_path()
+
+    # What a transport asks of who gave it a reader, which is a session; see `Session.fast_path`.
+
+    @property
+    def handler(self) -> Handler:
+        """See `Session`."""
+        return cast(Session, self._inner).handler
+
+    @property
+    def heard(self) -> float:
+        """See `Session`."""
+        return cast(Session, self._inner).heard
+
+    @heard.setter
+    def heard(self, now: float) -> None:
+        cast(Session, self._inner).heard = now
+
+    def failed(self, error: Exception, now: float) -> None:
+        """See `Session`."""
+        cast(Session, self._inner).failed(error, now)
 
     def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
         """See `Driven`."""

@@ -5,17 +5,20 @@ Mistakes of the user are one line on standard error and exit status 2.
 
 import argparse
 import math
+import signal
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sono_client.aio.terminal import Mistake
 from sono_client.commands import add_commands
 from sono_core import __version__, native_available
+from sono_core.tls import Certificates, server_context
 
 from . import demo
 from .app import Sono
 from .logs import configure
 from .selector import Server, serve
+from .websocket import logger
 
 _SERVE = """\
 Start a server.
@@ -24,7 +27,8 @@ Start a server.
   http://localhost:8080/sono.js  the browser client
   ws://localhost:8080/ws         what clients connect to
 
-Ctrl-C or SIGTERM closes every connection and ends the server; a second one ends it at once."""
+Ctrl-C or SIGTERM closes every connection and ends the server; a second one ends it at once.
+SIGHUP loads the certificates of --tls-cert again."""
 
 
 class _Mistake(Exception):  # noqa: N818 - the user's, not the program's
@@ -138,7 +142,7 @@ def _add_logging(command: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     configure(arguments.log_level, arguments.log_format)
-    certificate = _certificate(arguments)
+    certificates = _certificates(arguments)
     sono = Sono(open_channels=True)
     where = arguments.unix or f"{arguments.host or 'localhost'}:{arguments.port}"
     try:
@@ -146,7 +150,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             arguments.host,
             arguments.port,
             unix=arguments.unix,
-            ssl=certificate.context if certificate else None,
+            ssl=certificates.context if certificates else None,
             origins=arguments.origins,
             drain=arguments.drain,
         )
@@ -155,14 +159,41 @@ def _serve(arguments: argparse.Namespace) -> int:
     except UnicodeError:
         raise _Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
     with server:
+        if certificates:
+            _reload_on_hangup(certificates, server)
         print(f"Sono {__version__} is at {_url(arguments, server)} - Ctrl-C ends it", flush=True)
         for request in server:
             demo.handle(sono, request)
     return 0
 
 
-def _certificate(arguments: argparse.Namespace) -> Any:
-    return None
+def _certificates(arguments: argparse.Namespace) -> Certificates | None:
+    """What `--tls-cert` and `--tls-key` name."""
+    if not arguments.tls_cert:
+        if arguments.tls_key:
+            raise _Mistake("--tls-key needs --tls-cert")
+        return None
+    try:
+        return Certificates(lambda: server_context(arguments.tls_cert, arguments.tls_key))
+    except OSError as error:
+        raise _Mistake(f"cannot read {error.filename}: {_reason(error)}") from None
+    except ValueError as error:
+        raise _Mistake(str(error)) from None
+
+
+def _reload_on_hangup(certificates: Certificates, server: Server) -> None:
+    """Let SIGHUP load the certificates again; if that fails, the old ones stay."""
+
+    def reload() -> None:
+        try:
+            certificates.reload()
+        except (OSError, ValueError) as error:
+            logger.error("the certificates were not reloaded: %s", error)
+        else:
+            logger.info("the certificates were reloaded")
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: server.call_soon(reload))
 
 
 def _reason(error: OSError) -> str:

@@ -390,6 +390,19 @@ def test_an_open_tunnel_passes_every_call_on() -> None:
     assert inner.told == calls
 
 
+def test_what_feeds_the_fast_path_finds_there_what_it_finds_on_a_session() -> None:
+    rig = open_rig()
+    rig.receives(rig.serve())
+    assert rig.tunnel.fast_path() is rig.session.connection.reader
+    assert rig.tunnel.handler is rig.handler
+    rig.tunnel.heard = 7.0
+    assert rig.tunnel.heard == rig.session.heard == 7.0
+    error = RuntimeError("in a handler")
+    rig.tunnel.failed(error, 7.0)
+    assert rig.handler.errors == [error]
+    assert not rig.session.open
+
+
 def test_a_layer_below_may_take_the_transports_place() -> None:
     rig = Rig()
     other = FakeTransport()
