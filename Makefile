@@ -3,6 +3,7 @@
 PYTHON ?= python3
 HOST ?=
 PORT ?= 8080
+EXTRAS ?= test
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -103,7 +104,7 @@ $(VENV)/.installed: $(VENV)/.made $(METADATA)
 
 $(VENV)/.installed-test: $(VENV)/.made $(METADATA)
 	@echo 'sono: installing into $(VENV), with what the tests need'
-	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $(VENV)/.installed $@
 
 # pip before 21.3 cannot install an editable project that has a pyproject.toml.

@@ -80,6 +80,16 @@ def test_the_longer_server_of_the_readme_runs(port: str) -> None:
         assert chat == ["text"]
 
 
+@pytest.mark.parametrize("port", ["asyncio"], indirect=True)
+def test_the_client_for_asyncio_talks_to_the_server_on_asyncio(port: str) -> None:
+    program = README["aclient"].replace("8080", port)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20
+    )
+    assert result.stderr == ""
+    assert re.fullmatch(r"chat \{.*'hello'.*\}\nlatency [\d.e-]+ s\n", result.stdout), result.stdout
+
+
 @pytest.mark.parametrize("port", ["plain"], indirect=True)
 def test_the_plain_server_of_the_readme_echoes(port: str) -> None:
     with connect(f"ws://localhost:{port}/ws") as ws:
@@ -131,7 +141,15 @@ def test_the_embedded_server_echoes_and_closes() -> None:
 
 
 def test_every_program_of_the_documents_is_run_here() -> None:
-    assert set(README) == {"server", "more", "plain", "client", "core"}
+    assert set(README) == {
+        "server",
+        "more",
+        "plain",
+        "client",
+        "asyncio",
+        "aclient",
+        "core",
+    }
     assert set(EMBEDDING) == {"echo"}
 
 

@@ -10,8 +10,13 @@ NAMES = {
         Headers Limits LocalProtocolError Ping Pong Prepared Reject Request Role Session
         SharedDeflaters SonoError State TextMessage Timeouts Transport native_available
     """,
-    "sono_server": "Channel Client HTTPRequest Server Sono WebSocket serve",
-    "sono_client": "ConnectError ConnectionClosed SonoClient WebSocket connect",
+    "sono_server": """
+        AsyncServer Channel Client HTTPRequest Server Sono WebSocket serve serve_async
+    """,
+    "sono_client": """
+        AsyncSonoClient AsyncWebSocket ConnectError ConnectionClosed SonoClient WebSocket connect
+        connect_async
+    """,
 }
 
 
