@@ -68,7 +68,6 @@ class End(Driver):
 
     def reset(self) -> None:
         """Lose the stream, as the peer's reset or a failing network does."""
-        self.incoming.clear()
         self._reset = True
 
     def step(self) -> bool:
