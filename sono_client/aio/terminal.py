@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TextIO
 
+from sono_core import client as protocol
 from sono_core.client import Incoming
 from sono_core.errors import ConnectError, ConnectionClosed, LocalProtocolError
 
@@ -72,6 +73,7 @@ async def _emit(arguments: argparse.Namespace) -> None:
     message = json.loads(arguments.message) if arguments.json else arguments.message
     if arguments.to and arguments.others:
         raise ValueError("--to and --others exclude each other")
+    protocol.message(message, arguments.event)  # what is wrong is raised before it connects
     async with _client(arguments) as client:
         refusals: list[Any] = []
         client.on("error", refusals.append)
