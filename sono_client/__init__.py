@@ -6,7 +6,8 @@
 from sono_core.errors import ConnectError, ConnectionClosed
 
 from .aio import AsyncSonoClient, AsyncWebSocket, connect_async
-from .blocking import SonoClient, WebSocket, connect
+from .blocking import WebSocket, connect
+from .client import SonoClient
 
 __all__ = [
     "AsyncSonoClient",

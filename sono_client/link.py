@@ -1,60 +1,156 @@
-"""One session on one blocking client's socket: the turn that moves its bytes.
+"""What one blocking client's session tells, and what is asked of it."""
 
-It waits with poll, and while a message is written it also reads, so that two sides that both
-send large messages do not wait for each other.
-"""
-
-import math
-import select
 import socket
 import time
 from collections import deque
 
-from sono_core import Close, Limits
+from sono_core import BinaryMessage, Close, Limits, Ping, TextMessage
+from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept, Reject, Request
+from sono_core.opening import Opening
 from sono_core.session import Session
 
-_RECEIVE = 256 * 1024  # bytes asked for in one read
+from .turns import Turns
+
 _MAX_UNREAD = 1024  # messages held for the application while it is sending
 _MAX_UNREAD_SIZE = 64 << 20  # bytes of them: room for the echoes of many large messages
-_MAX_WAIT = 3600.0  # seconds: poll takes no more than 24 days
+Message = str | bytes
+_STILL_CLOSING = Close(1006, "the connection is closing", False)
+_INTERRUPTED = Close(1006, "interrupted", False)
 
 
-class Link:
-    """Transport and handler of one session on a non-blocking socket, and the turn that drives it.
+class Link(Turns):
+    """Transport and handler of one session on a socket that is connected.
 
     What the session tells is kept in public attributes.
     """
 
-    session: Session
+    connection: Session
+    """The session in the middle of what is driven."""
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        self._sock = sock
+        super().__init__(sock)
         self._pause = limits.pause_reading_at
         self._allowance = self._pause  # bytes that may wait to be written while more is read
-        self._closing = False
-        self._shut = False
-        self._messages: deque[str | bytes] = deque()
+        self._messages: deque[Message] = deque()
         self._unread = 0  # length of them all
         self.response: Accept | Reject | None = None
         self.closed: Close | None = None
-        self.pong = b""
+        self.pongs: dict[bytes, float | None] = {}
+        """When the pong to each outstanding ping came; None while it has not."""
 
-    # -- Transport ------------------------------------------------------------------------------
+    # -- for the application ----------------------------------------------------------------------
 
-    def write_soon(self) -> None:
-        """Every turn writes."""
+    def open(self, opening: Opening) -> None:
+        """Begin an attempt, and wait until it is answered, or the connection is over."""
+        try:
+            self._sock.setblocking(False)
+            self.session, self.connection = opening.begin(self, self, time.monotonic())
+        except BaseException:
+            self.break_off()
+            raise
+        self.until(lambda: True if self.response or self.gone else None)
 
-    def write_now(self) -> None:
-        """Every turn writes."""
+    def send(self, event: TextMessage | BinaryMessage) -> None:
+        """Send a message, and wait until the kernel has it all.
 
-    def close(self) -> None:
-        self._closing = True
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+        """
+        emptied = self.post(event)
+        if self.emptied == emptied or self.closed:
+            self.until(lambda: self._written_since(emptied))
 
-    def abort(self) -> None:
-        self._sock.close()
+    def post(self, event: TextMessage | BinaryMessage | Ping) -> int:
+        """Send as much as goes at once; how often everything had gone before.
 
-    # -- Handler --------------------------------------------------------------------------------
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+        """
+        with self._lock:
+            try:
+                if self.closed or not self.connection.send(event):
+                    raise self.error()
+                emptied = self.emptied
+                self.flush(time.monotonic())
+            except Exception:  # the caller's mistakes, which changed nothing
+                raise
+            except BaseException:
+                self.break_off()
+                raise
+            # What the application sends is no sign of a server that does not read; and a server
+            # that answers it bit by bit reads no more of it before its answers are read.
+            self._allowance = self._pause + self.connection.outbox.size
+            self.tell_holder()
+            return emptied
+
+    def _written_since(self, emptied: int) -> bool | None:
+        self.check()
+        return True if self.emptied != emptied else None
+
+    def close_with(self, code: int, reason: str) -> None:
+        """Close, and wait until the connection is over. Interrupted, it is cut off."""
+        with self._lock:
+            self.connection.close(code, reason, time.monotonic())
+            self._messages.clear()
+            self._unread = 0
+        try:
+            self.until(lambda: self.gone or None)
+        except BaseException:
+            self.cut_off()
+            raise
+
+    def take(self) -> Message | None:
+        """For `until`: the oldest message."""
+        if not self._messages:
+            self.check()
+            return None
+        message = self._messages.popleft()
+        self._unread -= len(message)
+        return message
+
+    def pong(self, payload: bytes) -> float | None:
+        """For `until`: when the pong to a ping came.
+
+        Raises:
+            BufferError: it cannot be read, for nobody takes what came before it.
+        """
+        when = self.pongs[payload]
+        if when is None:
+            self.check()
+            if self._full:
+                raise BufferError("too many messages wait for recv")
+        return when
+
+    def check(self) -> None:
+        """Raises ConnectionClosed when the connection has ended."""
+        if self.closed:
+            raise self.error()
+
+    @property
+    def _full(self) -> bool:
+        """Whether so many messages wait that no more are read."""
+        return len(self._messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE
+
+    # -- Turns ------------------------------------------------------------------------------------
+
+    def error(self) -> ConnectionClosed:
+        closed = self.closed or _STILL_CLOSING
+        return ConnectionClosed(closed.code, closed.reason)
+
+    def has_room(self) -> bool:
+        """For what the server says, and for the pongs that it may cost."""
+        return not self._full and self.connection.outbox.size <= self._allowance
+
+    def interrupted(self) -> None:
+        self.closed = self.closed or _INTERRUPTED
+
+    def flush(self, now: float) -> None:
+        super().flush(now)
+        if not self.connection.outbox.size:
+            self._allowance = self._pause
+
+    # -- Handler ----------------------------------------------------------------------------------
 
     def on_request(self, request: Request) -> None:
         """Never called on a client."""
@@ -62,130 +158,16 @@ class Link:
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response
 
-    def on_message(self, message: str | bytes, /) -> None:
+    def on_message(self, message: Message, /) -> None:
         self._messages.append(message)
         self._unread += len(message)
 
     def on_pong(self, payload: bytes) -> None:
-        self.pong = payload
+        if payload in self.pongs:
+            self.pongs[payload] = time.monotonic()
 
     def on_close(self, close: Close) -> None:
         self.closed = close
 
     def on_error(self, error: Exception) -> None:
         raise error  # of this class itself, a bug
-
-    # -- messages -------------------------------------------------------------------------------
-
-    @property
-    def waiting(self) -> bool:
-        """Whether messages wait for the application."""
-        return bool(self._messages)
-
-    @property
-    def full(self) -> bool:
-        """Whether so many do that no more are read."""
-        return len(self._messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE
-
-    @property
-    def backlog(self) -> bool:
-        """Whether more may be made of what was read."""
-        return self.session.pump_due and self._has_room()
-
-    def take(self) -> str | bytes:
-        """The oldest of them."""
-        message = self._messages.popleft()
-        self._unread -= len(message)
-        return message
-
-    def drop(self) -> None:
-        """Forget them all."""
-        self._messages.clear()
-        self._unread = 0
-
-    # -- I/O ------------------------------------------------------------------------------------
-
-    def turn(self, timeout: float = math.inf) -> bool:
-        """Do one thing: write what waits, or hand one event on, or wait for the socket and read.
-
-        Args:
-            timeout: seconds to wait at most.
-
-        Returns:
-            Whether it was the last, so that all that had come before is dealt with.
-        """
-        session = self.session
-        now = time.monotonic()
-        waited = session.outbox.size
-        flushed = self._flush(now)
-        if session.over or (waited and flushed):
-            return False
-        if self.backlog:
-            session.pump(now)
-            self._flush(now)
-            return False
-        wait = min(session.deadlines.next - now, timeout, _MAX_WAIT)
-        if _wait(self._sock, session.reading and self._has_room(), not flushed, max(0.0, wait)):
-            self._read()
-        now = time.monotonic()
-        session.tick(now)
-        self._flush(now)
-        return True
-
-    def write_all(self) -> None:
-        """Wait until everything is written, or the connection is closed."""
-        # What the application sends is no sign of a server that does not read; and a server
-        # that answers it bit by bit reads no more of it before its answers are read.
-        self._allowance = self._pause + self.session.outbox.size
-        while self.session.outbox.size and not self.closed:
-            self.turn()
-        self._allowance = self._pause
-
-    def _has_room(self) -> bool:
-        """For what the server says, and for the pongs that it may cost."""
-        return not self.full and self.session.outbox.size <= self._allowance
-
-    def _read(self) -> None:
-        try:
-            data = self._sock.recv(_RECEIVE)
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            self.session.lost()
-        else:
-            self.session.receive(data, time.monotonic())
-
-    def _flush(self, now: float) -> bool:
-        """Write what the socket takes; False if it takes no more for now."""
-        session = self.session
-        outbox = session.outbox
-        try:
-            while outbox.size:
-                session.written(self._sock.send(outbox.peek()), now)
-            if self._closing and not self._shut and not session.over:
-                self._shut = True
-                self._sock.shutdown(socket.SHUT_WR)
-        except (BlockingIOError, InterruptedError):
-            session.blocked(now)
-            return False
-        except OSError:
-            session.lost(self._rest())
-        return True
-
-    def _rest(self) -> bytes:
-        """What the server said before it went, a Close perhaps."""
-        try:
-            return self._sock.recv(_RECEIVE)
-        except OSError:
-            return b""
-
-
-def _wait(sock: socket.socket, read: bool, write: bool, timeout: float) -> bool:
-    """Whether the socket was wanted for reading and can be read, after at most that time."""
-    if not hasattr(select, "poll"):  # Windows
-        readable, _, _ = select.select([sock] * read, [sock] * write, [], timeout)
-        return bool(readable)
-    poll = select.poll()
-    poll.register(sock, select.POLLIN * read | select.POLLOUT * write)
-    ready = poll.poll(math.ceil(timeout * 1000))
-    return read and any(events & ~select.POLLOUT for _, events in ready)

@@ -19,6 +19,19 @@ def client_limits(limits: Limits) -> Limits:
     return msgspec.structs.replace(limits, pause_reading_at=sys.maxsize)
 
 
+def blocking_limits(limits: Limits) -> Limits:
+    """Those for a session of the blocking client."""
+    return msgspec.structs.replace(
+        limits,
+        # What follows a message is not looked at before the application has answered it, so that
+        # an answer still goes out when what follows ends the connection.
+        max_turn_messages=1,
+        # The application waits until what it sends is written, and the link bounds the pongs.
+        pause_reading_at=sys.maxsize,
+        max_queue=sys.maxsize,
+    )
+
+
 def chosen_proxy(proxy: str | bool | None) -> ProxyChoice:
     """Which proxy to use: a URL, the environment's for True, or none.
 

@@ -39,6 +39,7 @@ class AsyncHost(Host):
         super().__init__(listeners, options)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
+        self._begun = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop: asyncio.AbstractEventLoop
 
@@ -47,7 +48,11 @@ class AsyncHost(Host):
         self.loop = asyncio.get_running_loop()
         self._thread = self.turn.thread = threading.get_ident()
         self.turn.wake = self._flush_soon
-        self._wake()
+
+    def _begin(self) -> None:
+        """Do what was asked for meanwhile, and from now on whatever is asked for."""
+        self._begun = True
+        self._turn()
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine; it is waited for when the server ends."""
@@ -61,6 +66,8 @@ class AsyncHost(Host):
                 self.loop.call_soon_threadsafe(self._turn)
 
     def _turn(self) -> None:
+        if not self._begun:
+            return
         if self._posted:
             self._call_posted()
         if self._stop_requests and not self._closed:
@@ -210,6 +217,7 @@ class AsyncServer(AsyncHost):
             create = self.loop.create_unix_server if unix else self.loop.create_server
             server = await create(lambda: _Peer(self), sock=listener, backlog=_BACKLOG)
             self._servers.append(server)
+        self._begin()
 
     def __aiter__(self) -> "AsyncServer":
         return self
@@ -328,6 +336,7 @@ class StreamHost(AsyncHost):
         super().__init__([], options)
         self._answer = answer
         self._attach()
+        self._begin()
 
     def _queue(self, request: HTTPRequest) -> None:
         self._answer(request)

@@ -26,6 +26,16 @@ def require(part: str, available: bool, how: str) -> None:
     pytest.skip(f"{part} is missing; {how}")
 
 
+@pytest.fixture(params=["selector", "asyncio", "uvloop"])
+def each_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test once on each server."""
+    kind: str = request.param
+    if kind == "uvloop":
+        pytest.importorskip("uvloop")
+    monkeypatch.setattr("tests.servers.kind", kind)
+    return kind
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of Chromium."""

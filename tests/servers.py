@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import os
 import queue
 import socket
@@ -27,7 +29,7 @@ from sono_core import (
     TextMessage,
 )
 from sono_core.limits import DEFAULT_LIMITS
-from sono_server import HTTPRequest, Server, WebSocket, serve
+from sono_server import AsyncServer, HTTPRequest, Server, WebSocket, serve, serve_async
 
 Result = TypeVar("Result")
 Address = tuple[str, int]
@@ -45,18 +47,23 @@ def accept_echo(request: HTTPRequest) -> None:
     request.accept(echo)
 
 
+kind = "selector"
+"""Which server `Running` runs: selector, asyncio or uvloop. Set by the fixture `each_server`."""
+
+
 class Running:
     """A server that runs in a thread of its own.
 
     Args:
-        handle: what is done with each request.
+        handle: what is done with each request; on asyncio it may be a coroutine function.
         options: for `serve`; the server listens on a free port of 127.0.0.1.
     """
 
     def __init__(self, handle: Callable[[HTTPRequest], object], **options: Any) -> None:
-        if "sock" not in options:
+        if "sock" not in options and "unix" not in options:
             options = {"host": "127.0.0.1", "port": 0, **options}
-        self.server: Server = serve(**options)
+        self._kind = kind
+        self.server: Any = serve(**options) if kind == "selector" else serve_async(**options)
         self.address: Address = self.server.address[:2]
         self.error: BaseException | None = None
         """What ended the loop, if it did not end by itself."""
@@ -66,11 +73,28 @@ class Running:
 
     def _run(self) -> None:
         try:
-            with self.server:
-                for request in self.server:
-                    self._handle(request)
+            if self._kind == "selector":
+                self._serve(self.server)
+            elif self._kind == "asyncio":
+                asyncio.run(self._serve_async(self.server))
+            else:
+                import uvloop
+
+                uvloop.run(self._serve_async(self.server))
         except BaseException as error:
             self.error = error
+
+    def _serve(self, server: Server) -> None:
+        with server:
+            for request in server:
+                self._handle(request)
+
+    async def _serve_async(self, server: AsyncServer) -> None:
+        async with server:
+            async for request in server:
+                result = self._handle(request)
+                if inspect.isawaitable(result):
+                    await result
 
     def call(self, function: Callable[[], Result]) -> Result:
         """What the function returns when it is called in the server's thread."""

@@ -20,7 +20,8 @@ import pytest
 
 from sono_client import ConnectError, ConnectionClosed, SonoClient, WebSocket, connect
 from sono_client import link as link_module
-from sono_client.link import Link
+from sono_client import turns as turns_module
+from sono_client.poll import Poll
 from sono_core import Limits, LocalProtocolError, Timeouts
 from sono_core.upgrade import accept_key
 from sono_server import Client, Sono, serve
@@ -299,9 +300,7 @@ def test_illegal_options_raise_before_anything_is_connected(
         connect("ws://localhost:1/", **options)
 
 
-def test_wss_is_refused_and_so_is_what_is_no_url() -> None:
-    with pytest.raises(ValueError, match="wss is not supported"):
-        connect("wss://localhost/")
+def test_what_is_no_url_is_refused() -> None:
     with pytest.raises(ValueError, match="no WebSocket URL"):
         connect("http://localhost/")
 
@@ -390,10 +389,11 @@ def test_frames_that_follow_a_close_or_a_mistake_do_not_take_the_answers_with_th
 class Faulty:
     """A raw socket's side of one connection, in a thread: reads the request, then `script`."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, listener: socket.socket | None = None) -> None:
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self._listener.getsockname()[1]}/ws"
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]  # of no meaning for a Unix socket
+        self.url = f"ws://127.0.0.1:{self.port}/ws"
         self.authority = self.url[5:-3]
         self.released = threading.Event()
         """Set when the client's part of the test is done."""
@@ -510,14 +510,33 @@ def test_a_host_that_cannot_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
         connect("ws://h.invalid/")
 
 
-def test_a_connection_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(address: object, timeout: float) -> None:
-        assert timeout == 1.5
-        raise TimeoutError("timed out")
+def test_a_connection_that_takes_too_long() -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listener.getsockname()[1]
+        for _ in range(2):  # the queue is full then, and nobody is answered
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        start = time.monotonic()
+        with pytest.raises(ConnectError, match=rf"^127\.0\.0\.1:{port}: connecting took too long$"):
+            connect(f"ws://127.0.0.1:{port}/", timeout=0.2)
+        assert 0.2 <= time.monotonic() - start < 3
 
-    monkeypatch.setattr(socket, "create_connection", slow)
-    with pytest.raises(ConnectError, match=r"^h: timed out$"):
-        connect("ws://h/", timeout=1.5)
+
+def test_each_address_of_a_host_is_tried_and_has_its_share_of_the_time(
+    echo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(echo_url.rpartition(":")[2].partition("/")[0])
+    dead = refused_port()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in (dead, port)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with connect("ws://two.example/") as ws:
+        ws.send("x")
+        assert ws.recv(WAIT) == "x"
+    found.clear()
+    with pytest.raises(ConnectError, match=r"^two\.example: the host has no address$"):
+        connect("ws://two.example/")
 
 
 def test_the_real_servers_refusal_has_its_status_and_reason() -> None:
@@ -640,7 +659,7 @@ def test_an_interrupted_handshake_leaves_no_socket(monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     with faulty(silent) as server:
-        monkeypatch.setattr(Link, "turn", interrupt)
+        monkeypatch.setattr(Poll, "wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             connect(server.url)
         server.released.set()
@@ -709,7 +728,7 @@ def test_a_close_that_is_not_answered_ends_in_time() -> None:
 
 
 def test_a_close_in_a_flood_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "_RECEIVE", 4096)
+    monkeypatch.setattr(turns_module, "_RECEIVE", 4096)
 
     def flood(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
@@ -757,7 +776,7 @@ def test_a_silent_server_is_pinged_and_given_up() -> None:
 
 @pytest.mark.parametrize("frame", [b"\x89\x00", b"\x8a\x00", b"\x01\x01x\x80\x01y"])
 def test_a_flood_does_not_hold_a_timeout_up(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "_RECEIVE", 4096)
+    monkeypatch.setattr(turns_module, "_RECEIVE", 4096)
 
     def flood(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
@@ -782,7 +801,7 @@ def test_a_flood_does_not_hold_a_timeout_up(frame: bytes, monkeypatch: pytest.Mo
 def test_pongs_to_a_server_that_does_not_read_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link_module, "_RECEIVE", 4096)
+    monkeypatch.setattr(turns_module, "_RECEIVE", 4096)
 
     def flood(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
@@ -794,27 +813,27 @@ def test_pongs_to_a_server_that_does_not_read_are_bounded(
     with faulty(flood) as server:
         ws = connect(server.url, timeouts=QUICK, limits=limits)
         sizes = set()
-        turn = ws._link.turn
+        turn = ws._link._poll_once
 
-        def measured(timeout: float = math.inf) -> bool:
+        def measured(now: float, deadline: float) -> None:
             sizes.add(ws._link.session.outbox.size)
-            return turn(timeout)
+            turn(now, deadline)
 
-        ws._link.turn = measured  # type: ignore[method-assign]
+        ws._link._poll_once = measured  # type: ignore[method-assign]
         with pytest.raises(ConnectionClosed):
             ws.recv()
         assert 0 < max(sizes) <= 10_000 + 131 + 8
 
 
 def count_turns(ws: WebSocket) -> list[float]:
-    """Counts the turns from now on, by their time-outs."""
-    turn, turns = ws._link.turn, []
+    """Counts the waits for the socket from now on, by their deadlines."""
+    turn, turns = ws._link._poll_once, []
 
-    def counted(timeout: float = math.inf) -> bool:
-        turns.append(timeout)
-        return turn(timeout)
+    def counted(now: float, deadline: float) -> None:
+        turns.append(deadline)
+        turn(now, deadline)
 
-    ws._link.turn = counted  # type: ignore[method-assign]
+    ws._link._poll_once = counted  # type: ignore[method-assign]
     return turns
 
 
@@ -1026,7 +1045,7 @@ def test_run_calls_back_until_its_time_is_over(room: tuple[Room, str]) -> None:
 @pytest.mark.parametrize("code", [1000, 1001])
 def test_run_ends_with_a_normal_close(room: tuple[Room, str], code: int) -> None:
     server, url = room
-    with SonoClient(url) as sono:
+    with SonoClient(url, reconnect=False) as sono:
         payloads = heard(sono)
         sono.grab("myid")
         server.joined[0].send("message", "last")

@@ -331,3 +331,47 @@ def test_the_kind_of_a_question_may_be_any_text() -> None:
     assert pending.items == ["invalid grab request"]
     with pytest.raises(LocalProtocolError, match="surrogate"):
         state.grab("\ud800")
+
+
+# -- a connection that replaces a lost one --------------------------------------------------------
+
+
+def test_a_client_returns_to_where_it_last_asked_to_be() -> None:
+    state = ClientState()
+    assert state.returned() == []
+    for name in ("news", "sports"):
+        assert state.change_channel(name) == change_channel(name)
+    assert state.returned() == [change_channel("sports")]
+    assert state.returned() == [change_channel("sports")]
+
+
+def test_a_name_that_is_refused_is_not_returned_to() -> None:
+    state = ClientState()
+    wrong: Any = 7
+    with pytest.raises(TypeError, match="name must be a str"):
+        state.change_channel(wrong)
+    with pytest.raises(LocalProtocolError, match="surrogate"):
+        state.change_channel("\ud800")
+    assert state.returned() == []
+
+
+def test_a_question_is_asked_until_it_is_answered() -> None:
+    state = ClientState()
+    asking = [state.asking]
+    state.grab("myid")
+    state.grab("clients")
+    asking.append(state.asking)
+    for kind in ("myid", "clients"):
+        state.receive(listing(kind, "me"))
+        asking.append(state.asking)
+    assert asking == [False, True, True, False]
+
+
+def test_a_question_asked_on_the_lost_connection_is_forgotten() -> None:
+    state = ClientState()
+    old, _ = state.grab("myid")
+    state.returned()
+    assert not state.asking
+    new, _ = state.grab("myid")
+    state.receive(listing("myid", "me"))
+    assert (old.items, new.items) == (None, ["me"])

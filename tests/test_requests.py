@@ -21,6 +21,8 @@ from tests.servers import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("each_server")
+
 
 def body(response: bytes) -> bytes:
     return response.partition(b"\r\n\r\n")[2]

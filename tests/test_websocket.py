@@ -30,6 +30,8 @@ from sono_server.requests import RequestHandler
 from sono_server.websocket import WebSocketHandler
 from tests.servers import PATIENCE, Running, Wire, accept_echo, echo, running
 
+pytestmark = pytest.mark.usefixtures("each_server")
+
 
 class Application:
     """Accepts everything, and keeps what it is told."""
