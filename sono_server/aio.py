@@ -22,7 +22,7 @@ from sono_core.protocol import SessionProtocol
 from .fast import Carrier
 from .fast import loop as loop_in_c
 from .host import RECEIVE_BUFFER, Host, HostedPeer, Options
-from .listeners import close, listen
+from .listeners import listen, remove_file
 from .requests import HTTPRequest
 from .signals import StopSignals
 
@@ -70,7 +70,9 @@ class AsyncHost(Host):
             return
         if self._posted:
             self._call_posted()
-        if self._stop_requests and not self._closed:
+        if self._closed:
+            self._cancel_at_once()
+        elif self._stop_requests:
             self._continue_stopping()
             self._set_timer()
 
@@ -121,12 +123,18 @@ class AsyncHost(Host):
         self._stop_listening()
         self._cut_off()
         self._posted.clear()
-        tasks = self._tasks - {asyncio.current_task()}
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._options.drain)
+        self._cancel_at_once()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._options.drain)
             for task in late:
                 task.cancel()
         await asyncio.sleep(0)  # in which the loop closes the sockets
+
+    def _cancel_at_once(self) -> None:
+        """After a second stop nothing of the application is waited for."""
+        if self._stop_requests > 1:
+            for task in self._tasks:
+                task.cancel()
 
 
 class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
@@ -212,12 +220,22 @@ class AsyncServer(AsyncHost):
             return
         self._attach()
         self._signals.take()
-        for listener in self._listeners:
-            unix = listener.family == getattr(socket, "AF_UNIX", None)
-            create = self.loop.create_unix_server if unix else self.loop.create_server
-            server = await create(lambda: _Peer(self), sock=listener, backlog=_BACKLOG)
-            self._servers.append(server)
+        try:
+            for listener in self._listeners:
+                await self._accept_from(listener)
+        except BaseException:  # cancelled, for one
+            await self.close()
+            raise
         self._begin()
+
+    async def _accept_from(self, listener: socket.socket) -> None:
+        unix = listener.family == getattr(socket, "AF_UNIX", None)
+        create = self.loop.create_unix_server if unix else self.loop.create_server
+        server = await create(
+            lambda: _Peer(self), sock=listener, backlog=_BACKLOG, start_serving=False
+        )
+        self._servers.append(server)  # to be closed, also if the next step is cancelled
+        await server.start_serving()
 
     def __aiter__(self) -> "AsyncServer":
         return self
@@ -279,10 +297,12 @@ class AsyncServer(AsyncHost):
         self._notify()
 
     def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            remove_file(listener)
         for server in self._servers:
             server.close()
         for listener in self._listeners:
-            close(listener)
+            listener.close()
 
 
 def serve_async(

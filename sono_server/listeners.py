@@ -49,14 +49,13 @@ def listen(
     return listeners
 
 
-def close(listener: socket.socket) -> None:
-    """Close a listening socket, and remove what stands for it in the file system. Idempotent."""
+def remove_file(listener: socket.socket) -> None:
+    """Remove what stands for a listening Unix socket in the file system, before it is closed."""
     if listener.fileno() >= 0 and listener.family == _UNIX:
         path = listener.getsockname()
         if isinstance(path, str) and path:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-    listener.close()
 
 
 def _listen_on_path(path: str) -> socket.socket:

@@ -22,7 +22,7 @@ from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 
 from .fast import loop as loop_in_c
 from .host import Host, HostedPeer, Options
-from .listeners import close, listen
+from .listeners import listen, remove_file
 from .peer import READ, Peer
 from .requests import HTTPRequest
 from .signals import StopSignals
@@ -189,7 +189,8 @@ class Server(Host):
     def _stop_listening(self) -> None:
         self._watch_listeners(False)
         for listener in self._listeners:
-            close(listener)
+            remove_file(listener)
+            listener.close()
 
     def _accept(self, listener: socket.socket, now: float) -> None:
         for _ in range(_ACCEPTS):
