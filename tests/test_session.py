@@ -1182,3 +1182,53 @@ def test_time_outs_of_the_handshake_give_their_reason(
     response = bytes(rig.transport.wire)
     assert response.startswith(b"HTTP/1.1 " + status)
     assert response.endswith(b"\r\n\r\n" + reason)
+
+
+# -- a handler that is busy -------------------------------------------------------------------
+
+
+def test_a_handler_that_holds_gets_nothing_more_until_it_releases() -> None:
+    rig = Rig()
+    rig.handler.reactions["on_message"] = rig.session.hold
+    rig.sends(TextMessage("a"), TextMessage("b"))
+    assert rig.handler.log == ["a"]
+    assert not rig.session.reading
+    assert not rig.session.wants_data
+    assert not rig.session.pump_due
+    assert rig.session.fast_path() is None
+    rig.session.release()
+    assert rig.session.pump_due
+    rig.pump()
+    assert rig.handler.log == ["a", "b"]
+
+
+def test_what_is_held_is_not_read_so_its_peer_need_not_answer_pings() -> None:
+    rig = Rig()
+    rig.session.hold()
+    for now in (20.0, 40.0, 60.0, 80.0):
+        rig.now = now
+        rig.session.tick(now)
+    assert not rig.session.over
+    rig.session.release()
+    assert rig.session.reading
+
+
+def test_who_closes_while_it_holds_hears_the_answer() -> None:
+    rig = Rig()
+    rig.session.hold()
+    rig.session.close(1000, "", rig.now)
+    assert rig.session.reading
+    rig.transport.write()
+    rig.seen()
+    rig.sends()
+    assert rig.handler.closes == [Close(1000)]
+
+
+def test_the_reason_of_a_loss_is_told_to_a_client_in_its_handshake() -> None:
+    rig = Rig(Role.CLIENT, opened=False)
+    rig.session.connect(Request("/ws", host="example.com"))
+    rig.session.lost(reason="no certificate")
+    assert rig.handler.log == [Reject(0, body=b"no certificate")]
+    opened = Rig(Role.CLIENT)
+    opened.session.lost(reason="no certificate")
+    assert [close.code for close in opened.handler.closes] == [1006]
