@@ -64,6 +64,12 @@ TARGETS: tuple[Target, ...] = (
     Target("C1", "connect and close", "websockets", 2),
     Target("D1", "echo", "websockets", 1.2),
     Target("D1", "fan-out", "websockets", 5),
+    *(
+        Target("client_echo", f"{way}, {size}", peer, bound, by_wall)
+        for way, peer, bound in (("callbacks", PICOWS, 1.0), ("iteration", "websockets+uvloop", 2))
+        for size in ("256 B", "8 KiB", "100 kB")
+        for by_wall in (False, True)
+    ),
 )
 
 

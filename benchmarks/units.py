@@ -30,6 +30,7 @@ def size(value: float) -> str:
 
 MESSAGES = Unit("messages per second of server CPU time", number)
 DELIVERIES = Unit("deliveries per second of server CPU time", number)
+ROUND_TRIPS = Unit("round trips per second of client CPU time", number)
 HANDSHAKES = Unit("connections per second of server CPU time", number)
 DELIVERY_COST = Unit("server CPU time of one delivery", duration, less_is_better=True)
 CALL = Unit("CPU time of one call", duration, less_is_better=True)

@@ -44,6 +44,8 @@ from .upgrade import refusal
 class State(enum.Enum):
     """Where a connection stands (RFC 6455, sections 4 and 7)."""
 
+    __hash__ = object.__hash__  # an enum's own is a call of Python
+
     CONNECTING = "connecting"
     """The request is outstanding."""
     REQUESTED = "requested"
@@ -71,6 +73,9 @@ LEGAL: dict[tuple[Role, State], frozenset[type]] = {
     (Role.SERVER, State.CLOSED): _NOTHING,
 }
 """What may be sent in which state."""
+
+_LEGAL_ON_CLIENTS = {state: LEGAL[Role.CLIENT, state] for state in State}
+_LEGAL_ON_SERVERS = {state: LEGAL[Role.SERVER, state] for state in State}
 
 _DEFAULT_DEFLATE = Deflate()
 _UNLIMITED = 1 << 62  # bytes; more than any message has
@@ -154,7 +159,8 @@ class Connection:
     def _enter(self, state: State) -> None:
         self.state = state
         self.outbox.room = 0
-        self._sendable = LEGAL[self.role, state]
+        legal = _LEGAL_ON_SERVERS if self.role is Role.SERVER else _LEGAL_ON_CLIENTS
+        self._sendable = legal[state]
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -235,8 +241,9 @@ class Connection:
             self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
             self.plain = self._options.threshold - 1
         self.reader = message_reader(self.role, self._limits, inflater)
-        self.reader.feed(rest)
-        self.has_early_data = bool(rest)
+        if rest:
+            self.reader.feed(rest)
+            self.has_early_data = True
         del self._handshake
         self._enter(State.OPEN)
 
@@ -349,7 +356,8 @@ class Connection:
 
     def _send_accept(self, accept: Accept) -> None:
         handshake = cast(ServerHandshake, self._handshake)
-        handshake.feed(self._take_incoming())  # nobody may have asked for events since it came
+        if self._incoming:  # nobody may have asked for events since it came
+            handshake.feed(self._take_incoming())
         try:
             self.outbox.append(handshake.accept(accept))
         except HandshakeFailure as failure:

@@ -71,7 +71,8 @@ class ServerHandshake:
             return None
         head, rest = found
         self._request = parse_request(head)
-        self._put_by(rest)
+        if rest:
+            self._put_by(rest)
         return self._request
 
     def _put_by(self, data: bytes) -> None:
@@ -181,9 +182,9 @@ class ClientHandshake:
 
     def _accept(self, headers: Headers) -> Accept:
         """Hold the headers of a 101 against the request (section 4.1)."""
-        if upgrade_protocols(headers) != ["websocket"]:
+        if upgrade_protocols(headers.get("upgrade", "")) != ["websocket"]:
             raise HandshakeFailure(0, "Upgrade is not websocket")
-        if "upgrade" not in connection_options(headers):
+        if "upgrade" not in connection_options(headers.get("connection", "")):
             raise HandshakeFailure(0, "Connection does not name Upgrade")
         if headers.get_all("sec-websocket-accept") != [accept_key(self._key)]:
             raise HandshakeFailure(0, "Sec-WebSocket-Accept does not fit the key")

@@ -43,8 +43,10 @@ class HeadReader:
             HandshakeFailure: 400, 414 or 431.
         """
         buffer = self._data
-        if not buffer and (end := data.find(b"\r\n\r\n") + 4) > 4 and self._is_good(data[:end]):
-            return data[:end], data[end:]
+        if not buffer and (end := data.find(b"\r\n\r\n") + 4) > 4:
+            head = data[:end]
+            if self._is_good(head):
+                return head, data[end:]
         searched = len(buffer)
         buffer += data
         while True:
@@ -70,7 +72,8 @@ class HeadReader:
         """
         limits = self._limits
         return (
-            len(head) <= min(limits.max_head_line, limits.max_head)
+            len(head) <= limits.max_head_line
+            and len(head) <= limits.max_head
             and head.count(b"\n") <= limits.max_headers + 2
             and _faultless(head) is not None
         )
@@ -126,17 +129,18 @@ def parse_request(head: bytes) -> Request:
     if not target.startswith("/") or "#" in target:
         raise HandshakeFailure(400, "the target is not in origin form")
     headers = _text_fields(event.headers.raw_items(), head.isascii())
-    fields = headers.by_name()
-    hosts = fields.get("host", [])
-    if len(hosts) != 1 or not is_host(hosts[0]):
+    fields = headers.combined()
+    host = fields.get("host", "")
+    if not is_host(host):  # a repeated one was joined by ", ", which none contains
         raise HandshakeFailure(400, "exactly one valid Host is required")
     if "content-length" in fields and "transfer-encoding" in fields:
         raise HandshakeFailure(400, "the length of the body is ambiguous")
+    offered = fields.get("sec-websocket-protocol")
     try:
-        subprotocols = tuple(parse_tokens(fields.get("sec-websocket-protocol", [])))
+        subprotocols = tuple(parse_tokens([offered])) if offered else ()
     except ValueError:
         subprotocols = ()  # a WebSocket cannot be opened so, other requests do not care
-    return Request(target, headers, event.method.decode("ascii"), hosts[0], subprotocols)
+    return Request(target, headers, event.method.decode("ascii"), host, subprotocols)
 
 
 class ResponseReader:

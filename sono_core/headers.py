@@ -37,16 +37,18 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_fields",)
 
     def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        if isinstance(fields, Headers):
-            pairs: Iterable[tuple[str, str]] = fields.fields()
+        if not fields:  # most often; an iterator is never false
+            self._fields: tuple[tuple[str, str], ...] = ()
+        elif isinstance(fields, Headers):
+            self._fields = fields._fields
         else:
             pairs = fields.items() if isinstance(fields, Mapping) else fields
-        self._fields = tuple((name.lower(), value) for name, value in pairs)
+            self._fields = tuple([(name.lower(), value) for name, value in pairs])
 
     @classmethod
     def parsed(cls, fields: Iterable[tuple[str, str]]) -> "Headers":
         """Headers of fields whose names are in lower case already."""
-        headers = cls()
+        headers = cls.__new__(cls)
         headers._fields = tuple(fields)
         return headers
 
@@ -55,12 +57,15 @@ class Headers(Mapping[str, str]):
         name = name.lower()
         return [value for field, value in self._fields if field == name]
 
-    def by_name(self) -> dict[str, list[str]]:
-        """The values of the fields of each name, in order."""
+    def combined(self) -> dict[str, str]:
+        """`headers[name]` for every name, for who asks for many."""
+        fields = dict(self._fields)
+        if len(fields) == len(self._fields):
+            return fields
         found: dict[str, list[str]] = {}
         for name, value in self._fields:
             found.setdefault(name, []).append(value)
-        return found
+        return {name: ", ".join(values) for name, values in found.items()}
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and bool(self.get_all(name))
@@ -112,8 +117,12 @@ def parse_list(values: Iterable[str]) -> list[str]:
 
     Empty elements are ignored (RFC 9110, section 5.6.1.2).
     """
-    elements = (element.strip(" \t") for value in values for element in value.split(","))
-    return [element for element in elements if element]
+    return [
+        element
+        for value in values
+        for padded in value.split(",")
+        if (element := padded.strip(" \t"))
+    ]
 
 
 def parse_tokens(values: Iterable[str]) -> list[str]:
@@ -123,9 +132,8 @@ def parse_tokens(values: Iterable[str]) -> list[str]:
         ValueError: an element is not a token.
     """
     tokens = parse_list(values)
-    for token in tokens:
-        if not _is_token(token):
-            raise ValueError("an element of the list is not a token")
+    if not all(map(_is_token, tokens)):
+        raise ValueError("an element of the list is not a token")
     return tokens
 
 

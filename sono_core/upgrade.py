@@ -4,11 +4,11 @@ RFC 6455, sections 4.2 and 10.2; RFC 9110, section 15 (status codes). Pure funct
 calls them in their order.
 """
 
-import base64
 import binascii
 import functools
 import hashlib
 import http
+import re
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
@@ -25,8 +25,11 @@ from .headers import (
     parse_tokens,
 )
 
+# Base64 of 16 bytes as an encoder writes it: the last character stands for two bits.
+_is_key = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==").fullmatch
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SWITCHING = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
 # what the handshake writes itself
 _RESERVED_FIELDS = frozenset(
     (
@@ -47,7 +50,7 @@ _RESERVED_FIELDS = frozenset(
 def accept_key(key: str) -> str:
     """Sec-WebSocket-Accept for a Sec-WebSocket-Key (section 4.2.2)."""
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> bool:
@@ -58,6 +61,8 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
     `allowed` names, character for character; `"*"` in it allows everything.
     """
     if origin is None or origin in allowed or "*" in allowed:
+        return True
+    if origin in (f"http://{host}", f"https://{host}"):  # most are, and need not be taken apart
         return True
     try:
         page, own = urlsplit(origin), urlsplit(f"//{host}")
@@ -94,69 +99,71 @@ def check_upgrade(request: Request, origins: Collection[str], options: Deflate |
     Raises:
         HandshakeFailure: 400, 403, 405 or 426, with the headers that go with it.
     """
-    headers = request.headers
+    # A repeated field is joined by ", ": the same for lists, and never legal where one is required.
+    fields = request.headers.combined()
     if request.method != "GET":
         raise HandshakeFailure(405, "a WebSocket is opened with GET", (("allow", "GET"),))
-    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+    if "transfer-encoding" in fields or fields.get("content-length", "0") != "0":
         raise HandshakeFailure(400, "an upgrade has no body")
-    if "websocket" not in upgrade_protocols(headers):
+    if "websocket" not in upgrade_protocols(fields.get("upgrade", "")):
         raise HandshakeFailure(426, "an upgrade to websocket is required")
-    if "upgrade" not in connection_options(headers):
+    if "upgrade" not in connection_options(fields.get("connection", "")):
         raise HandshakeFailure(400, "Connection does not name Upgrade")
-    if headers.get_all("sec-websocket-version") != ["13"]:
+    if fields.get("sec-websocket-version") != "13":
         version = (("sec-websocket-version", "13"),)
         raise HandshakeFailure(426, "WebSocket version 13 is required", version)
-    keys = headers.get_all("sec-websocket-key")
-    if len(keys) != 1 or not _is_key(keys[0]):
+    key = fields.get("sec-websocket-key", "")
+    if not _is_key(key):
         raise HandshakeFailure(400, "exactly one Sec-WebSocket-Key of 16 bytes is required")
-    origin_fields = headers.get_all("origin")
-    origin = ", ".join(origin_fields) if origin_fields else None
-    if not origin_allowed(origin, request.host, origins):
+    if not origin_allowed(fields.get("origin"), request.host, origins):
         raise HandshakeFailure(403, "this origin is not allowed")
+    extensions = fields.get("sec-websocket-extensions")
+    agreement = _agree(extensions, options) if extensions else None
+    subprotocols = fields.get("sec-websocket-protocol")
+    return Upgrade(key, _offered(subprotocols) if subprotocols else [], agreement)
+
+
+@functools.lru_cache(maxsize=64)  # at most 64 lines of heads; browsers send the same few
+def _agree(offers: str, options: Deflate | None) -> Agreement | None:
+    """What is answered to Sec-WebSocket-Extensions.
+
+    Raises:
+        HandshakeFailure: 400 for what is malformed.
+    """
     try:
-        extensions = parse_extensions(headers.get_all("sec-websocket-extensions"))
+        extensions = parse_extensions([offers])
     except ValueError:
         raise HandshakeFailure(400, "malformed Sec-WebSocket-Extensions") from None
-    agreement = deflate.answer(extensions, options) if options else None
-    return Upgrade(keys[0], offered_subprotocols(headers), agreement)
+    return deflate.answer(extensions, options) if options else None
 
 
-def offered_subprotocols(headers: Headers) -> list[str]:
+def _offered(subprotocols: str) -> list[str]:
     """What a request offers in Sec-WebSocket-Protocol, in its order.
 
     Raises:
         HandshakeFailure: 400 for what is no list of tokens.
     """
     try:
-        return parse_tokens(headers.get_all("sec-websocket-protocol"))
+        return parse_tokens([subprotocols])
     except ValueError:
         raise HandshakeFailure(400, "malformed Sec-WebSocket-Protocol") from None
 
 
-def upgrade_protocols(headers: Headers) -> list[str]:
+def upgrade_protocols(value: str) -> list[str]:
     """The protocols of Upgrade in lower case; others than websocket may have a version."""
-    return [protocol.lower() for protocol in parse_list(headers.get_all("upgrade"))]
+    return parse_list([value.lower()])
 
 
-def connection_options(headers: Headers) -> list[str]:
+def connection_options(value: str) -> list[str]:
     """The tokens of Connection in lower case.
 
     Raises:
         HandshakeFailure: 400 for what is no list of tokens.
     """
     try:
-        return [token.lower() for token in parse_tokens(headers.get_all("connection"))]
+        return parse_tokens([value.lower()])
     except ValueError:
         raise HandshakeFailure(400, "malformed Connection") from None
-
-
-def _is_key(key: str) -> bool:
-    try:
-        nonce = base64.b64decode(key, validate=True)
-    except binascii.Error:
-        return False
-    # b64decode accepts endings that no encoder writes
-    return len(nonce) == 16 and base64.b64encode(nonce).decode() == key
 
 
 def accept_response(upgrade: Upgrade, accept: Accept) -> bytes:
@@ -165,18 +172,15 @@ def accept_response(upgrade: Upgrade, accept: Accept) -> bytes:
     Raises:
         LocalProtocolError: the subprotocol was not offered, or a header is illegal.
     """
-    fields = [
-        ("upgrade", "websocket"),
-        ("connection", "Upgrade"),
-        ("sec-websocket-accept", accept_key(upgrade.key)),
-    ]
+    fields = [("sec-websocket-accept", accept_key(upgrade.key))]
     if accept.subprotocol is not None:
         if accept.subprotocol not in upgrade.subprotocols:
             raise LocalProtocolError(f"subprotocol {accept.subprotocol!r} was not offered")
         fields.append(("sec-websocket-protocol", accept.subprotocol))
     if upgrade.agreement:
         fields.append(("sec-websocket-extensions", upgrade.agreement.header()))
-    return encode_head(_status_line(101), [*fields, *checked_fields(accept.headers)])
+    fields += checked_fields(accept.headers)
+    return encode_head(_SWITCHING, fields)
 
 
 def reject_response(reject: Reject, method: str = "GET") -> bytes:
@@ -247,7 +251,7 @@ def _spelled(name: str) -> str:
     return name.title().replace("Websocket", "WebSocket")
 
 
-def encode_head(first_line: str, fields: list[tuple[str, str]]) -> bytes:
+def encode_head(first_lines: str, fields: list[tuple[str, str]]) -> bytes:
     """A head as bytes; its parts have been checked."""
     lines = [f"{_spelled(name)}: {value}" for name, value in fields]
-    return "\r\n".join([first_line, *lines, "", ""]).encode("latin-1")
+    return "\r\n".join([first_lines, *lines, "", ""]).encode("latin-1")

@@ -39,6 +39,15 @@ def test_headers_are_made_of_pairs_of_a_mapping_or_of_headers() -> None:
     assert Headers() == Headers({}) == Headers([])
 
 
+def test_all_fields_combined_are_what_each_name_gives() -> None:
+    for headers in (
+        Headers(),
+        Headers([("A", "1"), ("b", "2")]),
+        Headers([("a", "1"), ("b", "2"), ("A", ""), ("a", "3, 4")]),
+    ):
+        assert headers.combined() == dict(headers)
+
+
 def test_headers_are_values() -> None:
     one, same, other = Headers({"A": "1"}), Headers({"a": "1"}), Headers({"a": "2"})
     assert one == same

@@ -1,15 +1,18 @@
 """upgrade.py: responses as bytes. What is refused and when is in rules/."""
 
+import base64
+import string
 from typing import Any
 
 import pytest
 
-from sono_core import Accept, Headers, LocalProtocolError, Reject
+from sono_core import Accept, Deflate, Headers, LocalProtocolError, Reject, Request
 from sono_core.errors import HandshakeFailure
 from sono_core.upgrade import (
     Upgrade,
     accept_key,
     accept_response,
+    check_upgrade,
     origin_allowed,
     refusal,
     reject_response,
@@ -51,6 +54,46 @@ def test_a_101_with_everything() -> None:
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: b\r\n"
         b"Set-Cookie: a=b\r\n\r\n"
     )
+
+
+def upgrade_request(*more: tuple[str, str], key: str = KEY) -> Request:
+    fields = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", key),
+    ]
+    return Request("/", Headers([*fields, *more]), host="a")
+
+
+def is_canonical(key: str) -> bool:
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except ValueError:
+        return False
+    return len(nonce) == 16 and base64.b64encode(nonce).decode() == key
+
+
+def test_a_key_is_what_an_encoder_writes_for_16_bytes() -> None:
+    endings = [f"{last}==" for last in string.printable]
+    for ending in (*endings, "A=", "AA=", "AAA", "==="):
+        key = KEY[:21] + ending
+        request = upgrade_request(key=key)
+        if is_canonical(key):
+            assert check_upgrade(request, (), None).key == key
+        else:
+            with pytest.raises(HandshakeFailure, match="exactly one Sec-WebSocket-Key"):
+                check_upgrade(request, (), None)
+
+
+def test_the_same_offer_gets_each_time_what_these_options_allow() -> None:
+    request = upgrade_request(("Sec-WebSocket-Extensions", "permessage-deflate"))
+    for _ in range(2):
+        assert check_upgrade(request, (), None).agreement is None
+        for takeover in (False, True):
+            agreement = check_upgrade(request, (), Deflate(context_takeover=takeover)).agreement
+            assert agreement is not None
+            assert agreement.server_no_context_takeover is not takeover
 
 
 @pytest.mark.parametrize("headers", BAD_HEADERS, ids=repr)

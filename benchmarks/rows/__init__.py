@@ -18,6 +18,7 @@ FILES = {
     "M1": "m1_idle_memory",
     "C1": "c1_connect",
     "D1": "d1_deflate",
+    "client_echo": "client_echo",
     "slow_readers": "slow_readers",
     "fanout_cost": "fanout_cost",
 }

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import inspect
-import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from sono_core import Close
 from sono_core import client as protocol
@@ -17,26 +16,28 @@ from sono_core.backoff import Backoff, Reconnection
 from sono_core.client import Callback, ClientState, Incoming
 from sono_core.errors import ConnectError, ConnectionClosed
 
+from .callbacks import Callbacks
+from .waiting import Waiting
 from .websocket import NORMAL, AsyncWebSocket, connect_async
 
 _MAX_WAITING = 1024  # calls, and events for who iterates, before no more are read
 
-logger = logging.getLogger("sono")
-
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-class AsyncSonoClient:
+class AsyncSonoClient(Waiting):
     """A client of a Sono server: events from and to others, channels, listings.
 
     `async with AsyncSonoClient(url) as sono:` connects, and leaves at the end. Callbacks, plain
     functions or coroutine functions, are called with the payload of an event, `{"message": ...,
-    "from": ...}`, one after the other; `async for` gives all events too.
+    "from": ...}`, one after the other; one that raises is logged. Each `async for` gives all
+    events from when it begins; who holds it and does not go on holds up everything else.
 
     Args:
         url: as for `connect_async`.
         reconnect: whether to connect again when the connection is lost: after a random time, up
-            to 30 s, and into the channel where it was. The id is a new one then.
+            to 30 s, and into the channel where it was. The id is a new one then. What is sent
+            meanwhile raises `ConnectionClosed`. The first attempt is the only one if it fails.
         options: as for `connect_async`.
 
     Raises:
@@ -47,17 +48,19 @@ class AsyncSonoClient:
     """The connection below, the present one or the last."""
 
     def __init__(self, url: str, *, reconnect: bool = True, **options: Any) -> None:
-        self._connect = partial(connect_async, url, **options)
+        super().__init__()
+        self._connect = partial(connect_async, url, on_message=None, **options)
         self._connect()  # what is wrong with the arguments is raised here
         self._state = ClientState()
         self._reconnection = Reconnection(Backoff(random=random.random)) if reconnect else None
+        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self._time = time.monotonic
         self._on_connect: list[Callable[[], object]] = []
         self._on_disconnect: list[Callable[[Close], object]] = []
-        self._events: deque[Incoming] | None = None  # for who iterates
-        self._calls: deque[Callable[[], object]] = deque()  # of callbacks, in order
-        self._changed = asyncio.Condition()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._end: ConnectionClosed | ConnectError | None = None
+        self._iterators: WeakSet[_Events] = WeakSet()
+        self._callbacks = Callbacks(self)
+        self._life: asyncio.Task[None] | None = None  # ends as the last connection does
+        self._caller: asyncio.Task[None] | None = None
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -78,24 +81,14 @@ class AsyncSonoClient:
         return function
 
     def on_disconnect(self, function: Function) -> Function:
-        """Decorator: call the function as `f(close)` when a connection has ended."""
+        """Decorator: call the function as `f(close)` when a connection ended, not after `close`."""
         self._on_disconnect.append(function)
         return function
 
-    def __aiter__(self) -> "AsyncSonoClient":
-        if self._events is None:
-            self._events = deque()
-        return self
-
-    async def __anext__(self) -> Incoming:
-        assert self._events is not None  # by __aiter__
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._events or self._ended)
-            self._changed.notify_all()
-        if self._events:
-            return self._events.popleft()
-        self._raise_end()
-        raise StopAsyncIteration
+    def __aiter__(self) -> AsyncIterator[Incoming]:
+        events = _Events(self)
+        self._iterators.add(events)
+        return events
 
     async def run(self) -> None:
         """Wait until the connection has ended for good.
@@ -104,9 +97,9 @@ class AsyncSonoClient:
             ConnectionClosed: it was lost.
             ConnectError: so it was, and did not come back.
         """
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._raise_end()
+        if self._life and self._caller:
+            await asyncio.wait([self._life, self._caller])
+        self.check()
 
     # -- what goes --------------------------------------------------------------------------------
 
@@ -133,7 +126,7 @@ class AsyncSonoClient:
         await self.socket.send(self._state.change_channel(name))
 
     async def grab(self, kind: str) -> list[str]:
-        """Ask for a listing and wait for it.
+        """Ask for a listing and wait for it; in callbacks too.
 
         Args:
             kind: `myid`, `clients`, `channels`, `mychannel` or `mychannelclients`.
@@ -142,11 +135,14 @@ class AsyncSonoClient:
             ConnectionClosed: the connection ended before.
             TypeError: `kind` is no str.
         """
-        pending, packet = self._state.grab(kind)
         socket = self.socket
-        await socket.send(packet)
-        async with self._changed:
-            await self._changed.wait_for(lambda: pending.items is not None or socket.closed)
+        await socket.drain()
+        # From here on nothing waits: a question that was not sent would get the next one's answer.
+        pending, packet = self._state.grab(kind)
+        if not socket.send_nowait(packet):
+            raise socket.error()
+        self.notify()
+        await self.until(lambda: pending.items is not None or socket.closed)
         if pending.items is None:
             raise socket.error()
         return pending.items
@@ -154,115 +150,139 @@ class AsyncSonoClient:
     # -- the connection ---------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Leave the server. Idempotent."""
-        tasks, self._tasks = self._tasks, []
+        """Leave the server. Idempotent; in callbacks too. Callbacks under way are cancelled."""
+        self._callbacks.clear()
+        caller = None if self._callbacks.inside else self._caller
+        tasks = [task for task in (self._life, caller) if task]
+        if not tasks:
+            return
         for task in tasks:
             task.cancel()
-        if tasks:
+        try:
             await asyncio.wait(tasks)
-            await self.socket.close()
-            await self._notify()
+        except asyncio.CancelledError:
+            self.socket.cut_off()
+            raise
+        await self.socket.close()
+        self.notify()
 
     async def __aenter__(self) -> "AsyncSonoClient":
         self.socket = await self._connect()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._live()), loop.create_task(self._call_back())]
+        self._life = loop.create_task(self._live())
+        self._life.add_done_callback(self._note_end)
+        self._caller = loop.create_task(self._callbacks.run(lambda: self.ended))
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     @property
-    def _ended(self) -> bool:
-        return not self._tasks or self._tasks[0].done()
+    def ended(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._life is None or self._life.done()
 
-    def _raise_end(self) -> None:
-        end = self._end
-        if isinstance(end, ConnectError) or (end and end.code not in NORMAL):
-            raise end
+    def check(self) -> None:
+        """Raise what ended the connection for good, if it was nothing normal."""
+        if self._life and self._life.done() and not self._life.cancelled():
+            self._life.result()
+
+    def _note_end(self, life: "asyncio.Task[None]") -> None:
+        if not life.cancelled():
+            life.exception()  # for who asks; nobody has to
+        self.notify()
 
     async def _live(self) -> None:
         """One connection after the other, until there is none to come."""
-        try:
-            while True:
-                self._note_opened()
-                close = await self._receive_all()
-                await self._call_soon(partial(function, close) for function in self._on_disconnect)
-                if not await self._come_back(close):
-                    return
-                for packet in self._state.returned():
-                    await self._send_again(packet)
-                await self._call_soon(self._on_connect)
-        finally:
-            await self._notify()
+        while True:
+            if self._reconnection:
+                self._reconnection.opened(self._time())
+            end = await self._receive_all()
+            close = self.socket.closed or Close(end.code, end.reason, False)
+            await self._call_soon(partial(function, close) for function in self._on_disconnect)
+            if not await self._come_back(close):
+                if close.code not in NORMAL:
+                    raise end
+                return
+            for packet in self._state.returned():
+                with contextlib.suppress(ConnectionClosed):  # lost again: the next begins with it
+                    await self.socket.send(packet)
+            await self._call_soon(self._on_connect)
 
-    def _note_opened(self) -> None:
-        if self._reconnection:
-            self._reconnection.opened(time.monotonic())
-
-    async def _send_again(self, packet: str) -> None:
-        with contextlib.suppress(ConnectionClosed):  # lost again: the next one begins with it
-            await self.socket.send(packet)
-
-    async def _receive_all(self) -> Close:
-        socket = self.socket
+    async def _receive_all(self) -> ConnectionClosed:
+        """Pass on what comes, until the connection ends."""
         while True:
             try:
-                message = await socket.recv()
+                message = await self.socket.recv()
             except ConnectionClosed as error:
-                self._end = error
-                await self._notify()
-                return socket.closed or Close(error.code, error.reason, False)
+                self.notify()  # nobody will answer any more
+                return error
             if incoming := self._state.receive(message):
+                self.notify()  # a question may have been answered
                 callbacks = self._state.callbacks(incoming.event)
                 await self._call_soon(partial(f, incoming.payload) for f in callbacks)
-                if self._events is not None:
-                    await self._add(self._events, incoming)
+                await self.until(lambda: self._asking or not any(map(_is_full, self._iterators)))
+                self._hand_out(incoming)
 
-    async def _come_back(self, end: Close | ConnectError) -> bool:
-        """Whether there is another connection."""
+    def _hand_out(self, incoming: Incoming) -> None:
+        for events in self._iterators:
+            events.waiting.append(incoming)
+        self.notify()
+
+    async def _come_back(self, end: Close) -> bool:
+        """Whether there is another connection.
+
+        Raises:
+            ConnectError: there is not, for the last attempt failed so.
+        """
+        failure: ConnectError | None = None
         while self._reconnection:
-            delay = self._reconnection.after(end, time.monotonic())
+            delay = self._reconnection.after(failure or end, self._time())
             if delay is None:
-                return False
-            await asyncio.sleep(delay)
+                break
+            await self._sleep(delay)
             try:
                 self.socket = await self._connect()
             except ConnectError as error:
-                self._end = end = error
+                failure = error
             else:
                 return True
+        if failure:
+            raise failure
         return False
 
-    # -- callbacks --------------------------------------------------------------------------------
-
     async def _call_soon(self, functions: Iterable[Callable[[], object]]) -> None:
-        """Have functions called, in a task of their own, so that they may ask for listings."""
         for function in functions:
-            await self._add(self._calls, function)
-        await self._notify()  # an answer to a question may have come
+            await self.until(lambda: self._asking or len(self._callbacks) < _MAX_WAITING)
+            self._callbacks.add(function)
 
-    async def _add(self, queue: deque[Any], item: object) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(queue) < _MAX_WAITING or self._state.asking)
-            queue.append(item)
-            self._changed.notify_all()
+    @property
+    def _asking(self) -> bool:
+        """Whether a question waits: then all is read, or its answer would never come."""
+        return self._state.asking
 
-    async def _call_back(self) -> None:
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._calls or self._ended)
-                self._changed.notify_all()
-            if not self._calls:
-                return
-            try:
-                result = self._calls.popleft()()
-                if inspect.isawaitable(result):
-                    await result
-            except Exception:
-                logger.exception("a callback failed")
 
-    async def _notify(self) -> None:
-        """Let everybody who waits look again."""
-        async with self._changed:
-            self._changed.notify_all()
+class _Events:
+    """An iteration over a client's events; the client forgets it when nobody has it any more."""
+
+    def __init__(self, client: AsyncSonoClient) -> None:
+        self._client = client
+        self.waiting: deque[Incoming] = deque()
+
+    def __aiter__(self) -> "_Events":
+        return self
+
+    async def __anext__(self) -> Incoming:
+        await self._client.until(lambda: self.waiting or self._client.ended)
+        if self.waiting:
+            self._client.notify()  # there is room
+            return self.waiting.popleft()
+        self._client.check()
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        self._client.notify()
+
+
+def _is_full(events: _Events) -> bool:
+    return len(events.waiting) >= _MAX_WAITING

@@ -1,6 +1,6 @@
 """A client's WebSocket on asyncio, and how it is opened."""
 
-import asyncio
+import inspect
 import math
 import os
 import ssl as tls
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from types import MethodType
 from typing import Any
+
+import msgspec
 
 from sono_client.fast import Sender
 from sono_client.settings import chosen_proxy, client_limits
@@ -18,12 +20,14 @@ from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.opening import Opening
 from sono_core.prepared import message_event
 
+from .dial import dial, reason
 from .wire import Wire
 
 _PING_BYTES = 8
 NORMAL = (1000, 1001, 1005)
 """Ends that no application treats as an error."""
 _STILL_CLOSING = Close(1006, "the connection is closing", False)
+_MAX_UTF8 = 4  # bytes of a character
 
 OnMessage = Callable[["AsyncWebSocket", Any], object]
 
@@ -54,10 +58,20 @@ class AsyncWebSocket(Sender):
         """How the connection ended; None while it has not."""
         return self._wire.closed_with
 
-    async def send(self, message: str | bytes) -> None:  # type: ignore[override]
-        """Send a text (str) or binary (bytes) message; wait while much waits to be written.
+    @property
+    def local_address(self) -> Any:
+        """This side's, as of `socket.getsockname`."""
+        return self._wire.address("sockname")
 
-        Cancelled while it waits to be written, the message is sent all the same.
+    @property
+    def remote_address(self) -> Any:
+        """The server's, or the proxy's, as of `socket.getpeername`."""
+        return self._wire.address("peername")
+
+    async def send(self, message: str | bytes) -> None:  # type: ignore[override]
+        """Send a text (str) or binary (bytes) message, after waiting while much waits to go.
+
+        Cancelled, it was not sent.
 
         Raises:
             ConnectionClosed: the connection is no longer open.
@@ -65,14 +79,28 @@ class AsyncWebSocket(Sender):
             LocalProtocolError: a text holds a lone surrogate.
         """
         wire, out = self._wire, self._out
-        if out.size and out.size + 4 * len(message) > wire.queue_limit:  # UTF-8 takes up to 4
-            await wire.until(lambda: not out.size)
-        if not wire.promptly(super().send, message):
+        if out.size:
+            fits = wire.pause_at + _MAX_UTF8 * len(message) <= wire.queue_limit
+            await self._drain(wire.pause_at if fits else 0)
+        if not wire.promptly(self.send_nowait, message):
             raise self.error()
         if out.size > wire.pause_at:
-            await wire.until(lambda: out.size <= wire.pause_at)
-            if wire.over:
-                raise self.error()
+            wire.owe()
+
+    async def drain(self) -> None:
+        """Wait while much waits to be written, for who calls `send_nowait`.
+
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+        """
+        await self._drain(self._wire.pause_at)
+        if self._wire.over:
+            raise self.error()
+
+    async def _drain(self, size: int) -> None:
+        out = self._out
+        if out.size > size:
+            await self._wire.until(lambda: out.size <= size)
 
     send_nowait = Sender.send
     """Send a message before this turn of the loop ends, for callbacks: `send` of servers."""
@@ -133,13 +161,30 @@ class AsyncWebSocket(Sender):
         Raises:
             TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
         """
-        wire = self._wire
-        wire.connection.close(code, reason, time.monotonic())
-        wire.drop()
+        self.close_nowait(code, reason)
         try:
-            await wire.until(lambda: False)
+            await self._wire.until(lambda: False)
         finally:
-            wire.cut_off()
+            self.cut_off()
+
+    def close_nowait(self, code: int = 1000, reason: str = "") -> None:
+        """Begin to close, for callbacks. Raises as `close`."""
+        self._wire.connection.close(code, reason, time.monotonic())
+        self._wire.drop()
+
+    async def wait_closed(self) -> Close:
+        """Wait until the connection has ended, for who gets messages by callback.
+
+        Returns:
+            How it did.
+        """
+        wire = self._wire
+        await wire.until(lambda: wire.closed_with)
+        return wire.closed_with or _STILL_CLOSING
+
+    def cut_off(self) -> None:
+        """End the connection now, without a word to the server."""
+        self._wire.cut_off()
 
     async def __aenter__(self) -> "AsyncWebSocket":
         return self
@@ -190,7 +235,8 @@ def connect_async(
     Args:
         url: as `ws://localhost:8080/ws`, or `wss://`.
         on_message: a plain function that is called as `on_message(ws, message)` as soon as a
-            message comes, which is the quickest way; then there is nothing to `recv`.
+            message comes, which is the quickest way; then there is nothing to `recv`. If it
+            raises, that is logged, and the connection closed with 1011.
         subprotocols, headers, timeout, limits, timeouts, deflate, ssl, unix, proxy, max_redirects:
             as for `connect`.
 
@@ -198,12 +244,19 @@ def connect_async(
         ConnectError: nobody answered, or not as a WebSocket server.
         ValueError, LocalProtocolError, TypeError: as `connect`, and at once.
     """
+    if inspect.iscoroutinefunction(on_message):
+        raise TypeError("on_message must be a plain function: nobody would await it")
+    of_session = client_limits(limits)
+    if on_message is None:
+        # What follows a message is looked at a turn later, so that the application's answer leaves
+        # even when what follows ends the connection.
+        of_session = msgspec.structs.replace(of_session, max_turn_messages=1)
     opening = Opening(
         url,
         random=os.urandom,
         subprotocols=subprotocols,
         headers=headers,
-        limits=client_limits(limits),
+        limits=of_session,
         timeouts=timeouts,
         deflate=deflate,
         proxy=chosen_proxy(proxy),
@@ -218,26 +271,18 @@ async def _open(
     opening: Opening, limits: Limits, timeout: float, on_message: OnMessage | None
 ) -> AsyncWebSocket:
     while True:
-        wire = await _dial(opening, limits, timeout)
-        await wire.responded()
+        wire = Wire(opening, limits)
+        try:
+            await dial(opening.dial, wire, timeout)
+            await wire.responded()
+        except BaseException as error:
+            wire.cut_off()
+            if isinstance(error, OSError):
+                raise opening.failed(reason(error)) from error
+            raise
+        if wire.failure:
+            raise wire.failure
         if accept := opening.answered(wire.response):
             socket = AsyncWebSocket(wire, accept)
-            if on_message:
-                wire.deliver_to(MethodType(on_message, socket))
+            wire.begin(on_message and MethodType(on_message, socket))
             return socket
-
-
-async def _dial(opening: Opening, limits: Limits, timeout: float) -> Wire:
-    loop = asyncio.get_running_loop()
-    place = opening.dial
-    try:
-        if place.unix is not None:
-            made = loop.create_unix_connection(lambda: Wire(opening, limits), place.unix)
-        else:
-            made = loop.create_connection(lambda: Wire(opening, limits), place.host, place.port)
-        _, wire = await asyncio.wait_for(made, timeout)
-    except asyncio.TimeoutError:
-        raise opening.failed("connecting took too long") from None
-    except OSError as error:
-        raise opening.failed(error.strerror or str(error)) from error
-    return wire

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -17,6 +18,8 @@ from sono_core.events import Accept, Reject, Request
 from sono_core.opening import Opening
 from sono_core.protocol import SessionProtocol
 from sono_core.session import Session
+
+from .waiting import Waiting
 
 _RECEIVE = 256 * 1024  # bytes read at once
 _MAX_UNREAD = 1024  # messages held for the application before no more are read
@@ -35,26 +38,29 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
+class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
     """Transport and handler of one attempt's session, and the protocol of its asyncio transport."""
 
     on_message: Callable[[str | bytes], object]
     write_soon = Carrier.write_soon
 
     def __init__(self, opening: Opening, limits: Limits) -> None:
+        Waiting.__init__(self)
         self.turn = new_turn(_buffers.view, client_limits(limits))
         """Its own; all share the buffer."""
         self.turn.thread = threading.get_ident()
-        self.turn.wake = self._flush_soon
+        self._wake: Callable[[], object] | None = self._flush_soon
+        self.turn.wake = self._wake
         self._loop = asyncio.get_running_loop()
         self._opening = opening
         self.pause_at = limits.pause_reading_at
         """Bytes that may wait to be written before senders wait."""
         self.queue_limit = limits.queue_limit
-        """And before those who can't wait are told."""
-        self._allowance = limits.pause_reading_at  # bytes that may wait while more is read
+        """Bytes that may wait in all; see `Limits`."""
+        # Bytes that may wait while more is read, so that what a server asks for, and does not
+        # read, is bounded: half, since one more turn of answers must not end the connection.
+        self._most_answers = self._allowance = limits.queue_limit // 2
         self._timer: asyncio.TimerHandle | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
         self.messages: deque[str | bytes] = deque()
         """Those that wait for `take`."""
         self._prompt = False  # whether something came since the application last sent
@@ -63,6 +69,9 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
         self.on_message = self._keep
         self.connection: Session
         """The session in the middle of what is driven."""
+        self._begun = False
+        self.failure: Exception | None = None
+        """Why nothing could be begun."""
         self.response: Accept | Reject | None = None
         self.closed_with: Close | None = None
         self.pongs: dict[bytes, float] = {}
@@ -71,11 +80,20 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
     # -- asyncio's protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        sock = transport.get_extra_info("socket")
-        Carrier.__init__(self, self.turn, sock.fileno())
+        Carrier.__init__(self, self.turn, transport.get_extra_info("socket").fileno())
         self.start_on(transport, fast=loop_in_c is not None)
-        self.session, self.connection = self._opening.begin(self, self, self.time())
-        self.flush(self.time())
+        try:
+            self.session, self.connection = self._opening.begin(self, self, self.time())
+        except Exception as error:  # TLS may not know the host, or not find its authorities
+            self.failure = error
+            self._abandon()
+        else:
+            self._begun = True
+            self.flush(self.time())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._begun:
+            super().connection_lost(error)
 
     def updated_slowly(self, size: int, now: float) -> None:
         self.receive(bytes(_buffers.view[:size]), now)
@@ -90,17 +108,17 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         self.turn.flush(self.time())
+        self.notify()  # C may have written it all, without a word
 
     def flush(self, now: float) -> None:
         super().flush(now)
-        if not self.session.outbox.size:
-            self._allowance = self.pause_at
+        if not self.connection.outbox.size:
+            self._allowance = self._most_answers
         self.notify()
 
     def write_now(self) -> None:
         super().write_now()
-        # Much waits, and it is the application's own.
-        self._allowance = self.pause_at + self.waiting_out
+        self.owe()
 
     def _write_directly(self) -> int:
         if not self._fast:
@@ -111,15 +129,22 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
             return 0
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        # What the application sends is no sign of a server that does not read; the pongs that the
-        # server asks for, and does not read, are.
-        self._read(self.session.reading and self.session.outbox.size <= self._allowance)
+        few = self.connection.outbox.size <= self._allowance
+        self._read(few and self.session.reading)
+
+    def _rest(self) -> bytes:
+        try:
+            return os.read(self._stream.get_extra_info("socket").fileno(), _RECEIVE)
+        except OSError:
+            return b""
 
     def _abandon(self) -> None:
         Carrier.closed(self)
         if self._timer:
             self._timer.cancel()
         super()._abandon()
+        self.turn.wake = self._wake = None  # no cycles: what was held is free at once
+        self.on_message = _ignore
         self.notify()
 
     def _pump_later(self) -> None:
@@ -150,6 +175,9 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
 
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response
+        self.connection.hold()  # until the application is there: see `begin`
+        if self.session.outbox is self.connection.outbox:
+            self.session = self.connection  # a tunnel that is open has nothing more to say
 
     def _keep(self, message: str | bytes) -> None:
         self._prompt = True
@@ -158,8 +186,7 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
         if len(self.messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE:
             self._held = True
             self.connection.hold()
-        if self._waiters:
-            self.notify()
+        self.notify()
 
     def on_pong(self, payload: bytes) -> None:
         if payload in self.pongs:
@@ -177,57 +204,51 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
         """The oldest of them."""
         message = self.messages.popleft()
         self._unread -= len(message)
-        few = len(self.messages) <= _MAX_UNREAD // 2 and self._unread <= _MAX_UNREAD_SIZE // 2
-        if self._held and few:
+        if self._held and self._few:
             self._held = False
             self.connection.release()
         return message
 
+    @property
+    def _few(self) -> bool:
+        return len(self.messages) <= _MAX_UNREAD // 2 and self._unread <= _MAX_UNREAD_SIZE // 2
+
     def drop(self) -> None:
         """Forget them all, and those that come."""
         self.messages.clear()
-        self.on_message = _ignore
-        self.connection.handler = self
+        self._call(_ignore)
 
-    async def responded(self) -> None:
-        """Wait for the server's answer. Cancelled, the connection is cut off."""
-        try:
-            await self.until(lambda: self.response is not None)
-        except BaseException:
-            self.cut_off()
-            raise
+    def begin(self, function: Callable[[str | bytes], object] | None) -> None:
+        """Deliver what comes, and came with the server's answer: to a function, or for `take`."""
+        if function:
+            self._call(function)
+        self.connection.release()
 
-    def deliver_to(self, function: Callable[[str | bytes], object]) -> None:
-        """Call a function with every message from now on, those that came already first."""
-        self.on_message = function
-        self.connection.handler = self  # so that whoever delivers looks again whom to call
-        while self.messages:
-            self.on_message(self.take())
+    def _call(self, function: Callable[[str | bytes], object]) -> None:
+        if not self.session.over:
+            self.on_message = function
+            self.connection.handler = self  # so that whoever delivers looks again whom to call
+
+    def owe(self) -> None:
+        """Much waits, and it is the application's own: go on reading all the same.
+
+        Else two sides that both send much would wait for each other.
+        """
+        self._allowance = self._most_answers + self.connection.outbox.size
 
     def cut_off(self) -> None:
         """End the connection now, if it has not ended."""
-        if not self.session.over:
+        if self._begun and not self.session.over:
             self.session.lost()
 
-    async def changed(self) -> None:
-        """Wait until something has happened: a message, a pong, bytes written, the end."""
-        waiter = self._loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+    async def responded(self) -> None:
+        """Wait until the server has answered, or it is clear that it will not."""
+        if self._begun:
+            await self.until(lambda: self.response)
 
-    async def until(self, done: Callable[[], bool]) -> None:
-        """Wait until this has happened, or the session is over."""
-        while not done() and not self.session.over:
-            await self.changed()
-
-    def notify(self) -> None:
-        """Let everybody who waits look again."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    async def until(self, done: Callable[[], object]) -> None:
+        """Wait until this is true, or the session is over."""
+        await super().until(lambda: done() or self.session.over)
 
     def promptly(self, send: Callable[[Any], bool], message: str | bytes) -> bool:
         """Send a message: at once if it may be an answer, else when the loop's turn is over."""
@@ -239,18 +260,17 @@ class Wire(SessionProtocol, Carrier, asyncio.BufferedProtocol):
         try:
             return send(message)
         finally:
-            turn.wake = self._flush_soon
-            turn.flush(time.monotonic())
+            turn.wake = self._wake
+            self._flush()
+
+    def address(self, name: str) -> Any:
+        """Of the stream: `sockname` or `peername`."""
+        return self._stream.get_extra_info(name)
 
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
         return self.closed_with is not None or self.session.over
-
-    @property
-    def waiting_out(self) -> int:
-        """Bytes that wait to be written."""
-        return self.session.outbox.size
 
 
 def _ignore(message: str | bytes) -> None:

@@ -54,6 +54,7 @@ class Peer:
 PEERS = {
     "server": Peer("server", ("examples/echo.py", "--host=127.0.0.1", "--port=0", *RAISED_LIMITS)),
     "client": Peer("client", ("tests/interop/echo_client.py",)),
+    "client-asyncio": Peer("client", ("tests/interop/echo_client_async.py",)),
 }
 PATHS = ("native", "pure")
 COMBINATIONS = tuple(f"{peer}-{path}" for peer, path in itertools.product(PEERS, PATHS))

@@ -618,6 +618,31 @@ def test_extensions_may_stand_in_several_lines_of_a_request() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a; b=", "c"),
+        ('a; b="', '"'),
+        ('a; b="c', 'd"'),
+        ('a; b="c\\', 'd"'),
+        ("a;", "b"),
+        ("a", ";b"),
+    ],
+)
+def test_what_is_malformed_in_one_line_is_not_mended_by_the_next(first: str, second: str) -> None:
+    name = "Sec-WebSocket-Extensions"
+    refuses(request((name, first), (name, second)), 400)
+    refuses(request((name, second), (name, first)), 400)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("Host", 400), ("Sec-WebSocket-Key", 400), ("Sec-WebSocket-Version", 426)]
+)
+def test_a_second_field_counts_even_if_it_is_empty(name: str, status: int) -> None:
+    refuses(request((name, "")), status)
+    refuses(request((name, ","), (name, "")), status)
+
+
+@pytest.mark.parametrize(
     ("name", "prefix", "unit"),
     [
         ("Sec-WebSocket-Protocol", "b", " "),

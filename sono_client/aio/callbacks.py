@@ -1,0 +1,68 @@
+"""Callbacks, plain functions and coroutine functions, called one after the other in their order."""
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from .waiting import Waiting
+
+logger = logging.getLogger("sono")
+
+
+class Callbacks:
+    """Calls in a task of its own, so that a callback may wait for what others do.
+
+    Args:
+        changes: is told whenever there is room for another call.
+    """
+
+    def __init__(self, changes: Waiting) -> None:
+        self._changes = changes
+        self._calls: deque[Callable[[], object]] = deque()
+        self._awaited: asyncio.Future[object] | None = None
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def inside(self) -> bool:
+        """Whether it is a coroutine of a callback that asks."""
+        return self._awaited is not None and asyncio.current_task() is self._awaited
+
+    def add(self, function: Callable[[], object]) -> None:
+        """Have a function called after all others."""
+        self._calls.append(function)
+        self._changes.notify()
+
+    def clear(self) -> None:
+        """Call nobody any more."""
+        self._calls.clear()
+
+    async def run(self, ended: Callable[[], bool]) -> None:
+        """Call, until there will be nothing more. What a callback raises is logged."""
+        while True:
+            await self._changes.until(lambda: self._calls or ended())
+            if not self._calls:
+                return
+            function = self._calls.popleft()
+            self._changes.notify()
+            try:
+                result = function()
+                if inspect.isawaitable(result):
+                    await self._finish(result)
+            except Exception:
+                logger.exception("a callback failed")
+
+    async def _finish(self, result: Awaitable[object]) -> None:
+        # As a task, so that the end of a callback that somebody cancelled is not the end of this.
+        self._awaited = callback = asyncio.ensure_future(result)
+        try:
+            await asyncio.wait([callback])
+        finally:
+            self._awaited = None
+            if callback.cancel():
+                await asyncio.wait([callback])
+        if not callback.cancelled():
+            callback.result()

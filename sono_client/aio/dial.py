@@ -1,0 +1,50 @@
+"""Connects an asyncio transport: within a time, and leaving nothing behind if it is cancelled."""
+
+import asyncio
+import os
+import socket
+
+from sono_core.opening import Place
+
+
+async def dial(place: Place, protocol: asyncio.BaseProtocol, timeout: float) -> None:
+    """Connect the protocol there. Whoever calls ends the connection if this raises.
+
+    Raises:
+        OSError: nobody answered; see `reason`.
+    """
+    # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation.
+    connecting = asyncio.ensure_future(_connect(place, protocol))
+    try:
+        await asyncio.wait([connecting], timeout=timeout)
+        if not connecting.done():
+            raise TimeoutError("connecting took too long")
+        connecting.result()
+    finally:
+        if connecting.cancel():
+            await asyncio.wait([connecting])
+        if not connecting.cancelled():
+            connecting.exception()  # has been raised, or something else is
+
+
+async def _connect(place: Place, protocol: asyncio.BaseProtocol) -> None:
+    loop = asyncio.get_running_loop()
+    if place.unix is not None:
+        await loop.create_unix_connection(lambda: protocol, place.unix)
+        return
+    found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    error = OSError("the name has no address")
+    for *_, address in found:  # one by one: asyncio would mix their errors
+        try:
+            await loop.create_connection(lambda: protocol, *address[:2])
+            return
+        except OSError as failure:
+            error = failure
+    raise error
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, for people."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)  # asyncio says only that something failed
