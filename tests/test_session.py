@@ -1213,6 +1213,15 @@ def test_what_is_held_is_not_read_so_its_peer_need_not_answer_pings() -> None:
     assert rig.session.reading
 
 
+def test_messages_that_were_held_are_dropped_when_the_connection_closes_meanwhile() -> None:
+    rig = Rig()
+    rig.session.hold()
+    rig.sends(TextMessage("a"), BinaryMessage(b"b"))
+    rig.session.close(1000, "", rig.now)
+    rig.pump()
+    assert rig.handler.log == []
+
+
 def test_who_closes_while_it_holds_hears_the_answer() -> None:
     rig = Rig()
     rig.session.hold()

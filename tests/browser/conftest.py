@@ -67,8 +67,10 @@ def demo() -> Iterator[ServerProcess]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    # Not for the session: as long as Playwright runs, an event loop runs in the main thread, and
+    # the tests of asyncio could not run theirs.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
