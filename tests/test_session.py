@@ -1241,3 +1241,11 @@ def test_the_reason_of_a_loss_is_told_to_a_client_in_its_handshake() -> None:
     opened = Rig(Role.CLIENT)
     opened.session.lost(reason="no certificate")
     assert [close.code for close in opened.handler.closes] == [1006]
+
+
+def test_messages_in_what_could_still_be_read_of_a_lost_stream_are_delivered() -> None:
+    rig = Rig()
+    rest = rig.encoded(TextMessage("a"), BinaryMessage(b"b"))
+    rig.session.lost(rest)
+    assert rig.handler.log[:2] == ["a", b"b"]
+    assert [close.code for close in rig.handler.closes] == [1006]
