@@ -169,7 +169,7 @@ def test_fanout_counts_the_deliveries_to_all(run: Any) -> None:
         result = run("fanout", server.address[1], "--connections=20", "--in-flight=4")
     assert result["errors"] == 0, result
     # what was on its way when the time began and ended makes a difference
-    assert abs(result["messages"] - 20 * result["published"]) <= 20 * 4
+    assert abs(result["messages"] - 20 * result["published"]) <= 2 * 20 * 4
     assert result["bytes"] == 128 * result["messages"]
     assert 0 < result["latency_us"]["p50"] <= result["latency_us"]["p99"]
 
@@ -194,7 +194,7 @@ def test_fanout_after_a_greeting_with_the_publisher_apart(run: Any) -> None:
     with running(Room("hello", apart=True).enter) as server:
         result = run("fanout", server.address[1], *options)
     assert result["errors"] == 0, result
-    assert abs(result["messages"] - 4 * result["published"]) <= 4
+    assert abs(result["messages"] - 4 * result["published"]) <= 2 * 4
 
 
 def test_pings_of_engine_io_are_answered(run: Any, programs: load.Programs) -> None:

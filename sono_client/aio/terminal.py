@@ -23,6 +23,10 @@ except ImportError:
     PromptSession = None  # type: ignore[assignment, misc]
 
 
+_LAST = "nothing more"  # a question of no known kind: its answer comes after all others
+_LINGER = 5.0  # seconds; the answer ends it
+
+
 class Mistake(Exception):  # noqa: N818 - the user's, not the program's
     """What is wrong with the arguments, in one line."""
 
@@ -75,8 +79,7 @@ async def _emit(arguments: argparse.Namespace) -> None:
         raise ValueError("--to and --others exclude each other")
     protocol.message(message, arguments.event)  # what is wrong is raised before it connects
     async with _client(arguments) as client:
-        refusals: list[Any] = []
-        client.on("error", refusals.append)
+        events = aiter(client)
         if arguments.channel:
             await client.change_channel(arguments.channel)
         if arguments.to:
@@ -87,9 +90,12 @@ async def _emit(arguments: argparse.Namespace) -> None:
             await client.message(message, arguments.event)
         # Packets are dealt with in order: with this answer, the server has dealt with the other.
         await asyncio.wait_for(client.grab("myid"), arguments.timeout)
-        if refusals:
-            reason = _printable(_text(refusals[0].get("message")))
-            raise ConnectError(f"{arguments.url}: refused: {reason}")
+        async for incoming in events:
+            if incoming.event == "error":
+                reason = _printable(_text(incoming.payload.get("message")))
+                raise ConnectError(f"{arguments.url}: refused: {reason}")
+            if incoming.event == "grab":
+                return
 
 
 async def _listen(arguments: argparse.Namespace) -> None:
@@ -152,6 +158,8 @@ async def _send_lines(socket: AsyncWebSocket, terminal: "_Terminal") -> None:
 async def _show_events(events: AsyncIterator[Incoming], terminal: "_Terminal") -> None:
     async for incoming in events:
         if incoming.event == "grab":  # who asked shows it
+            if incoming.payload.get("type") == _LAST:
+                return
             continue
         payload = incoming.payload
         content = _printable(_text(payload.get("message")))
@@ -180,7 +188,8 @@ async def _obey(client: AsyncSonoClient, terminal: "_Terminal") -> None:
             answer = str(error)
         if answer:
             terminal.show(answer)
-    await client.grab("myid")  # what the server says of all that is shown before the end
+    await client.grab(_LAST)
+    await asyncio.sleep(_LINGER)  # what the server says of all that is shown first
 
 
 async def _say(client: AsyncSonoClient, line: str) -> None:
