@@ -62,6 +62,11 @@ TARGETS: tuple[Target, ...] = (
     Target("M1", "plain", "", 4 * KIB),
     Target("M1", "Sono layer", "", 6 * KIB),
     Target("C1", "connect and close", "websockets", 2),
+    *(
+        Target("A1", f"{load} on {loop}", peer, 2)
+        for loop, peer in (("asyncio", "websockets"), ("uvloop", "websockets+uvloop"))
+        for load in ("S2", "S3")
+    ),
     Target("D1", "echo", "websockets", 1.2),
     Target("D1", "fan-out", "websockets", 5),
     *(

@@ -30,6 +30,7 @@ StreamReader = asyncio.StreamReader
 StreamWriter = asyncio.StreamWriter
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
+_LAST_TURNS = 4  # in which the loop makes what it has accepted, hands it over, and closes it
 
 
 class AsyncHost(Host):
@@ -128,7 +129,8 @@ class AsyncHost(Host):
             _, late = await asyncio.wait(self._tasks, timeout=self._options.drain)
             for task in late:
                 task.cancel()
-        await asyncio.sleep(0)  # in which the loop closes the sockets
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
 
     def _cancel_at_once(self) -> None:
         """After a second stop nothing of the application is waited for."""
@@ -297,11 +299,22 @@ class AsyncServer(AsyncHost):
         self._notify()
 
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
             remove_file(listener)
+        if not self._servers:
+            self._close_sockets(listeners)
+            return
+        # asyncio loses the socket that it has just accepted if its server is closed in that turn.
+        with contextlib.suppress(NotImplementedError):  # a loop that does not watch sockets
+            for listener in listeners:
+                self.loop.remove_reader(listener)
+        self.loop.call_soon(self._close_sockets, listeners)
+
+    def _close_sockets(self, listeners: list[socket.socket]) -> None:
         for server in self._servers:
             server.close()
-        for listener in self._listeners:
+        for listener in listeners:
             listener.close()
 
 

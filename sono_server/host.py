@@ -163,7 +163,7 @@ class Host:
         handler.session = session
         peer.session = _secured(session, options.ssl) if options.ssl else session
         self._peers.add(peer)
-        if excess >= _REFUSALS:
+        if excess >= _REFUSALS or self._closed:  # closed: accepted in the server's last turn
             peer.session.lost()
         elif excess >= 0:
             peer.session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)

@@ -614,3 +614,22 @@ def test_an_accepted_echo_needs_no_coroutine(on_asyncio: str) -> None:
             (await wire).close()
 
     run(on_asyncio, main())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_comes_as_the_server_closes_is_closed(
+    on_asyncio: str, turns: int
+) -> None:
+    async def main() -> None:
+        server = serve_async("127.0.0.1", 0)
+        await server.start()
+        with dial(server.address) as sock:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+            try:
+                assert await asyncio.to_thread(sock.recv, 1) == b""
+            except ConnectionResetError:
+                pass
+
+    run(on_asyncio, main())

@@ -46,7 +46,7 @@ class Peer:
             return ""
         (_, own), *others = versions
         beside = ", ".join(f"{name} {version}" for name, version in others)
-        return f"{own} ({beside})" if beside else own
+        return f"{own} ({beside})".lstrip() if beside else own
 
     def options(self, mode: str) -> list[str]:
         """What the load generator must be told to talk to it."""

@@ -17,6 +17,7 @@ FILES = {
     "F2": "f2_packets",
     "M1": "m1_idle_memory",
     "C1": "c1_connect",
+    "A1": "a1_asyncio",
     "D1": "d1_deflate",
     "client_echo": "client_echo",
     "slow_readers": "slow_readers",
