@@ -1,18 +1,39 @@
 """A plain WebSocket echo server, without the Sono layer.
 
-Run `python examples/echo.py --port 9001`. Every text and binary message goes back as it came.
-The limits are the shipped ones unless raised: what conformance suites and load generators
-connect to.
+Run `python examples/echo.py --port 9001`, with `--asyncio` on an asyncio event loop. Every text and
+binary message goes back as it came. The limits are the shipped ones unless raised: what conformance
+suites and load generators connect to.
 """
 
 import argparse
+import asyncio
 
 from sono_core import Limits
-from sono_server import WebSocket, serve
+from sono_server import AsyncServer, Server, WebSocket, serve, serve_async
 
 
 def echo(ws: WebSocket, message: str | bytes) -> None:
     ws.send(message)
+
+
+def announce(server: AsyncServer | Server) -> None:
+    host, port = server.address[:2]
+    host = f"[{host}]" if ":" in host else host
+    print(f"listening on ws://{host}:{port}/", flush=True)
+
+
+def run(server: Server) -> None:
+    with server:
+        announce(server)
+        for request in server:
+            request.accept(on_message=echo)
+
+
+async def run_async(server: AsyncServer) -> None:
+    async with server:
+        announce(server)
+        async for request in server:
+            request.accept(on_message=echo)
 
 
 def main() -> None:
@@ -20,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A plain WebSocket echo server.")
     parser.add_argument("--host", help="address to listen on (default: loopback)")
     parser.add_argument("--port", type=int, default=9001, help="default: %(default)s; 0: any")
+    parser.add_argument("--asyncio", action="store_true", help="serve on an asyncio event loop")
     parser.add_argument(
         "--max-message",
         type=int,
@@ -48,15 +70,14 @@ def main() -> None:
             max_fragments=arguments.max_fragments,
             max_queue=arguments.max_queue,
         )
-        server = serve(arguments.host, arguments.port, limits=limits)
+        listen = serve_async if arguments.asyncio else serve
+        server = listen(arguments.host, arguments.port, limits=limits)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    with server:
-        host, port = server.address[:2]
-        host = f"[{host}]" if ":" in host else host
-        print(f"listening on ws://{host}:{port}/", flush=True)
-        for request in server:
-            request.accept(on_message=echo)
+    if isinstance(server, AsyncServer):
+        asyncio.run(run_async(server))
+    else:
+        run(server)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ class Connection:
         "_limits",
         "_options",
         "_sendable",
+        "frames",
         "has_early_data",
         "keys",
         "outbox",
@@ -141,8 +142,11 @@ class Connection:
         else:
             self._handshake = ClientHandshake(limits, deflate, random)
             self.keys = MaskingKeys(random)
-        self.outbox = new_outbox()
-        """What waits to be written, for transports that write bit by bit."""
+        self.outbox = self.frames = new_outbox()
+        """What waits to be written, for transports that write bit by bit.
+
+        `frames` is where a `Sender` may add frames past this object: here, unless they are made
+        elsewhere; then it is an outbox that never has `room`."""
         self.reader: Reader | None = None
         """What makes messages of the peer's frames; None before and after there are any."""
         self.plain = _UNLIMITED

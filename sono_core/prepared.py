@@ -15,10 +15,12 @@ class Prepared:
         TypeError, LocalProtocolError: as for sending the message itself.
     """
 
-    __slots__ = ("_frames", "opcode", "payload")
+    __slots__ = ("_frames", "opcode", "payload", "text")
 
     def __init__(self, message: TextMessage | BinaryMessage) -> None:
         self.opcode, self.payload = payload_of(message)
+        self.text = message.text if isinstance(message, TextMessage) else None
+        """What a text message says, for who frames it elsewhere."""
         self._frames: dict[tuple[int, int] | None, bytes] = {}  # by the deflater's parameters
 
     def frame(self, deflater: Deflater | None = None) -> bytes:

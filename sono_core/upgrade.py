@@ -78,6 +78,16 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
         return False
 
 
+def check_origin(origin: str | None, host: str, allowed: Collection[str]) -> None:
+    """See `origin_allowed`.
+
+    Raises:
+        HandshakeFailure: 403.
+    """
+    if not origin_allowed(origin, host, allowed):
+        raise HandshakeFailure(403, "this origin is not allowed")
+
+
 def _port(address: SplitResult, default: int) -> int:
     return default if address.port is None else address.port
 
@@ -115,8 +125,7 @@ def check_upgrade(request: Request, origins: Collection[str], options: Deflate |
     key = fields.get("sec-websocket-key", "")
     if not _is_key(key):
         raise HandshakeFailure(400, "exactly one Sec-WebSocket-Key of 16 bytes is required")
-    if not origin_allowed(fields.get("origin"), request.host, origins):
-        raise HandshakeFailure(403, "this origin is not allowed")
+    check_origin(fields.get("origin"), request.host, origins)
     extensions = fields.get("sec-websocket-extensions")
     agreement = _agree(extensions, options) if extensions else None
     subprotocols = fields.get("sec-websocket-protocol")
@@ -173,14 +182,23 @@ def accept_response(upgrade: Upgrade, accept: Accept) -> bytes:
         LocalProtocolError: the subprotocol was not offered, or a header is illegal.
     """
     fields = [("sec-websocket-accept", accept_key(upgrade.key))]
+    check_subprotocol(accept.subprotocol, upgrade.subprotocols)
     if accept.subprotocol is not None:
-        if accept.subprotocol not in upgrade.subprotocols:
-            raise LocalProtocolError(f"subprotocol {accept.subprotocol!r} was not offered")
         fields.append(("sec-websocket-protocol", accept.subprotocol))
     if upgrade.agreement:
         fields.append(("sec-websocket-extensions", upgrade.agreement.header()))
     fields += checked_fields(accept.headers)
     return encode_head(_SWITCHING, fields)
+
+
+def check_subprotocol(agreed: str | None, offered: Collection[str]) -> None:
+    """Whether a server may agree on it (section 4.2.2).
+
+    Raises:
+        LocalProtocolError: it was not offered.
+    """
+    if agreed is not None and agreed not in offered:
+        raise LocalProtocolError(f"subprotocol {agreed!r} was not offered")
 
 
 def reject_response(reject: Reject, method: str = "GET") -> bytes:
@@ -190,14 +208,7 @@ def reject_response(reject: Reject, method: str = "GET") -> bytes:
         LocalProtocolError: the status is not that of a final response, or a header is illegal.
         TypeError: the status is no int, or the body not bytes.
     """
-    for name, value, wanted in (("status", reject.status, int), ("body", reject.body, bytes)):
-        if not isinstance(value, wanted):
-            kind = type(value).__name__
-            raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
-    if not 200 <= reject.status <= 599:
-        raise LocalProtocolError(f"status {reject.status} is not that of a final response")
-    # which version is spoken is said in a refusal (RFC 6455, section 4.4), and only there
-    fields = checked_fields(reject.headers, allowed=("sec-websocket-version",))
+    fields = check_reject(reject)
     if reject.status == 426:  # it must name what to upgrade to (RFC 9110, section 15.5.22)
         fields += [("upgrade", "websocket"), ("connection", "Upgrade, close")]
     else:
@@ -207,6 +218,22 @@ def reject_response(reject: Reject, method: str = "GET") -> bytes:
         fields.append(("content-length", str(len(reject.body))))
     head = encode_head(_status_line(reject.status), fields)
     return head if bodiless or method == "HEAD" else head + reject.body
+
+
+def check_reject(reject: Reject) -> list[tuple[str, str]]:
+    """The caller's own header fields of a refusal.
+
+    Raises:
+        LocalProtocolError, TypeError: as for `reject_response`.
+    """
+    for name, value, wanted in (("status", reject.status, int), ("body", reject.body, bytes)):
+        if not isinstance(value, wanted):
+            kind = type(value).__name__
+            raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
+    if not 200 <= reject.status <= 599:
+        raise LocalProtocolError(f"status {reject.status} is not that of a final response")
+    # which version is spoken is said in a refusal (RFC 6455, section 4.4), and only there
+    return checked_fields(reject.headers, allowed=("sec-websocket-version",))
 
 
 def refusal(failure: HandshakeFailure) -> Reject:

@@ -7,7 +7,6 @@ are called.
 import inspect
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -18,7 +17,12 @@ from sono_core.limits import DEFAULT_LIMITS
 from sono_core.packets import ChangeChannel, Grab, PacketError
 
 from . import steps
-from .aio import StreamHost, StreamReader, StreamWriter, serve_async, stream_host
+from .aio import serve_async
+from .aio.asgi import ASGIApplication
+from .aio.host import AnsweringHost
+from .aio.streams import StreamReader, StreamWriter, serve_stream
+from .browser import JAVASCRIPT, browser_client
+from .host import Options
 from .requests import HTTPRequest
 from .selector import serve
 from .steps import Steps
@@ -122,7 +126,7 @@ class Sono:
         self._on_connect: list[Callable[[Client], object]] = []
         self._on_disconnect: list[Callable[[Client, Close], object]] = []
         self._loop: Loop | None = None
-        self._streams: StreamHost | None = None  # runs connections that asyncio accepted
+        self._streams: AnsweringHost | None = None  # runs connections that asyncio accepted
         described: tuple[steps.Describe, ...] = (self._receive, self._leave, self._greet)
         self._ways = (tuple(map(steps.called, described)), tuple(map(steps.awaited, described)))
 
@@ -287,12 +291,30 @@ class Sono:
     async def handle_stream(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve one connection that asyncio accepted: `asyncio.start_server(sono.handle_stream)`.
 
-        Clients connect at /ws. Nothing limits how many there are: that is the accepting
-        server's. `serve_async` is quicker.
+        Clients connect at /ws. `serve_async` is quicker.
         """
         if self._streams is None or not self._streams.runs_here():
-            self._streams = stream_host(self._answer)
-        await self._streams.serve(reader, writer)
+            self._streams = AnsweringHost(self._answer, Options())
+        await serve_stream(self._streams, reader, writer)
+
+    def asgi(
+        self, callback: Callable[..., object] | None = None, **options: Any
+    ) -> ASGIApplication:
+        """An ASGI application that serves clients: `WebSocketRoute("/ws", sono.asgi())`.
+
+        To a plain HTTP request for a `sono.js` it answers with the browser client.
+
+        Args:
+            callback: as for `connect`.
+            options: `limits`, `timeouts`, `origins` and `max_connections`, as for `serve`.
+
+        Raises:
+            TypeError: an option is not among these.
+        """
+        known = ("limits", "timeouts", "origins", "max_connections")
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(f"{unknown[0]} is the ASGI server's business")
+        return ASGIApplication(lambda request: self.connect(request, callback), Options(**options))
 
     def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
         if request.path == path:
@@ -395,13 +417,3 @@ def _takes_argument(callback: Callable[..., object]) -> bool:
     except TypeError:
         return False
     return True
-
-
-JAVASCRIPT = {"content-type": "text/javascript; charset=utf-8", "cache-control": "no-cache"}
-
-
-def browser_client() -> bytes:
-    """The browser client's source."""
-    import sono_client
-
-    return (Path(sono_client.__file__).parent / "browser" / "sono.js").read_bytes()

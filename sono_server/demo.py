@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .app import Sono, browser_client
+from .app import Sono
+from .browser import browser_client
 from .requests import HTTPRequest
 
 _STATIC = Path(__file__).parent / "static"

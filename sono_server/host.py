@@ -145,20 +145,24 @@ class Host:
 
     # -- connections ------------------------------------------------------------------------------
 
-    def admit(self, peer: HostedPeer, address: Any, now: float) -> bool:
-        """Begin a connection's session; False if there are too many, and it is refused."""
+    def admit(
+        self, peer: HostedPeer, address: Any, now: float, connection: Connection | None = None
+    ) -> bool:
+        """Begin a connection's session; False if there are too many, and it is refused.
+
+        Args:
+            connection: one of another kind than this server's own.
+        """
         excess = len(self._peers) - self._max_connections
         handler = RequestHandler(self, address, self._queue)
         options = self._options
-        connection = Connection(
-            Role.SERVER,
-            limits=options.limits,
-            deflate=options.deflate,
-            origins=options.origins,
-            deflaters=self._deflaters,
-        )
         session = Session(
-            connection, peer, handler, now=now, limits=options.limits, timeouts=options.timeouts
+            connection or self._connection(),
+            peer,
+            handler,
+            now=now,
+            limits=options.limits,
+            timeouts=options.timeouts,
         )
         handler.session = session
         peer.session = _secured(session, options.ssl) if options.ssl else session
@@ -169,6 +173,16 @@ class Host:
             peer.session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
             peer.flush(now)
         return excess < 0
+
+    def _connection(self) -> Connection:
+        options = self._options
+        return Connection(
+            Role.SERVER,
+            limits=options.limits,
+            deflate=options.deflate,
+            origins=options.origins,
+            deflaters=self._deflaters,
+        )
 
     def _queue(self, request: HTTPRequest) -> None:
         """Keep a request until the application asks for it."""

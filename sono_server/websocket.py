@@ -67,7 +67,7 @@ class WebSocket(Sender):
 
     def __init__(self, session: Session, loop: Loop, request: Request) -> None:
         connection = session.connection
-        super().__init__(loop.turn, session.transport, session.outbox, connection.plain)
+        super().__init__(loop.turn, session.transport, connection.frames, connection.plain)
         self._session = session
         self._loop = loop
         self.request = request

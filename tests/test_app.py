@@ -14,6 +14,7 @@ import pytest
 
 from sono_core import BinaryMessage, Close, Limits, LocalProtocolError
 from sono_server import Channel, Client, HTTPRequest, Sono, app, serve
+from sono_server.browser import browser_client
 from tests.helpers import Application, Peer
 from tests.servers import PATIENCE, Running, Wire, get, running, status
 
@@ -503,7 +504,7 @@ def test_serve_client_answers_with_the_browser_client() -> None:
     head, _, source = response.partition(b"\r\n\r\n")
     assert b"text/javascript" in head
     assert b"export class SonoClient" in source
-    assert source == app.browser_client()
+    assert source == browser_client()
 
 
 def test_run_serves_clients_the_browser_client_and_nothing_else(

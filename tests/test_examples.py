@@ -12,8 +12,9 @@ from tests.processes import program, run
 from tests.servers import Wire, get, status
 
 
-def test_echo() -> None:
-    with program("examples/echo.py", "--port", "0") as started:
+@pytest.mark.parametrize("options", [[], ["--asyncio"]], ids=["selector", "asyncio"])
+def test_echo(options: list[str]) -> None:
+    with program("examples/echo.py", "--port", "0", *options) as started:
         line = started.line()
         assert line.startswith("listening on ws://")
         port = int(line.rstrip("/").rpartition(":")[2])

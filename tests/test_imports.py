@@ -50,7 +50,7 @@ LAYERS = """
     deflate messages
     outbox
     reader outgoing prepared head upgrade handshake
-    connection
+    connection asgi
     deadlines transport
     session
     driver protocol timers carrier waiting handlers
@@ -129,11 +129,11 @@ def test_server_and_client_do_not_import_each_other() -> None:
     for (package, module), names in GRAPH.items():
         other = {"sono_server": "sono_client", "sono_client": "sono_server"}.get(package)
         if other and any(name.split(".")[0] == other for name in names):
-            assert (package, module) in {("sono_server", "cli"), ("sono_server", "app")}
+            assert (package, module) in {("sono_server", "cli"), ("sono_server", "browser")}
 
 
-def test_in_app_only_the_route_of_the_browser_client_looks_into_sono_client() -> None:
-    tree = sources("sono_server")["app"]
+def test_on_the_server_only_the_route_of_the_browser_client_looks_into_sono_client() -> None:
+    tree = sources("sono_server")["browser"]
     inside = {
         function.name
         for function in ast.walk(tree)

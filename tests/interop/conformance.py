@@ -1,6 +1,6 @@
 """Runs the Autobahn|Testsuite against Sono in both roles, and sums up what it reports.
 
-python -m tests.interop.conformance [--all | --seed N] [--peer server|client] [--write FILE]
+python -m tests.interop.conformance [--all | --seed N] [--peer NAME] [--write FILE]
 
 The peers under test, and the sample that is taken without --all, are in selection.py. A case
 passes when it is OK or INFORMATIONAL, under --strict (NON-STRICT fails) and --require-deflate
@@ -220,10 +220,10 @@ FOLDER holds two commands that drive the suite's `wstest`: `run-server-cases URL
 fuzzing client against a server, and `run-client-cases -- COMMAND` its fuzzing server against a \
 client, which finds the server in `AUTOBAHN_URL` and its own name in `AUTOBAHN_AGENT`.
 
-The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, the client \
-`tests/interop/echo_client.py`. With SONO_AUTOBAHN set, `make test` takes one of the two, native \
-or in pure Python, through all cases, and the others through a sample of 12.* and 13.* and all \
-else; `tests/interop/selection.py` says which.
+The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, also with `--asyncio`; \
+the clients are `tests/interop/echo_client.py` and `echo_client_async.py`. With SONO_AUTOBAHN set, \
+`make test` takes one of the four, native or in pure Python, through all cases, and the others \
+through a sample of 12.* and 13.* and all else; `tests/interop/selection.py` says which.
 """
 
 

@@ -51,8 +51,11 @@ class Peer:
     """What Python runs; a server prints its URL."""
 
 
+ECHO = ("examples/echo.py", "--host=127.0.0.1", "--port=0", *RAISED_LIMITS)
+
 PEERS = {
-    "server": Peer("server", ("examples/echo.py", "--host=127.0.0.1", "--port=0", *RAISED_LIMITS)),
+    "server": Peer("server", ECHO),
+    "server-asyncio": Peer("server", (*ECHO, "--asyncio")),
     "client": Peer("client", ("tests/interop/echo_client.py",)),
     "client-asyncio": Peer("client", ("tests/interop/echo_client_async.py",)),
 }

@@ -1,0 +1,245 @@
+"""The server on asyncio: `serve_async`.
+
+It reads into one buffer (`asyncio.BufferedProtocol`) and writes once a turn of the loop, past the
+transport as long as the socket takes it. On uvloop as well.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl as tls
+from collections.abc import Collection
+from typing import Any
+
+from sono_core import Deflate, Limits, Timeouts
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.protocol import SessionProtocol
+from sono_server.fast import Carrier
+from sono_server.fast import loop as loop_in_c
+from sono_server.host import RECEIVE_BUFFER, HostedPeer, Options
+from sono_server.listeners import listen, remove_file
+from sono_server.requests import HTTPRequest
+from sono_server.signals import StopSignals
+
+from .host import AsyncHost
+
+_BACKLOG = 1024  # connections that the kernel holds until they are accepted
+
+
+class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
+    """The transport of one session, and the protocol of one asyncio transport."""
+
+    __slots__ = (
+        "_broken",
+        "_closing",
+        "_fast",
+        "_handed",
+        "_host",
+        "_reads",
+        "_shut",
+        "_stream",
+        "listed",
+        "scheduled",
+    )
+
+    write_soon = Carrier.write_soon
+
+    def __init__(self, host: AsyncHost) -> None:
+        self._host = host
+
+    def connection_made(self, transport: Any) -> None:
+        host = self._host
+        Carrier.__init__(self, host.turn, transport.get_extra_info("socket").fileno())
+        self.start_on(transport, fast=loop_in_c is not None)
+        host.admit(self, transport.get_extra_info("peername"), host.time())
+
+    def updated_slowly(self, size: int, now: float) -> None:
+        self.receive(bytes(self._host.buffer[:size]), now)
+
+    def time(self) -> float:
+        return self._host.time()
+
+    def _write_directly(self) -> int:
+        if not self._fast:
+            return 0
+        try:
+            return self.write_some()
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _abandon(self) -> None:
+        self.closed()
+        super()._abandon()
+        self._host.forget(self)
+
+    def _pump_later(self) -> None:
+        self._host.loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self.pump(self.time())
+
+    def _tick_at(self, due: float) -> None:
+        self._host.schedule(self, due)
+
+    def _rest(self) -> bytes:
+        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
+        try:
+            return os.read(self._stream.get_extra_info("socket").fileno(), RECEIVE_BUFFER)
+        except OSError:
+            return b""
+
+
+class AsyncServer(AsyncHost):
+    """Serves HTTP/1.1 requests, which may become WebSockets; made by `serve_async`.
+
+    An asynchronous iterator of requests, each to be answered by its `accept` or `respond`. It
+    ends after `stop`, SIGINT or SIGTERM. As an asynchronous context manager it closes everything
+    at its end.
+    """
+
+    def __init__(self, listeners: list[socket.socket], options: Options) -> None:
+        super().__init__(listeners, options)
+        self._servers: list[asyncio.Server] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._signals = StopSignals(self.stop)
+
+    async def start(self) -> None:
+        """Accept connections, in the running event loop, from now on. Idempotent."""
+        if self._thread is not None or self._closed:
+            return
+        self._attach()
+        self._signals.take()
+        try:
+            for listener in self._listeners:
+                await self._accept_from(listener)
+        except BaseException:  # cancelled, for one
+            await self.close()
+            raise
+        self._begin()
+
+    async def _accept_from(self, listener: socket.socket) -> None:
+        unix = listener.family == getattr(socket, "AF_UNIX", None)
+        create = self.loop.create_unix_server if unix else self.loop.create_server
+        server = await create(
+            lambda: _Peer(self), sock=listener, backlog=_BACKLOG, start_serving=False
+        )
+        self._servers.append(server)  # to be closed, also if the next step is cancelled
+        await server.start_serving()
+
+    def __aiter__(self) -> "AsyncServer":
+        return self
+
+    async def __anext__(self) -> HTTPRequest:
+        await self.start()
+        while not self._closed:
+            if request := self._next_request():
+                return request
+            if self._stop_requests and not self._peers:
+                await self.close()
+                break
+            self._waiter = self.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> "AsyncServer":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Cut everything off and free all sockets. Idempotent; in the server's loop.
+
+        Coroutines of the application that still run get the drain time, and are then cancelled.
+        """
+        if not self._closed:
+            self._signals.give_back()
+            if self._thread is None:
+                self._closed = True
+                self._stop_listening()
+            else:
+                await self._end()
+            self._notify()
+
+    # -- what the rest tells ----------------------------------------------------------------------
+
+    def _notify(self) -> None:
+        """Let `__anext__` look again."""
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _queue(self, request: HTTPRequest) -> None:
+        super()._queue(request)
+        self._notify()
+
+    def forget(self, peer: HostedPeer) -> None:
+        super().forget(peer)
+        if self._stop_requests and not self._peers:
+            self._notify()
+
+    def _continue_stopping(self) -> None:
+        super()._continue_stopping()
+        self._notify()
+
+    def _stop_listening(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            remove_file(listener)
+        if not self._servers:
+            self._close_sockets(listeners)
+            return
+        # asyncio loses the socket that it has just accepted if its server is closed in that turn.
+        with contextlib.suppress(NotImplementedError):  # a loop that does not watch sockets
+            for listener in listeners:
+                self.loop.remove_reader(listener)
+        self.loop.call_soon(self._close_sockets, listeners)
+
+    def _close_sockets(self, listeners: list[socket.socket]) -> None:
+        for server in self._servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+
+
+def serve_async(
+    host: str | None = None,
+    port: int = 8080,
+    *,
+    sock: socket.socket | None = None,
+    unix: str | None = None,
+    ssl: tls.SSLContext | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
+    origins: Collection[str] = (),
+    max_connections: int | None = None,
+    drain: float = 10.0,
+) -> AsyncServer:
+    """Listen, and serve requests to whoever iterates over the result with `async for`.
+
+    Connections are accepted when the iteration begins, or at `async with`, by the event loop
+    that runs then; asyncio's own and uvloop. SIGINT and SIGTERM end the iteration, if it runs in
+    the main thread.
+
+    Args:
+        host, port, sock, unix, ssl, limits, timeouts, deflate, origins, max_connections, drain:
+            as for `serve`.
+
+    Raises:
+        OSError, ValueError: as `serve`.
+    """
+    options = Options(
+        limits=limits,
+        timeouts=timeouts,
+        deflate=deflate,
+        origins=origins,
+        max_connections=max_connections,
+        drain=drain,
+        ssl=ssl,
+    )
+    return AsyncServer(listen(host, port, sock, unix), options)

@@ -1,0 +1,65 @@
+"""Connections that `asyncio.start_server` accepted, as a reader and a writer."""
+
+import asyncio
+import contextlib
+
+from sono_core.protocol import SessionProtocol
+from sono_server.host import RECEIVE_BUFFER
+
+from .host import AnsweringHost, TaskPeer
+
+StreamReader = asyncio.StreamReader
+StreamWriter = asyncio.StreamWriter
+
+
+async def serve_stream(host: AnsweringHost, reader: StreamReader, writer: StreamWriter) -> None:
+    """Serve a connection until its end. Cancelled, it is cut off."""
+    peer = _StreamPeer(host, writer)
+    host.admit(peer, writer.get_extra_info("peername"), host.time())
+    try:
+        await peer.read_all(reader)
+    finally:
+        if not peer.session.over:
+            peer.session.lost()
+        writer.close()
+
+
+class _StreamPeer(TaskPeer, SessionProtocol):
+    """The transport of one session on a `StreamWriter`."""
+
+    def __init__(self, host: AnsweringHost, writer: StreamWriter) -> None:
+        super().__init__(host)
+        self._writer = writer
+        self._draining: asyncio.Task[None] | None = None
+        self.start_on(writer.transport, fast=False)
+
+    async def read_all(self, reader: StreamReader) -> None:
+        """Read while it is welcome, until both sides have ended."""
+        while not self.session.over:
+            await self._readable.wait()
+            try:
+                data = await reader.read(RECEIVE_BUFFER)
+            except OSError:
+                self.session.lost()
+                break
+            self.receive(data, self.time())
+            if not data:
+                break
+        await self._gone.wait()
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        super()._watch(reading, blocked)
+        if blocked and not self._draining:
+            self._draining = self._host.loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(OSError):  # the loss of the connection is told to the reader
+            await self._writer.drain()
+        self._draining = None
+        self.resume_writing()
+
+    def _abandon(self) -> None:
+        self._writer.transport.abort()
+        if self._draining:
+            self._draining.cancel()
+        super()._abandon()
