@@ -42,12 +42,13 @@ class ServerProcess:
         )
         assert self._process.stdout
         line = self._process.stdout.readline()
-        urls = [word for word in line.split() if word.startswith("http://")]
+        urls = [word for word in line.split() if word.startswith(("http://", "https://"))]
         if not urls:
             self._process.kill()
             pytest.fail(f"the server said {line!r}, then {self._process.communicate()[1]!r}")
-        self.url = f"http://localhost:{urlsplit(urls[0]).port}/"
-        self.port = urlsplit(self.url).port
+        address = urlsplit(urls[0])
+        self.port = address.port
+        self.url = f"{address.scheme}://localhost:{address.port}/"
 
     def stop(self) -> None:
         """Ends it as a user would; it has nothing to complain about."""
