@@ -62,7 +62,11 @@ class Driven(Protocol):
         """Whether the transport should call `pump` in a later turn."""
 
     def fast_path(self) -> Reader | None:
-        """What a transport may feed by itself while all is ordinary, else None."""
+        """What a transport may feed by itself while all is ordinary, else None.
+
+        Who gives one also has `handler`, `heard` and `failed`, as a `Session`: the transport uses
+        them instead of `receive`. A layer that changes bytes gives None.
+        """
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what was read; `b""` is the end of the stream."""
