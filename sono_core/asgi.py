@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 from urllib.parse import quote
 
 from .connection import Connection, State
-from .errors import HandshakeFailure, LocalProtocolError
+from .errors import LocalProtocolError
 from .events import Accept, BinaryMessage, Close, Event, Ping, Pong, Reject, Request, TextMessage
 from .events import Role as _Role
 from .frames import CloseCode, decode_close
@@ -18,7 +18,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .outbox import Outbox
 from .outgoing import close_payload, payload_of
 from .prepared import Prepared
-from .upgrade import check_origin, check_reject, check_subprotocol, checked_fields, refusal
+from .upgrade import check_origin, check_reject, check_subprotocol, checked_fields
 
 Scope = MutableMapping[str, Any]
 ASGIEvent = MutableMapping[str, Any]
@@ -189,16 +189,18 @@ class ASGIConnection(Connection):
         request = self._request
         check_subprotocol(accept.subprotocol, request.subprotocols)
         headers = encoded_fields(checked_fields(accept.headers))
-        try:
-            check_origin(request.headers.get("origin"), request.host, self._origins)
-        except HandshakeFailure as failure:
-            self._send_reject(refusal(failure))
+        if refused := self.verify():
+            self._send_reject(refused)
             return
         self.subprotocol = accept.subprotocol
         self.outbox.add(
             {"type": "websocket.accept", "subprotocol": accept.subprotocol, "headers": headers}
         )
         self._enter(State.OPEN)
+
+    def _check_upgrade(self) -> None:
+        request = self._request
+        check_origin(request.headers.get("origin"), request.host, self._origins)
 
     def _send_reject(self, reject: Reject) -> None:
         headers = encoded_fields(check_reject(reject))

@@ -91,6 +91,7 @@ class Connection:
         origins: a server's allowed origins beside its own; `"*"` allows all.
         random: a client's secure source of that many bytes, `os.urandom` for one.
         deflaters: shared by the connections of one loop; its own by default.
+        rewrite: changes a server's request before anybody sees it, as behind a proxy.
 
     Raises:
         TypeError: a client without `random`, or `origins` is a str.
@@ -125,6 +126,7 @@ class Connection:
         origins: Collection[str] = (),
         random: Callable[[int], bytes] | None = None,
         deflaters: SharedDeflaters | None = None,
+        rewrite: Callable[[Request], Request] | None = None,
     ) -> None:
         self.role = role
         self._limits = limits
@@ -136,7 +138,7 @@ class Connection:
         if isinstance(origins, str):  # any part of it would be an allowed origin
             raise TypeError("origins must be a collection of str, not a str")
         if role is Role.SERVER:
-            self._handshake = ServerHandshake(limits, deflate, origins)
+            self._handshake = ServerHandshake(limits, deflate, origins, rewrite)
         elif random is None:
             raise TypeError("a client needs random, a secure source of bytes like os.urandom")
         else:
@@ -298,6 +300,28 @@ class Connection:
         reader.stop()
         return Close(code, reason, clean)
 
+    def verify(self) -> Reject | None:
+        """Server: what an `Accept` of the request would be refused with; None if it would not be.
+
+        So that nobody is asked who sends it, and looks at its cookies, in vain.
+
+        Raises:
+            LocalProtocolError: there is no request to be answered.
+        """
+        if Accept not in self._sendable:
+            raise LocalProtocolError(f"there is no request to verify when {self.state.value}")
+        try:
+            self._check_upgrade()
+        except HandshakeFailure as failure:
+            return refusal(failure)
+        return None
+
+    def _check_upgrade(self) -> None:
+        handshake = cast(ServerHandshake, self._handshake)
+        if self._incoming:  # nobody may have asked for events since it came
+            handshake.feed(self._take_incoming())
+        handshake.check()
+
     # -- out --------------------------------------------------------------------------------
 
     def data_to_send(self) -> bytes:
@@ -360,9 +384,8 @@ class Connection:
 
     def _send_accept(self, accept: Accept) -> None:
         handshake = cast(ServerHandshake, self._handshake)
-        if self._incoming:  # nobody may have asked for events since it came
-            handshake.feed(self._take_incoming())
         try:
+            self._check_upgrade()  # of all that has come
             self.outbox.append(handshake.accept(accept))
         except HandshakeFailure as failure:
             self._send_reject(refusal(failure))

@@ -12,6 +12,7 @@ class Deadline(enum.IntEnum):
     PONG = 2
     CLOSE = 3
     STALL = 4
+    PAUSE = 5
 
 
 class Deadlines:

@@ -15,6 +15,7 @@ from .head import HeadReader, ResponseReader, parse_request
 from .headers import Headers, is_host, is_token, parse_extensions
 from .limits import Limits
 from .upgrade import (
+    Upgrade,
     accept_key,
     accept_response,
     check_upgrade,
@@ -33,6 +34,7 @@ class ServerHandshake:
         limits: of the request's head, and of what may follow it.
         options: how permessage-deflate may be agreed to, or None.
         origins: allowed beside the server's own.
+        rewrite: changes the request before anybody sees it.
     """
 
     __slots__ = (
@@ -42,17 +44,27 @@ class ServerHandshake:
         "_overflow",
         "_reader",
         "_request",
+        "_rewrite",
+        "_upgrade",
         "agreement",
         "rest",
     )
 
-    def __init__(self, limits: Limits, options: Deflate | None, origins: Collection[str]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        options: Deflate | None,
+        origins: Collection[str],
+        rewrite: Callable[[Request], Request] | None = None,
+    ) -> None:
         self._limits = limits
         self._options = options
         self._origins = origins
         self._reader = HeadReader(limits)
+        self._rewrite = rewrite
         self._request: Request | None = None
         self._overflow = False
+        self._upgrade: Upgrade | None = None
         self.agreement: Agreement | None = None
         self.rest = bytearray()
         """What followed the request: frames, if it becomes a WebSocket."""
@@ -70,7 +82,8 @@ class ServerHandshake:
         if found is None:
             return None
         head, rest = found
-        self._request = parse_request(head)
+        request = parse_request(head)
+        self._request = self._rewrite(request) if self._rewrite else request
         if rest:
             self._put_by(rest)
         return self._request
@@ -82,6 +95,19 @@ class ServerHandshake:
         if not self._overflow:
             self.rest += data
 
+    def check(self) -> Upgrade:
+        """Hold the request against what a valid upgrade is.
+
+        Raises:
+            HandshakeFailure: it is not.
+        """
+        assert self._request is not None  # Connection's table has seen to it
+        if self._overflow:
+            raise HandshakeFailure(400, "too much data before the answer")
+        if self._upgrade is None:
+            self._upgrade = check_upgrade(self._request, self._origins, self._options)
+        return self._upgrade
+
     def accept(self, accept: Accept) -> bytes:
         """The 101, if the request is a valid upgrade.
 
@@ -89,10 +115,7 @@ class ServerHandshake:
             HandshakeFailure: it is not.
             LocalProtocolError: the subprotocol was not offered, or a header is illegal.
         """
-        assert self._request is not None  # Connection's table has seen to it
-        if self._overflow:
-            raise HandshakeFailure(400, "too much data before the answer")
-        upgrade = check_upgrade(self._request, self._origins, self._options)
+        upgrade = self.check()
         response = accept_response(upgrade, accept)
         self.agreement = upgrade.agreement
         return response

@@ -59,6 +59,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_turn_bytes: int = 256 * KIB
     """Bytes or characters of them, inflated, after which the turn ends too."""
 
+    packet_rate: int = 1000
+    """Packets a second of one client, on average; twice as many may come at once.
+
+    Who sends more is read from more slowly. A game sends some 60."""
+    byte_rate: int = 4 * MIB
+    """Bytes a second of a client's packets, in the same way."""
     max_channels: int = 100_000
     """Channels of one hub, those of the application included."""
     max_name: int = 128

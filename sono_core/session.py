@@ -148,7 +148,8 @@ class Session:
     @property
     def _holding(self) -> bool:
         """Whether the handler wants no more messages for now; a closing peer sends it none."""
-        return self._held and self.connection.state is State.OPEN
+        paused = self._held or Deadline.PAUSE in self.deadlines
+        return paused and self.connection.state is State.OPEN
 
     @property
     def wants_data(self) -> bool:
@@ -275,7 +276,7 @@ class Session:
                 self._pong_due(now)
             elif kind is Deadline.STALL:
                 self._give_up(self._verdict or _STALLED)
-            else:
+            elif kind is Deadline.CLOSE:
                 self._give_up(_CLOSE_UNANSWERED)
             if self._over:
                 break
@@ -314,6 +315,17 @@ class Session:
             LocalProtocolError: a value in `reject` is illegal.
         """
         return self._answer(reject, now)
+
+    def verify(self, now: float) -> bool:
+        """Server: refuse the request already if `accept` would refuse it.
+
+        Returns:
+            Whether it is a valid upgrade from an allowed origin, and can still be accepted.
+        """
+        if self._over or self._verdict or self.connection.state is not State.REQUESTED:
+            return False
+        refused = self.connection.verify()
+        return refused is None or (self._answer(refused, now) and False)
 
     def send(self, event: TextMessage | BinaryMessage | Ping | Prepared) -> bool:
         """Send a message or a ping; False if the connection is no longer open.
@@ -363,6 +375,11 @@ class Session:
         """Go on after `hold`."""
         self._held = False
         self.transport.write_soon()  # after which the transport asks whether to pump and to read
+
+    def pause(self, seconds: float, now: float) -> None:
+        """Deliver no more messages for so long, and read nothing: the peer sends too fast."""
+        self.deadlines.set(Deadline.PAUSE, now + seconds)
+        self.outbox.room = 0  # whoever delivers comes back to ask
 
     def abort(self) -> None:
         """End the connection without a closing handshake; `on_close` will report 1006."""

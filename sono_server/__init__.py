@@ -2,7 +2,7 @@
 
 from .aio import AsyncServer, serve_async
 from .app import Channel, Client, Sono
-from .requests import HTTPRequest
+from .requests import HTTPRequest, Refused
 from .selector import Server, serve
 from .websocket import WebSocket
 
@@ -11,6 +11,7 @@ __all__ = [
     "Channel",
     "Client",
     "HTTPRequest",
+    "Refused",
     "Server",
     "Sono",
     "WebSocket",

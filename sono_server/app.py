@@ -15,6 +15,7 @@ from sono_core.events import Close, Request
 from sono_core.hub import Deliver, Effect, Hub, Publish
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.packets import ChangeChannel, Grab, PacketError
+from sono_core.quota import Quota
 
 from . import steps
 from .aio import serve_async
@@ -23,7 +24,7 @@ from .aio.host import AnsweringHost
 from .aio.streams import StreamReader, StreamWriter, serve_stream
 from .browser import JAVASCRIPT, browser_client
 from .host import Options
-from .requests import HTTPRequest
+from .requests import HEALTHY, HTTPRequest, Refused
 from .selector import serve
 from .steps import Steps
 from .websocket import Loop, WebSocket, awaited, logger
@@ -35,15 +36,18 @@ EventHandler = Callable[["Client", Any], object]
 class Client:
     """Somebody who is connected. All methods may be called from any thread."""
 
-    __slots__ = ("_socket", "_sono", "data", "id")
+    __slots__ = ("_quota", "_socket", "_sono", "data", "id", "identity")
 
-    def __init__(self, client_id: str, socket: WebSocket, sono: "Sono") -> None:
-        self.id = client_id
+    def __init__(self, socket: WebSocket, sono: "Sono", identity: Any, quota: Quota) -> None:
+        self.id = secrets.token_urlsafe(12)
         """Unique and unguessable."""
+        self.identity = identity
+        """What `authenticate` returned; None if there is no such function."""
         self.data: Any = None
         """The application's own state."""
         self._socket = socket
         self._sono = sono
+        self._quota = quota
 
     @property
     def channel(self) -> "Channel | None":
@@ -123,12 +127,14 @@ class Sono:
         self._clients: dict[str, Client] = {}
         self._handlers: dict[str, list[EventHandler]] = {}
         self._functions: list[Callable[..., object]] = []  # of whatever kind
+        self._authenticate: Callable[[HTTPRequest], object] | None = None
         self._on_connect: list[Callable[[Client], object]] = []
         self._on_disconnect: list[Callable[[Client, Close], object]] = []
         self._loop: Loop | None = None
         self._streams: AnsweringHost | None = None  # runs connections that asyncio accepted
         described: tuple[steps.Describe, ...] = (self._receive, self._leave, self._greet)
         self._ways = (tuple(map(steps.called, described)), tuple(map(steps.awaited, described)))
+        self._ask = (steps.called(self._let_in), steps.awaited(self._let_in))
 
     # -- for applications: what is there --------------------------------------------------------
 
@@ -181,6 +187,24 @@ class Sono:
 
         return register
 
+    def authenticate(self, function: Function) -> Function:
+        """Decorator: ask the function, as `f(request)`, who sends a request, before the 101.
+
+        It looks at `request.headers`, `cookies`, `query` and `client`, and returns who that is:
+        the client's `identity`. If it returns None the request is refused with 403; it may raise
+        `Refused` with another status. Requests that could not be accepted anyway, those of
+        foreign pages for one, are refused before it is asked. On asyncio it may be a coroutine
+        function, which has the time of the handshake; what the client sends meanwhile is not
+        looked at.
+
+        Raises:
+            ValueError: there is one already.
+        """
+        if self._authenticate:
+            raise ValueError("authenticate was called before")
+        self._authenticate = function
+        return function
+
     def on_connect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client)` when a client is in the home channel."""
         self._register(function)
@@ -222,13 +246,29 @@ class Sono:
                 packet of the client is looked at before they are done.
 
         Returns:
-            None if the request is no valid upgrade (it has been refused), or the peer is gone.
+            None if the request was refused or the peer is gone, or while a coroutine function
+            is asked who it is.
 
         Raises:
             RuntimeError: another server, which still runs, has this Sono's clients.
             TypeError: the callback, or a function that was registered, is a coroutine function,
                 and this server calls plain ones.
         """
+        if self._authenticate is None:
+            return self._admit(request, None, callback)
+        ask, ask_later = self._ask
+        if not request.verify():
+            return None
+        if awaited(request.loop, self._authenticate):
+            assert request.loop.create_task  # else it would have raised
+            request.loop.create_task(ask_later(request, callback))
+            return None
+        client: Client | None = ask(request, callback)
+        return client
+
+    def _admit(
+        self, request: HTTPRequest, identity: object, callback: Callable[..., object] | None
+    ) -> Client | None:
         receive, leave, greet = self._ways[awaited(request.loop, callback, *self._functions)]
         socket = request.accept(receive, leave)
         if not socket.open:
@@ -237,7 +277,7 @@ class Sono:
             socket.close(1011, "internal error")
             raise RuntimeError("a Sono belongs to one running server")
         self._loop = request.loop
-        client = Client(secrets.token_urlsafe(12), socket, self)
+        client = Client(socket, self, identity, Quota(self._limits, request.loop.time()))
         socket.data = client
         self._clients[client.id] = client
         self._hub.add(client.id)
@@ -255,7 +295,9 @@ class Sono:
         path: str = "/ws",
         **options: Any,
     ) -> None:
-        """Serve clients at `path`, and the browser client at /sono.js, until stopped.
+        """Serve clients at `path`, until stopped.
+
+        Beside them the browser client at /sono.js, and 200 at /healthz while this server runs.
 
         Args:
             host, port, options: as for `serve`.
@@ -265,7 +307,7 @@ class Sono:
             TypeError: a coroutine function was registered; see `run_async`.
         """
         with serve(host, port, **options) as server:
-            awaited(server, *self._functions)
+            awaited(server, self._authenticate, *self._functions)
             for request in server:
                 self._answer(request, path)
 
@@ -321,10 +363,27 @@ class Sono:
             self.connect(request)
         elif request.path == "/sono.js":
             self.serve_client(request)
+        elif request.path == "/healthz":
+            request.respond(*HEALTHY)
         else:
             request.respond(404, "not found\n")
 
     # -- what happens, in steps -----------------------------------------------------------------
+
+    def _let_in(self, request: HTTPRequest, callback: Callable[..., object] | None) -> Steps:
+        assert self._authenticate
+        try:
+            identity = yield self._authenticate(request)
+        except Refused as refused:
+            request.respond(refused.status, refused.body, refused.headers)
+        except Exception:
+            logger.exception("authenticate failed; its request is refused")
+            request.respond(500, "internal error\n")
+        else:
+            if identity is not None:
+                return self._admit(request, identity, callback)
+            request.respond(403, "not allowed\n")
+        return None
 
     def _greet(self, socket: WebSocket, callback: Callable[..., object] | None) -> Steps:
         client: Client = socket.data
@@ -339,6 +398,8 @@ class Sono:
 
     def _receive(self, socket: WebSocket, message: str | bytes) -> Steps:
         client: Client = socket.data
+        if wait := client._quota.take(len(message), self._loop.time()):  # type: ignore[union-attr]
+            socket.pause(wait)
         try:
             if isinstance(message, bytes):
                 raise PacketError("binary-message", "packets are text messages")

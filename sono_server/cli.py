@@ -6,6 +6,7 @@ Mistakes of the user are one line on standard error and exit status 2.
 import argparse
 import math
 import signal
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from . import demo
 from .app import Sono
 from .logs import configure
 from .selector import Server, serve
+from .settings import changed, settings
 from .websocket import logger
 
 _SERVE = """\
@@ -112,6 +114,35 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long connections may take to close when the server ends (default: %(default)g)",
     )
+    command.add_argument(
+        "--close-code",
+        type=int,
+        choices=(1001, 1012),
+        default=1001,
+        help="what they are told then; 1012: the server will be back (default: %(default)d)",
+    )
+    command.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        dest="proxies",
+        help="believe X-Forwarded-For, -Proto and -Host of proxies there; may be repeated",
+    )
+    command.add_argument(
+        "--max-connections",
+        type=int,
+        metavar="N",
+        help="answer 503 beyond so many (default: the limit of file descriptors less 64)",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="change a limit or a time-out, such as max_message=65536; `sono limits` lists them",
+    )
     command.add_argument("--unix", metavar="PATH", help="listen on this Unix socket instead")
     command.add_argument(
         "--tls-cert", metavar="FILE", help="serve https and wss with this certificate chain (PEM)"
@@ -121,6 +152,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_logging(command)
     command.set_defaults(run=_serve)
+    command = commands.add_parser(
+        "limits",
+        help="list every limit and time-out, with its default",
+        description="Every limit and time-out of `sono serve`, with its default.",
+        add_help=False,
+    )
+    _add_help(command)
+    command.set_defaults(run=_list_limits)
     add_commands(commands, _add_help)
     return parser
 
@@ -140,10 +179,24 @@ def _add_logging(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _list_limits(arguments: argparse.Namespace) -> int:
+    listed = list(settings())
+    width = max(len(setting.name) for setting in listed)
+    for name, default, what in listed:
+        indent = " " * (width + 13)
+        lines = textwrap.wrap(what, 100 - len(indent))
+        print(f"{name:{width}} {default:>10}  " + f"\n{indent}".join(lines))
+    return 0
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     configure(arguments.log_level, arguments.log_format)
     certificates = _certificates(arguments)
-    sono = Sono(open_channels=True)
+    try:
+        limits, timeouts = changed(arguments.settings)
+    except ValueError as error:
+        raise _Mistake(str(error)) from None
+    sono = Sono(open_channels=True, limits=limits)
     where = arguments.unix or f"{arguments.host or 'localhost'}:{arguments.port}"
     try:
         server = serve(
@@ -151,13 +204,20 @@ def _serve(arguments: argparse.Namespace) -> int:
             arguments.port,
             unix=arguments.unix,
             ssl=certificates.context if certificates else None,
+            limits=limits,
+            timeouts=timeouts,
             origins=arguments.origins,
+            max_connections=arguments.max_connections,
             drain=arguments.drain,
+            close_code=arguments.close_code,
+            trusted_proxies=arguments.proxies,
         )
     except OSError as error:
         raise _Mistake(f"cannot listen on {where}: {_reason(error)}") from None
     except UnicodeError:
         raise _Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
+    except ValueError as error:
+        raise _Mistake(str(error)) from None
     with server:
         if certificates:
             _reload_on_hangup(certificates, server)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .app import Sono
 from .browser import browser_client
-from .requests import HTTPRequest
+from .requests import HEALTHY, HTTPRequest
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
@@ -19,6 +19,8 @@ def handle(sono: Sono, request: HTTPRequest) -> None:
     """Answer a request: the page, its parts, the browser client, or a WebSocket at /ws."""
     if request.path == "/ws":
         sono.connect(request)
+    elif request.path == "/healthz":
+        request.respond(*HEALTHY)
     elif request.path != "/sono.js" and request.path not in _PAGES:
         request.respond(404, "not found\n")
     elif request.method not in ("GET", "HEAD"):

@@ -21,12 +21,17 @@ from sono_core.transport import Driven, Transport
 
 from .fast import new_turn
 from .listeners import default_max_connections
+from .proxies import Proxies
 from .requests import HTTPRequest, RequestHandler
+from .watchdog import Watchdog
 from .websocket import logger
 
 RECEIVE_BUFFER = 256 * 1024  # bytes read from one connection in a turn: a fair share
 _MAX_POSTED = 100_000  # calls of other threads that wait for the loop
 _SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
+_CLOSE_CODES = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
+_GOODBYES = 100  # connections that are closed at once when the server stops,
+_GOODBYE_PAUSE = 0.001  # seconds from one to the next then, or less: half of the drain time must do
 _REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
 
 
@@ -53,13 +58,21 @@ class Options:
     origins: Collection[str] = ()
     max_connections: int | None = None
     drain: float = 10.0
+    close_code: int = CloseCode.GOING_AWAY
     ssl: tls.SSLContext | None = None
+    trusted_proxies: Collection[str] = ()
+    watchdog: float | None = 1.0
 
     def __post_init__(self) -> None:
         if self.max_connections is not None and self.max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
         if not self.drain >= 0:
             raise ValueError(f"drain must not be negative, but is {self.drain}")
+        if self.close_code not in _CLOSE_CODES:
+            raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
+        if self.watchdog is not None and not self.watchdog > 0:
+            raise ValueError(f"watchdog must be above 0, not {self.watchdog}")
+        Proxies(self.trusted_proxies)  # what is wrong with them is raised before anybody listens
 
 
 class Host:
@@ -89,6 +102,11 @@ class Host:
         self._timers: Timers[HostedPeer] = Timers()
         self._stop_requests = 0
         self._drain_until = math.inf
+        self._leaving: deque[HostedPeer] = deque()  # who is still to be told
+        self._goodbye_due = self._goodbye_pause = 0.0
+        self._stop_due = math.inf  # when to go on stopping
+        self._proxies = Proxies(options.trusted_proxies) if options.trusted_proxies else None
+        self._watchdog: Watchdog | None = None
         self._closed = False
         self._thread: int | None = None
 
@@ -143,6 +161,15 @@ class Host:
         self._wake()
         return True
 
+    def _begin_watch(self) -> None:
+        """Have a watchdog look at the calling thread from now on."""
+        if self._options.watchdog is not None:
+            self._watchdog = Watchdog(self, threading.get_ident(), self._options.watchdog)
+
+    def _end_watch(self) -> None:
+        if self._watchdog:
+            self._watchdog.stop()
+
     # -- connections ------------------------------------------------------------------------------
 
     def admit(
@@ -154,10 +181,12 @@ class Host:
             connection: one of another kind than this server's own.
         """
         excess = len(self._peers) - self._max_connections
-        handler = RequestHandler(self, address, self._queue)
         options = self._options
+        proxies = self._proxies if self._proxies and self._proxies.trusts(address) else None
+        scheme = "https" if options.ssl else "http"
+        handler = RequestHandler(self, address, self._queue, scheme, proxies)
         session = Session(
-            connection or self._connection(),
+            connection or self._connection(proxies),
             peer,
             handler,
             now=now,
@@ -169,12 +198,12 @@ class Host:
         self._peers.add(peer)
         if excess >= _REFUSALS or self._closed:  # closed: accepted in the server's last turn
             peer.session.lost()
-        elif excess >= 0:
+        elif excess >= 0 or self._stop_requests:
             peer.session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
             peer.flush(now)
-        return excess < 0
+        return excess < 0 and not self._stop_requests
 
-    def _connection(self) -> Connection:
+    def _connection(self, proxies: Proxies | None) -> Connection:
         options = self._options
         return Connection(
             Role.SERVER,
@@ -182,6 +211,7 @@ class Host:
             deflate=options.deflate,
             origins=options.origins,
             deflaters=self._deflaters,
+            rewrite=proxies.seen if proxies else None,
         )
 
     def _queue(self, request: HTTPRequest) -> None:
@@ -228,10 +258,22 @@ class Host:
         if self._drain_until == math.inf:
             self._drain_until = now + self._options.drain
             self._stop_listening()
-            for peer in list(self._peers):
-                peer.session.go_away(CloseCode.GOING_AWAY, "the server is stopping", now)
+            self._leaving.extend(self._peers)
+            half = self._options.drain / 2
+            self._goodbye_pause = min(_GOODBYE_PAUSE, half / max(1, len(self._leaving)))
+            self._goodbye_due = now - _GOODBYES * self._goodbye_pause
+        self._say_goodbye(now)
         if self._stop_requests > 1 or now >= self._drain_until:
             self._cut_off()
+
+    def _say_goodbye(self, now: float) -> None:
+        """Close those whose turn it is: if all left at once, all would come back at once."""
+        while self._leaving and self._goodbye_due <= now:
+            self._goodbye_due += self._goodbye_pause
+            session = self._leaving.popleft().session
+            session.go_away(self._options.close_code, "the server is stopping", now)
+        next_due = self._goodbye_due if self._leaving else math.inf
+        self._stop_due = min(self._drain_until, next_due)
 
     def _cut_off(self) -> None:
         for peer in list(self._peers):

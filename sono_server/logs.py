@@ -4,6 +4,24 @@ import json
 import logging
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+class TextFormatter(logging.Formatter):
+    """A line of text an event, and the lines of a traceback; no other control character.
+
+    What a peer sent may be part of it, and must neither forge a line nor command a terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        lines = super().format(record).split("\n")
+        return "\n".join(line.translate(_CONTROLS) for line in lines)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        """See `logging.Formatter`: the message is one line."""
+        record.message = record.message.translate(_CONTROLS)
+        return super().formatMessage(record)
 
 
 class JSONFormatter(logging.Formatter):
@@ -19,6 +37,8 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = record.stack_info
         return json.dumps(entry)
 
 
@@ -30,5 +50,5 @@ def configure(level: str, style: str) -> None:
         style: `text` or `json`.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JSONFormatter() if style == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JSONFormatter() if style == "json" else TextFormatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])

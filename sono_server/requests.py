@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sono_core import Accept, Headers, Reject, State
+from sono_core import Accept, Headers, Reject, SonoError, State
 from sono_core.events import Close, Request
 from sono_core.session import Session
 
+from .proxies import Proxies
 from .websocket import (
     AwaitingHandler,
     Loop,
@@ -20,6 +21,25 @@ from .websocket import (
 
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
+HEALTHY = (200, "ok\n", {"cache-control": "no-store"})
+"""The answer to who asks whether the server's loop runs: status, body, headers."""
+
+
+class Refused(SonoError):  # noqa: N818 - what became of the request
+    """Raised by the application to refuse a request.
+
+    Args:
+        status: 200 to 599.
+        body: a str is sent as UTF-8 text.
+        headers: as for `HTTPRequest.respond`.
+    """
+
+    def __init__(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
+        self.body = body
+        self.headers = headers
+
 
 class HTTPRequest:
     """A request that waits for its one answer: `accept` or `respond`.
@@ -28,16 +48,21 @@ class HTTPRequest:
     server's own thread.
     """
 
-    __slots__ = ("_session", "client", "event", "loop")
+    __slots__ = ("_session", "client", "event", "loop", "scheme")
 
-    def __init__(self, event: Request, session: Session, loop: Loop, client: Any) -> None:
+    def __init__(
+        self, event: Request, session: Session, loop: Loop, client: Any, scheme: str = "http"
+    ) -> None:
         self._session = session
         self.loop = loop
         """The server."""
         self.event = event
         """The core's event."""
         self.client = client
-        """The peer's socket address: (host, port) and more for IPv6."""
+        """The peer's socket address: (host, port) and more for IPv6; behind a trusted proxy
+        the client's address, with port 0."""
+        self.scheme = scheme
+        """`http` or `https`."""
 
     @property
     def method(self) -> str:
@@ -70,10 +95,28 @@ class HTTPRequest:
         return self.event.subprotocols
 
     @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by their names; of several with one name the first (RFC 6265)."""
+        found: dict[str, str] = {}
+        for pair in self.event.headers.get("cookie", "").split(";"):
+            name, equals, value = pair.partition("=")
+            if equals and name.strip():
+                found.setdefault(name.strip(), value.strip().strip('"'))
+        return found
+
+    @property
     def pending(self) -> bool:
         """Whether the request can still be answered: nobody did so, and the peer is there."""
         session = self._session
         return session.connection.state is State.REQUESTED and not session.over
+
+    def verify(self) -> bool:
+        """Refuse the request already if `accept` would: if it is no valid upgrade, or foreign.
+
+        Returns:
+            Whether it can be accepted. To be asked before who it is from is looked up.
+        """
+        return self._session.verify(self.loop.time())
 
     def respond(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> bool:
         """Answer with a plain HTTP response, after which the connection ends.
@@ -142,18 +185,31 @@ class HTTPRequest:
 class RequestHandler:
     """The `Handler` of a connection whose request is awaited."""
 
-    __slots__ = ("_client", "_deliver", "_loop", "session")
+    __slots__ = ("_client", "_deliver", "_loop", "_proxies", "_scheme", "session")
 
     session: Session
     """To be set before anything is received."""
 
-    def __init__(self, loop: Loop, client: Any, deliver: Callable[[HTTPRequest], object]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        client: Any,
+        deliver: Callable[[HTTPRequest], object],
+        scheme: str = "http",
+        proxies: Proxies | None = None,
+    ) -> None:
         self._loop = loop
         self._client = client
         self._deliver = deliver
+        self._scheme = scheme
+        self._proxies = proxies
 
     def on_request(self, request: Request) -> None:
-        self._deliver(HTTPRequest(request, self.session, self._loop, self._client))
+        client, scheme = self._client, self._scheme
+        if self._proxies:
+            client = self._proxies.client(request, client)
+            scheme = self._proxies.scheme(request, scheme)
+        self._deliver(HTTPRequest(request, self.session, self._loop, client, scheme))
 
     def on_response(self, response: Accept | Reject) -> None:
         """Never called on a server."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from sono_core import Deflate, Limits, Timeouts
+from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 
 from .fast import loop as loop_in_c
@@ -68,6 +68,7 @@ class Server(Host):
         if self._thread is None and not self._closed:
             self._thread = self.turn.thread = threading.get_ident()
             self._signals.take()
+            self._begin_watch()
         if self._turning:
             raise RuntimeError("a handler may not run the server that calls it")
         while not self._closed:
@@ -101,6 +102,7 @@ class Server(Host):
             return
         self.turn.flush(self.time())  # what was just answered
         self._closed = True
+        self._end_watch()
         self._posted.clear()
         self._signals.give_back()
         self._stop_listening()
@@ -164,7 +166,7 @@ class Server(Host):
             return -math.inf
         if self._stop_requests and not self._peers:
             return -math.inf
-        return min(self._accept_again, self._drain_until, self._timers.next)
+        return min(self._accept_again, self._stop_due, self._timers.next)
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -242,6 +244,9 @@ def serve(
     origins: Collection[str] = (),
     max_connections: int | None = None,
     drain: float = 10.0,
+    close_code: int = CloseCode.GOING_AWAY,
+    trusted_proxies: Collection[str] = (),
+    watchdog: float | None = 1.0,
 ) -> Server:
     """Listen, and serve requests to whoever iterates over the result.
 
@@ -259,12 +264,17 @@ def serve(
         deflate: how permessage-deflate is used, None to refuse it.
         origins: origins whose pages may connect, beside the server's own; `"*"` allows all.
         max_connections: beyond it 503; None for the limit of file descriptors less 64.
-        drain: seconds that connections get to close after `stop`.
+        drain: seconds that connections get to close after `stop`. The first 100 are closed at
+            once, the others within half of that time, as most will come back elsewhere.
+        close_code: what they are told: 1001, or 1012 if the server will be back at once.
+        trusted_proxies: addresses and networks of reverse proxies whose X-Forwarded-For, -Proto
+            and -Host are believed; `"unix"` for who comes through the Unix socket.
+        watchdog: seconds after which is logged which handler blocks the loop; None for never.
 
     Raises:
         OSError: the address cannot be listened on.
-        ValueError: `port`, `max_connections` or `drain` is out of range, `sock` does not
-            listen, or there is both a `sock` and a `unix`.
+        ValueError: `port` or another argument is out of range, `sock` does not listen, or there
+            is both a `sock` and a `unix`.
     """
     options = Options(
         limits=limits,
@@ -273,6 +283,9 @@ def serve(
         origins=origins,
         max_connections=max_connections,
         drain=drain,
+        close_code=close_code,
         ssl=ssl,
+        trusted_proxies=trusted_proxies,
+        watchdog=watchdog,
     )
     return Server(listen(host, port, sock, unix), options)

@@ -9,19 +9,24 @@ import inspect
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-Steps = Generator[Any, Any, None]
+Steps = Generator[Any, Any, Any]
 Describe = Callable[[Any, Any], Steps]
 
 
-def called(describe: Describe) -> Callable[[Any, Any], None]:
-    """A plain function that runs the steps: what was returned is what it comes to."""
+def called(describe: Describe) -> Callable[[Any, Any], Any]:
+    """A plain function that runs the steps: what was returned is what it comes to.
 
-    def run(subject: Any, argument: Any) -> None:
+    It returns what the steps do.
+    """
+
+    def run(subject: Any, argument: Any) -> Any:
         steps = describe(subject, argument)
         result = None
-        with contextlib.suppress(StopIteration):
+        try:
             while True:
                 result = steps.send(result)
+        except StopIteration as end:
+            return end.value
 
     return run
 

@@ -116,6 +116,13 @@ class WebSocket(Sender):
         close_payload(Close(code, reason))  # what is wrong with it is raised in this thread
         return self._post(self.close, code, reason)
 
+    def pause(self, seconds: float) -> None:
+        """Read nothing more from the peer for so long: it feels that it sends too fast."""
+        if self._loop.in_loop():
+            self._session.pause(seconds, self._loop.time())
+        else:
+            self._post(self.pause, seconds)
+
     def call(self, function: Callable[["WebSocket", Any], object], argument: object) -> None:
         """Call `function(ws, argument)` before the next message is looked at.
 
@@ -154,7 +161,7 @@ class _WebSocketHandler:
     def on_close(self, close: Close) -> None:
         level = logging.WARNING if close.code == CloseCode.SLOW_READER else logging.DEBUG
         target = self._socket.request.target
-        logger.log(level, "%s closed with %d: %s", target, close.code, ascii(close.reason))
+        logger.log(level, "%s closed with %d: %a", ascii(target)[1:-1], close.code, close.reason)
         if self._on_close:
             self.call(self._on_close, close)
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -645,3 +646,38 @@ def test_after_the_servers_end_channels_are_still_created_and_nothing_piles_up()
     sono.emit("to nobody")
     assert sono.channel("late").name in sono.channels
     assert not server.server.call_soon(print)
+
+
+@pytest.mark.usefixtures("each_server")
+def test_who_sends_too_fast_is_read_from_more_slowly_and_loses_nothing() -> None:
+    sono = Sono(limits=Limits(packet_rate=50))
+    seen: list[float] = []
+
+    @sono.on("x")
+    def note(client: Client, message: object) -> bool:
+        seen.append(time.monotonic())
+        return False
+
+    packet = '{"protocol":"message","event":"x","payload":{"message":"%d"}}'
+    with (
+        running(sono.connect) as server,
+        Wire(server.address, "/ws") as flooder,
+        Wire(server.address, "/ws") as other,
+    ):
+        flooder.send(*(packet % number for number in range(120)))
+        other.send('{"protocol":"grab","payload":{"message":"myid"}}')
+        assert "myid" in other.message()
+        assert len(seen) < 120
+        while len(seen) < 120:
+            threading.Event().wait(0.01)
+    assert seen[-1] - seen[99] == pytest.approx(0.4, abs=0.3)
+    assert seen[99] - seen[0] < 0.3
+
+
+@pytest.mark.usefixtures("each_server")
+def test_health() -> None:
+    sono = Sono()
+    with running(sono._answer) as server:
+        answer = get(server.address, "/healthz")
+    assert status(answer) == 200
+    assert answer.endswith(b"ok\n")

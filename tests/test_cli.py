@@ -9,9 +9,10 @@ import threading
 
 import pytest
 
-from sono_core import __version__
+from sono_core import Limits, Timeouts, __version__
 from sono_server import cli
-from tests.processes import program, run
+from sono_server.settings import settings
+from tests.processes import ROOT, program, run
 from tests.servers import Wire, get, has_ipv6, status
 
 
@@ -49,6 +50,13 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             ["serve", "--host", "192.0.2.1", "--port", "1234"],
             r"sono: cannot listen on 192.0.2.1:1234: .+",
         ),
+        (["serve", "--set", "max_message"], r"'max_message' is not NAME=VALUE"),
+        (["serve", "--set", "speed=1"], r"'speed=1' is not NAME=VALUE"),
+        (["serve", "--set", "max_message=1.5"], r"'1.5' is not a value of max_message"),
+        (["serve", "--set", "handshake=0"], r"handshake must be a finite float above 0, not 0.0"),
+        (["serve", "--max-connections", "0"], r"max_connections must be at least 1, not 0"),
+        (["serve", "--close-code", "1000"], r"argument --close-code: invalid choice: 1000"),
+        (["serve", "--trusted-proxy", "nginx"], r"trusted_proxies: 'nginx' does not appear"),
         (
             ["serve", "--host", "a" * 70, "--port", "0"],
             r"sono: cannot listen on 'a{70}': not a host name",
@@ -169,3 +177,44 @@ def test_other_origins_are_allowed_by_name() -> None:
             wire.close()
         code, errors = started.end(signal.SIGTERM)
     assert (code, errors) == (0, "")
+
+
+def test_limits_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["limits"]) == 0
+    printed = capsys.readouterr().out
+    for kind in (Limits, Timeouts):
+        for name in kind.__struct_fields__:
+            assert re.search(rf"^{name} +\S+  \S", printed, re.MULTILINE)
+    assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_limits_can_be_set() -> None:
+    settings = ["--set", "max_message=10", "--set", "close=0.5"]
+    command = ("-m", "sono_server", "serve", "--port", "0", *settings)
+    with program(*command) as started, Wire(started.address(), "/ws") as wire:
+        wire.send("0123456789")
+        assert "error" in str(wire.message())
+        wire.send("0123456789+")
+        assert wire.closed().code == 1009
+
+
+def test_health() -> None:
+    with program("-m", "sono_server", "serve", "--port", "0") as started:
+        answer = get(started.address(), "/healthz")
+        assert status(answer) == 200
+        assert answer.endswith(b"\r\n\r\nok\n")
+
+
+def test_a_stop_with_another_code() -> None:
+    with program("-m", "sono_server", "serve", "--port", "0", "--close-code", "1012") as started:
+        with Wire(started.address(), "/ws") as wire:
+            started.process.send_signal(signal.SIGTERM)
+            assert wire.closed().code == 1012
+            wire.flush()
+        assert started.process.wait(10) == 0
+
+
+def test_the_table_of_the_docs_is_that_of_the_source() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    for name, default, what in settings():
+        assert f"| `{name}` | {default} | {what} |" in text

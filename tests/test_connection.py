@@ -263,3 +263,33 @@ def test_a_prepared_frame_is_one_object_in_all_outboxes() -> None:
     for server in servers:
         server.send(prepared)
     assert len({id(server.outbox.peek()) for server in servers}) == 1
+
+
+def verified(server: Connection) -> Reject | None:
+    """What the request would be refused with."""
+    assert list(server.receive_data(request())) != []
+    return server.verify()
+
+
+def test_a_request_is_verified_before_it_is_accepted() -> None:
+    server = connecting(Role.SERVER)
+    with pytest.raises(LocalProtocolError, match="no request"):
+        server.verify()
+    assert verified(server) is None
+    server.send(Accept())
+    with pytest.raises(LocalProtocolError, match="no request"):
+        server.verify()
+
+
+def test_what_came_after_the_request_was_verified_counts_too() -> None:
+    server = Connection(Role.SERVER, limits=Limits(max_early_data=4))
+    assert verified(server) is None
+    server.take_in(b"12345")
+    refused = server.verify()
+    assert refused is not None
+    assert refused.status == 400
+
+
+def test_a_request_may_be_rewritten_before_anybody_sees_it() -> None:
+    server = Connection(Role.SERVER, rewrite=lambda request: Request("/other", host="b"))
+    assert list(server.receive_data(request())) == [Request("/other", host="b")]

@@ -55,7 +55,7 @@ LAYERS = """
     session
     driver protocol timers carrier waiting handlers
     memory testing
-    packets
+    packets quota
     hub client
     backoff proxy tunnel
     certificates tls

@@ -4,7 +4,9 @@ import json
 import logging
 import sys
 
-from sono_server.logs import JSONFormatter
+import pytest
+
+from sono_server.logs import JSONFormatter, TextFormatter
 
 
 def record(message: str, *arguments: object, error: bool = False) -> logging.LogRecord:
@@ -30,3 +32,23 @@ def test_an_exception_comes_with_its_stack() -> None:
         line = JSONFormatter().format(record("it failed", error=True))
     assert line.isprintable()
     assert "ValueError: why" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\r\nforged", "\x9b31m", "\x00", "\x7f"])
+@pytest.mark.parametrize("formatter", [JSONFormatter(), TextFormatter()])
+def test_no_control_character_is_written(formatter: logging.Formatter, text: str) -> None:
+    record = logging.LogRecord("sono", logging.INFO, "x", 1, "said %s", (text,), None)
+    written = formatter.format(record)
+    assert written.isprintable()
+    assert "said " in written
+
+
+def test_a_traceback_keeps_its_lines_and_no_other_control_character() -> None:
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        record = logging.LogRecord("sono", logging.INFO, "x", 1, "failed", (), sys.exc_info())
+    lines = TextFormatter().format(record).split("\n")
+    assert len(lines) > 2
+    assert all(line.isprintable() for line in lines)
+    assert "\\x1b[2J" in lines[-1]

@@ -11,7 +11,7 @@ NAMES = {
         SharedDeflaters SonoError State TextMessage Timeouts Transport native_available
     """,
     "sono_server": """
-        AsyncServer Channel Client HTTPRequest Server Sono WebSocket serve serve_async
+        AsyncServer Channel Client HTTPRequest Refused Server Sono WebSocket serve serve_async
     """,
     "sono_client": """
         AsyncSonoClient AsyncWebSocket ConnectError ConnectionClosed SonoClient WebSocket connect

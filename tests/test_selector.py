@@ -744,6 +744,7 @@ def test_a_request_that_comes_in_the_turn_of_the_stop_is_answered() -> None:
             wire.sock.sendall(request)
             server.server.stop()
 
+        until(lambda: bool(server.server._peers))
         server.call(stop)
         assert status(read_all(wire.sock)) == 503
     assert seen == []
@@ -1117,3 +1118,43 @@ def test_after_a_second_signal_a_third_does_what_it_did_before() -> None:
         assert signal.getsignal(signal.SIGINT) is before
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+# -- leaving one after the other ------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("each_server")
+def test_closes_are_spread_over_the_first_half_of_the_drain_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sono_server.host._GOODBYES", 2)
+    monkeypatch.setattr("sono_server.host._GOODBYE_PAUSE", 60.0)
+    with running(lambda request: request.accept(), drain=2.0, close_code=1012) as server:
+        wires = [Wire(server.address) for _ in range(6)]
+        begun = time.monotonic()
+        server.server.stop()
+        closed = []
+        for wire in wires:
+            threading.Thread(
+                target=lambda wire=wire: closed.append((closes(wire), time.monotonic()))
+            ).start()
+        until(lambda: len(closed) == 6)
+        assert [code for code, _ in closed] == [1012] * 6
+        passed = sorted(at - begun for _, at in closed)
+        assert passed[1] < 0.5  # two at once
+        assert 0.3 < passed[-1] < 1.9
+        assert passed[-1] - passed[2] > 0.2
+
+
+def closes(wire: Wire) -> int:
+    """Close as the server wants it; its code."""
+    code = wire.closed().code
+    wire.flush()
+    wire.close()
+    return code
+
+
+@pytest.mark.parametrize("options", [{"close_code": 1000}, {"drain": -1}])
+def test_options_that_are_out_of_range(options: Any) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        serve(port=0, **options)

@@ -1249,3 +1249,49 @@ def test_messages_in_what_could_still_be_read_of_a_lost_stream_are_delivered() -
     rig.session.lost(rest)
     assert rig.handler.log[:2] == ["a", b"b"]
     assert [close.code for close in rig.handler.closes] == [1006]
+
+
+# -- a peer that sends too fast -----------------------------------------------------------------
+
+
+def test_a_pause_delivers_nothing_and_reads_nothing_until_it_is_over() -> None:
+    rig = Rig()
+    rig.handler.reactions["on_message"] = lambda: rig.session.pause(2, rig.now)
+    rig.sends(TextMessage("a"), TextMessage("b"))
+    assert rig.handler.log == ["a"]
+    assert not rig.session.reading
+    rig.tick(1.9)
+    assert not rig.session.pump_due
+    rig.handler.reactions.clear()
+    rig.tick(2)
+    assert rig.session.pump_due
+    rig.pump()
+    assert rig.handler.log == ["a", "b"]
+    assert rig.session.reading
+
+
+def test_a_pause_ends_with_the_close() -> None:
+    rig = Rig()
+    rig.session.pause(2, 0)
+    rig.session.close(1000, "", 0)
+    assert rig.session.wants_data
+
+
+# -- looking at a request before it is accepted -------------------------------------------------
+
+
+def test_a_valid_request_can_be_accepted_after_it_was_verified() -> None:
+    rig = Rig(opened=False)
+    rig.request()
+    assert rig.session.verify(0)
+    assert rig.session.verify(0)
+    assert rig.session.accept(Accept(), 0)
+    assert not rig.session.verify(0)
+
+
+def test_a_request_that_could_not_be_accepted_is_refused_when_it_is_verified() -> None:
+    rig = Rig(opened=False)
+    rig.receives(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert not rig.session.verify(0)
+    rig.transport.write()
+    assert rig.raw().startswith(b"HTTP/1.1 426 ")

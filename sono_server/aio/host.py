@@ -76,7 +76,7 @@ class AsyncHost(Host):
         self._set_timer()
 
     def _set_timer(self) -> None:
-        due = min(self._timers.next, self._drain_until)
+        due = min(self._timers.next, self._stop_due)
         if due < self._timer_due and not self._closed:
             if self._timer:
                 self._timer.cancel()
@@ -94,7 +94,7 @@ class AsyncHost(Host):
         now = self.time()
         self._fire_timers(now)
         self._tidy_up()
-        if now >= self._drain_until:
+        if now >= self._stop_due:
             self._continue_stopping()
         self._set_timer()
 
@@ -103,6 +103,7 @@ class AsyncHost(Host):
     async def _end(self) -> None:
         """Cut everything off, and wait for what the application still does, for the drain time."""
         self._closed = True
+        self._end_watch()
         self.turn.flush(self.time())
         if self._timer:
             self._timer.cancel()

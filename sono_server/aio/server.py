@@ -12,7 +12,7 @@ import ssl as tls
 from collections.abc import Collection
 from typing import Any
 
-from sono_core import Deflate, Limits, Timeouts
+from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.protocol import SessionProtocol
 from sono_server.fast import Carrier
@@ -109,6 +109,7 @@ class AsyncServer(AsyncHost):
         if self._thread is not None or self._closed:
             return
         self._attach()
+        self._begin_watch()
         self._signals.take()
         try:
             for listener in self._listeners:
@@ -219,6 +220,9 @@ def serve_async(
     origins: Collection[str] = (),
     max_connections: int | None = None,
     drain: float = 10.0,
+    close_code: int = CloseCode.GOING_AWAY,
+    trusted_proxies: Collection[str] = (),
+    watchdog: float | None = 1.0,
 ) -> AsyncServer:
     """Listen, and serve requests to whoever iterates over the result with `async for`.
 
@@ -227,8 +231,8 @@ def serve_async(
     the main thread.
 
     Args:
-        host, port, sock, unix, ssl, limits, timeouts, deflate, origins, max_connections, drain:
-            as for `serve`.
+        host, port, sock, unix, ssl, limits, timeouts, deflate, origins, max_connections, drain,
+            close_code, trusted_proxies, watchdog: as for `serve`.
 
     Raises:
         OSError, ValueError: as `serve`.
@@ -240,6 +244,9 @@ def serve_async(
         origins=origins,
         max_connections=max_connections,
         drain=drain,
+        close_code=close_code,
         ssl=ssl,
+        trusted_proxies=trusted_proxies,
+        watchdog=watchdog,
     )
     return AsyncServer(listen(host, port, sock, unix), options)

@@ -1,0 +1,63 @@
+"""Every limit and time-out by its name: for `sono limits`, `sono serve --set` and the docs."""
+
+import ast
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from sono_core import Limits, Timeouts, limits
+
+_KINDS: tuple[tuple[type[msgspec.Struct], type], ...] = ((Limits, int), (Timeouts, float))
+
+
+class Setting(NamedTuple):
+    """One number."""
+
+    name: str
+    default: str
+    what: str
+    """Unit, reason and what happens beyond it, as the source says."""
+
+
+def settings() -> Iterator[Setting]:
+    """All of them, in their order."""
+    described = _described()
+    for kind, _ in _KINDS:
+        for name, default in zip(kind.__struct_fields__, kind.__struct_defaults__, strict=True):
+            shown = "-" if default is None else f"{default:g}" if default < 1e4 else f"{default:,}"
+            yield Setting(name, shown, described[kind.__name__, name])
+
+
+def _described() -> dict[tuple[str, str], str]:
+    """What stands below each field in its class."""
+    found = {}
+    for node in ast.parse(inspect.getsource(limits)).body:
+        if isinstance(node, ast.ClassDef):
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    name = ast.unparse(field.target)
+                    found[node.name, name] = " ".join(ast.literal_eval(text.value).split())
+    return found
+
+
+def changed(assignments: Iterable[str]) -> tuple[Limits, Timeouts]:
+    """The shipped ones, but for what `NAME=VALUE` says.
+
+    Raises:
+        ValueError: there is no such name, or it cannot have that value.
+    """
+    values: dict[str, dict[str, float]] = {kind.__name__: {} for kind, _ in _KINDS}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        for kind, number in _KINDS:
+            if equals and name in kind.__struct_fields__:
+                try:
+                    values[kind.__name__][name] = number(text)
+                except ValueError:
+                    raise ValueError(f"{text!r} is not a value of {name}") from None
+                break
+        else:
+            raise ValueError(f"{assignment!r} is not NAME=VALUE; `sono limits` has the names")
+    return Limits(**values["Limits"]), Timeouts(**values["Timeouts"])  # type: ignore[arg-type]

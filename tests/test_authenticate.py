@@ -1,0 +1,163 @@
+"""Who may become a client is asked before the 101."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from sono_core import Headers, Reject
+from sono_core.events import Accept
+from sono_core.frames import TEXT, encode_frame
+from sono_server import Client, HTTPRequest, Refused, Sono
+from tests.servers import Wire, running
+
+COOKIE = "session=ann; theme=dark; session=other; broken; empty="
+
+
+def packet(event: str, message: object) -> str:
+    payload = {"message": message}
+    return json.dumps({"protocol": "message", "event": event, "payload": payload})
+
+
+def answer(server: Any, **headers: str) -> Any:
+    """The response to an upgrade: `Accept` or `Reject`."""
+    with Wire(server.address, "/ws?room=1", headers=Headers(headers)) as wire:
+        return wire.answer
+
+
+def by_cookie(request: HTTPRequest) -> object:
+    return request.cookies.get("session")
+
+
+@pytest.mark.usefixtures("each_server")
+def test_what_it_returns_is_the_clients_identity() -> None:
+    sono = Sono()
+    sono.authenticate(by_cookie)
+
+    @sono.on("who")
+    def who(client: Client, message: object) -> bool:
+        client.send("who", client.identity)
+        return False
+
+    with running(sono.connect) as server:
+        with Wire(server.address, headers=Headers({"cookie": COOKIE})) as wire:
+            wire.send(packet("who", ""))
+            assert json.loads(wire.message())["message"] == "ann"
+        refused = answer(server)
+        assert (refused.status, refused.body) == (403, b"not allowed\n")
+        assert isinstance(answer(server, cookie="session=bob"), Accept)
+
+
+@pytest.mark.usefixtures("each_server")
+def test_it_may_refuse_with_another_status() -> None:
+    sono = Sono()
+
+    @sono.authenticate
+    def ask(request: HTTPRequest) -> object:
+        assert request.query == "room=1"
+        raise Refused(401, "who are you?", {"www-authenticate": "Bearer"})
+
+    with running(sono.connect) as server:
+        refused = answer(server)
+    assert isinstance(refused, Reject)
+    assert (refused.status, refused.body) == (401, b"who are you?")
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.usefixtures("each_server")
+def test_if_it_fails_the_request_is_refused_and_the_server_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sono = Sono()
+
+    @sono.authenticate
+    def fail(request: HTTPRequest) -> object:
+        if "cookie" in request.headers:
+            return "somebody"
+        raise RuntimeError("secret")
+
+    with caplog.at_level(logging.CRITICAL, "sono"), running(sono.connect) as server:
+        refused = answer(server)
+        assert (refused.status, refused.body) == (500, b"internal error\n")
+        assert isinstance(answer(server, cookie="x=y"), Accept)
+
+
+@pytest.mark.usefixtures("each_server")
+def test_nobody_is_asked_in_vain() -> None:
+    asked: list[HTTPRequest] = []
+    sono = Sono()
+    sono.authenticate(asked.append)
+    with running(sono.connect) as server:
+        assert answer(server, origin="https://evil.example").status == 403
+    assert asked == []
+
+
+def test_a_coroutine_function_is_awaited_and_what_comes_meanwhile_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.servers.kind", "asyncio")
+    sono = Sono()
+    gates: list[asyncio.Event] = []
+    log: list[object] = []
+
+    @sono.authenticate
+    async def ask(request: HTTPRequest) -> object:
+        gates.append(asyncio.Event())
+        await gates[-1].wait()
+        log.append("let in")
+        return by_cookie(request)
+
+    @sono.on("join")
+    def join(client: Client, message: object) -> bool:
+        log.append(client.identity)
+        client.send("joined", message)
+        return False
+
+    with running(sono.connect) as server:
+        headers = Headers({"cookie": COOKIE})
+        with Wire(server.address, upgrade=False, headers=headers) as wire:
+            upgrade = wire.connection.data_to_send()
+            wire.sock.sendall(upgrade + masked(packet("join", "now")))
+            while not gates:
+                pass
+            assert log == []
+            server.call(gates[0].set)
+            assert isinstance(wire.next(), Accept)
+            assert json.loads(wire.message())["message"] == "now"
+    assert log == ["let in", "ann"]
+
+
+def masked(text: str) -> bytes:
+    return encode_frame(TEXT, text.encode(), mask=b"abcd")
+
+
+def test_a_server_of_plain_functions_says_so() -> None:
+    sono = Sono()
+
+    @sono.authenticate
+    async def ask(request: HTTPRequest) -> object:
+        return "x"
+
+    with pytest.raises(TypeError, match="coroutine function"):
+        sono.run(port=0)
+
+
+def test_there_is_one_such_function() -> None:
+    sono = Sono()
+    sono.authenticate(by_cookie)
+    with pytest.raises(ValueError, match="before"):
+        sono.authenticate(by_cookie)
+
+
+def test_cookies() -> None:
+    with running(lambda request: seen.append(request.cookies)) as server:
+        seen: list[dict[str, str]] = []
+        with Wire(server.address, upgrade=False, headers=Headers({"cookie": COOKIE})) as wire:
+            wire.flush()
+            while not seen:
+                pass
+    assert seen == [{"session": "ann", "theme": "dark", "empty": ""}]
