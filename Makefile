@@ -24,14 +24,28 @@ help: ## this list
 serve: $(VENV)/.installed ## the server with its demo, on PORT=8080 of loopback or HOST=
 	@exec $(BIN)/sono serve $(if $(HOST),--host '$(HOST)') --port '$(PORT)'
 
-# The second run has hypothesis's 100 examples: the first compares the two paths with all of them.
+# Autobahn waits more than it computes, so it runs beside the rest; its output comes at the end. The
+# second run has hypothesis's 100 examples: the first compares the two paths with all of them.
+AUTOBAHN_LOG := build/autobahn.log
 .PHONY: test
 test: lint browser-unit ## the whole test suite, with coverage enforced
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@mkdir -p $(dir $(AUTOBAHN_LOG))
+	@set +e; failed=; \
+	native=$$($(BIN)/python -c 'import sono_core; print(sono_core.native_available)'); \
+	( $(BIN)/python -m pytest -m autobahn; first=$$?; \
+	  [ "$$native" = False ] || SONO_PURE=1 $(BIN)/python -m pytest -m 'autobahn and not native' || exit 1; \
+	  exit $$first ) >$(AUTOBAHN_LOG) 2>&1 & autobahn=$$!; \
+	$(BIN)/coverage run -m pytest -m 'not autobahn' || failed=1; \
+	if [ "$$native" = True ]; then \
+	    echo 'sono: once more, in pure Python'; \
+	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest \
+	        -m 'not autobahn and not browser and not native' || failed=1; \
+	fi; \
+	wait $$autobahn || failed=1; \
+	cat $(AUTOBAHN_LOG); \
+	[ -z "$$failed" ]
 	@if $(BIN)/python -c 'import sono_core, sys; sys.exit(not sono_core.native_available)'; then \
-	    echo 'sono: once more, in pure Python' && \
-	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest -m 'not browser and not native' && \
 	    $(BIN)/coverage combine --quiet && \
 	    $(BIN)/coverage report --include='sono_core/*' --fail-under=100 && \
 	    $(BIN)/coverage report --include='sono_server/*,sono_client/*' --fail-under=95; \

@@ -1,13 +1,17 @@
-// The peer `ws` in both roles: `node peers.mjs server PORT DEFLATE`, or `client URL DEFLATE`, which
-// goes through the whole conversation and prints what it saw as JSON. See peers.py for the rules.
+// The peer `ws` in both roles: `node peers.mjs server DEFLATE [CHAIN KEY]`, which serves with TLS if
+// it gets the files of a certificate; or `client DEFLATE URL [AUTHORITY]`, which goes through the
+// whole conversation and prints what it saw as JSON. See peers.py for the rules.
 
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { createRequire } from "node:module";
 
 const require = createRequire(new URL("../../benchmarks/peers/", import.meta.url));
 const { WebSocket, WebSocketServer } = require("ws");
 
 const FRAGMENTS = ["one ", "two ", "three"];
-const [role, place, deflate] = process.argv.slice(2);
+const [role, deflate, ...rest] = process.argv.slice(2);
 const perMessageDeflate = deflate === "1" ? { threshold: 0 } : false;
 
 function sendFragments(ws) {
@@ -16,8 +20,9 @@ function sendFragments(ws) {
 
 function serve() {
   const handleProtocols = (offered) => (offered.has("chat") ? "chat" : false);
-  const host = "127.0.0.1";
-  const server = new WebSocketServer({ host, port: 0, perMessageDeflate, handleProtocols });
+  const [cert, key] = rest.map((path) => readFileSync(path));
+  const http = cert ? createSecureServer({ cert, key }) : createServer();
+  const server = new WebSocketServer({ server: http, perMessageDeflate, handleProtocols });
   server.on("connection", (ws) => {
     ws.on("error", console.error);
     ws.on("message", (data, binary) => {
@@ -27,11 +32,13 @@ function serve() {
       else ws.send(data, { binary });
     });
   });
-  server.on("listening", () => console.log(`listening on 127.0.0.1:${server.address().port}`));
+  http.listen(0, "127.0.0.1", () => console.log(`listening on :${http.address().port}`));
 }
 
 async function open() {
-  const ws = new WebSocket(place, ["other", "chat"], { perMessageDeflate });
+  const [url, authority] = rest;
+  const ca = authority && readFileSync(authority);
+  const ws = new WebSocket(url, ["other", "chat"], { perMessageDeflate, ca });
   const waiting = [];
   ws.on("message", (data, binary) => waiting.shift()(binary ? [...data] : data.toString()));
   await new Promise((resolve, reject) => ws.on("open", resolve).on("error", reject));

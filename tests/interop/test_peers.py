@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -21,7 +22,7 @@ from sono_client import connect, connect_async
 from sono_core import Deflate, Limits
 from sono_server import HTTPRequest, WebSocket
 from tests.async_peers import serving
-from tests.certificates import client_side, server_side
+from tests.certificates import client_side, save, save_authority, server_side
 from tests.conftest import require
 from tests.interop import peers
 from tests.interop.peers import FRAGMENTS, MAX_MESSAGE, SUBPROTOCOL, Client, Options, command
@@ -183,10 +184,12 @@ async def node(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @contextlib.asynccontextmanager
 async def node_server(options: Options) -> AsyncIterator[str]:
-    async with node("server", "0", str(int(options.deflate))) as process:
-        assert process.stdout
-        line = (await process.stdout.readline()).decode()
-        yield options.url(int(line.rpartition(":")[2]))
+    with tempfile.TemporaryDirectory() as folder:
+        files = save(Path(folder)) if options.server_tls else ()
+        async with node("server", str(int(options.deflate)), *files) as process:
+            assert process.stdout
+            line = (await process.stdout.readline()).decode()
+            yield options.url(int(line.rpartition(":")[2]))
 
 
 # -- the conversation ---------------------------------------------------------------------------
@@ -249,7 +252,7 @@ def need(name: str, deflate: bool, can_compress: bool = True) -> None:
         found = shutil.which("node") is not None
         module = NODE_SCRIPT.parents[2] / "benchmarks/peers/node_modules/ws"
         how = "install node, then: npm install --prefix benchmarks/peers"
-        require("node's ws", found and module.exists(), how)
+        require("ws", found and module.exists(), how)
     else:
         found = importlib.util.find_spec(MODULES.get(name, name)) is not None
         require(name, found, f"install it with: pip install {name}")
@@ -274,8 +277,6 @@ def test_our_client_and_another_server(
 ) -> None:
     open_server, can_compress = SERVERS[server]
     need(server, deflate, can_compress)
-    if server == "ws" and secure:
-        pytest.skip("the script for node serves without TLS")
     options = options_for(deflate, secure)
 
     async def main() -> None:
@@ -306,16 +307,20 @@ def test_another_client_and_our_server(
     run(main())
 
 
+@secured
 @deflating
 @pytest.mark.parametrize("server", OUR_SERVERS)
-def test_the_client_of_node_and_our_server(server: str, deflate: bool) -> None:
+def test_the_client_of_node_and_our_server(
+    server: str, deflate: bool, secure: bool, tmp_path: Path
+) -> None:
     need("ws", deflate)
-    options = Options(deflate)
+    options = options_for(deflate, secure)
+    authority = [save_authority(tmp_path)] if secure else []
 
     async def main() -> bytes:
         async with (
             OUR_SERVERS[server](options) as url,
-            node("client", url, str(int(deflate))) as process,
+            node("client", str(int(deflate)), url, *authority) as process,
         ):
             output, _ = await process.communicate()
             return output
