@@ -1,0 +1,112 @@
+"""Servers in processes of their own, whose memory is read, and a bystander."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sono_core import native_available
+from tests.processes import Program
+from tests.servers import Address, Wire
+
+KINDS = ("selector native", "selector pure", "asyncio native", "asyncio pure")
+MIB = 1 << 20
+FULL = bool(os.environ.get("SONO_HOSTILE_FULL"))
+"""Whether the sizes are those of the list, where they are reduced otherwise."""
+LATENCY = 2.0  # seconds in which a bystander is answered, on a busy machine too
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class Victim:
+    """A server under attack."""
+
+    def __init__(self, kind: str) -> None:
+        transport, path = kind.split()
+        with pure(path == "pure"):
+            self.program = Program("-m", "tests.hostile.server", transport)
+        self.address: Address = self.program.address()
+        self.proc = Path(f"/proc/{self.program.process.pid}")
+
+    def wire(self, target: str = "/echo", **options: object) -> Wire:
+        """A WebSocket to it."""
+        return Wire(self.address, target, **options)  # type: ignore[arg-type]
+
+    def resident(self) -> int:
+        """Bytes of memory that it has now."""
+        return int((self.proc / "statm").read_text().split()[1]) * _PAGE
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that it has used."""
+        *_, user, system = (self.proc / "stat").read_text().rpartition(")")[2].split()[:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def threads(self) -> int:
+        return len(list((self.proc / "task").iterdir()))
+
+    @contextlib.contextmanager
+    def growing_less_than(self, size: int) -> Iterator[None]:
+        """It never holds so many bytes more in the with statement than before."""
+        if not self.proc.is_dir():  # only Linux tells
+            yield
+            return
+        (self.proc / "clear_refs").write_text("5")  # forget the peak
+        before = self.resident()
+        yield
+        peak = next(
+            int(line.split()[1]) * 1024
+            for line in (self.proc / "status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+        assert peak - before < size
+
+
+@contextlib.contextmanager
+def pure(wanted: bool) -> Iterator[None]:
+    """Processes that are started run in pure Python, or on the native path."""
+    before = os.environ.pop("SONO_PURE", None)
+    if wanted:
+        os.environ["SONO_PURE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("SONO_PURE", None)
+        if before is not None:
+            os.environ["SONO_PURE"] = before
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def running_victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
+    if "native" in request.param and not native_available:
+        pytest.skip("the extension is not built, or SONO_PURE is set")
+    victim = Victim(request.param)
+    yield victim
+    victim.program.process.terminate()
+    _, errors = victim.program.process.communicate(timeout=30)
+    assert victim.program.process.returncode == 0
+    assert b"Fatal" not in errors
+
+
+@pytest.fixture
+def victim(running_victim: Victim) -> Iterator[Victim]:
+    """A server; at the end of the test it lives, and a bystander is answered as ever."""
+    with running_victim.wire() as bystander:
+        yield running_victim
+        assert_answered(bystander)
+    assert running_victim.program.process.poll() is None
+
+
+def assert_answered(bystander: Wire) -> None:
+    """Its echo comes, and soon."""
+    asked = time.monotonic()
+    bystander.send("still there?")
+    assert bystander.message() == "still there?"
+    assert time.monotonic() - asked < LATENCY
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")

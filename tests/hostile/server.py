@@ -1,0 +1,71 @@
+"""The server that is attacked: `python -m tests.hostile.server selector|asyncio`, in a process.
+
+Shipped limits; the deadlines are shorter, so that nobody waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from sono_core import Timeouts
+from sono_server import Client, HTTPRequest, Refused, Sono, WebSocket, serve, serve_async
+
+TIMEOUTS = Timeouts(handshake=2.0, write_stall=1.0, close=1.0)
+
+sono = Sono()
+guarded = Sono()
+
+
+@guarded.authenticate
+def ask(request: HTTPRequest) -> object:
+    if request.path == "/raise":
+        raise RuntimeError("the hook failed")
+    if request.path == "/refuse":
+        raise Refused(401)
+    return request.cookies["session"]
+
+
+@guarded.on("who")
+def who(client: Client, message: object) -> bool:
+    client.send("who", client.identity)
+    return False
+
+
+def echo(ws: WebSocket, message: str | bytes) -> None:
+    ws.send(message)
+
+
+def answer(request: HTTPRequest) -> None:
+    if request.path == "/echo":
+        request.accept(echo)
+    elif request.path == "/ws":
+        sono.connect(request)
+    elif request.path == "/name":
+        request.respond(200, request.headers["x-name"].encode("latin-1"))
+    else:
+        guarded.connect(request)
+
+
+def main(kind: str) -> None:
+    logging.basicConfig(filename=os.devnull)  # a pipe would be full soon
+    if kind == "selector":
+        with serve("127.0.0.1", 0, timeouts=TIMEOUTS) as server:
+            print(f"listening on ws://127.0.0.1:{server.address[1]}/", flush=True)
+            for request in server:
+                answer(request)
+    else:
+        asyncio.run(main_async())
+
+
+async def main_async() -> None:
+    async with serve_async("127.0.0.1", 0, timeouts=TIMEOUTS) as server:
+        print(f"listening on ws://127.0.0.1:{server.address[1]}/", flush=True)
+        async for request in server:
+            answer(request)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

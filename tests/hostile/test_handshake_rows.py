@@ -1,0 +1,241 @@
+"""Hostile requests: rows 1 to 10 and 33 to 35 of the list, against running servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sono_core import Accept, Connection, Headers, LocalProtocolError, Reject, Request, Role
+from sono_core.headers import parse_extensions
+from tests.hostile.conftest import FULL, MIB, Victim, linux
+from tests.rules.peers import connecting, request
+from tests.servers import ask, dial, read_all, status
+
+
+def pour(sock: socket.socket, *parts: bytes) -> bytes:
+    """Send the parts, as far as they are taken; the answer."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for part in parts:
+            sock.sendall(part)
+    with contextlib.suppress(ConnectionResetError):
+        return read_all(sock)
+    return b""
+
+
+def first_line(victim: Victim, *parts: bytes) -> bytes:
+    with dial(victim.address) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return pour(sock, *parts).partition(b"\r\n")[0]
+
+
+@linux
+def test_row_01_a_header_a_byte_at_a_time_then_without_end(victim: Victim) -> None:
+    start = b"GET /echo HTTP/1.1\r\nHost: a\r\nX: "
+    spent = victim.cpu()
+    with victim.growing_less_than(2 * MIB):
+        answer = first_line(
+            victim, *(start[n : n + 1] for n in range(len(start))), *[b"x" * 1024] * 10_240
+        )
+    assert answer in (b"", b"HTTP/1.1 431 Request Header Fields Too Large")  # or a reset
+    assert victim.cpu() - spent < 0.5
+    short = start + b"x" * 9000 + b"\r\n\r\n"
+    assert status(ask(victim.address, short)) == 431
+
+
+@pytest.mark.parametrize("number", [2_000, 20_000])
+@pytest.mark.parametrize("cut", [False, True], ids=["one segment", "split"])
+def test_row_02_many_tiny_headers(victim: Victim, number: int, cut: bool) -> None:
+    head = b"GET /echo HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * number + b"\r\n"
+    parts = [head[n : n + 1000] for n in range(0, len(head), 1000)] if cut else [head]
+    assert first_line(victim, *parts).startswith((b"HTTP/1.1 431 ", b""))
+    few = b"GET /echo HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 64 + b"\r\n"
+    assert status(ask(victim.address, few)) == 431
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """The least of several: what the machine does besides only adds."""
+    taken = []
+    for _ in range(5):
+        begun = time.process_time()
+        call()
+        taken.append(time.process_time() - begun)
+    return min(taken)
+
+
+def assert_linear(parse: Callable[[str], object], make: Callable[[int], str]) -> None:
+    """Twice as much takes at most thrice as long."""
+
+    def attempt(size: int) -> Callable[[], object]:
+        text = make(size)
+
+        def run() -> None:
+            with contextlib.suppress(ValueError):
+                parse(text)
+
+        return run
+
+    size = 1 << 16
+    assert seconds(attempt(2 * size)) < 3 * seconds(attempt(size)) + 0.002
+
+
+def test_row_03_spaces_in_a_list(victim: Victim) -> None:
+    value = "b" + " " * 7000 + "x"
+    upgrade = request(("sec-websocket-protocol", value))
+    spent = victim.cpu()
+    assert status(ask(victim.address, upgrade)) in (400, 403)
+    assert victim.cpu() - spent < 0.2
+    huge = request(("sec-websocket-protocol", "b" + " " * 32_000 + "x"))
+    assert status(ask(victim.address, huge)) == 431
+
+
+@pytest.mark.parametrize("value", ['a; b="' + "\\c" * 3500, 'a; b="' + ";" * 7000 + '"'])
+def test_row_04_quoted_strings(victim: Victim, value: str) -> None:
+    spent = victim.cpu()
+    answer = ask(victim.address, request(("sec-websocket-extensions", value)))
+    assert status(answer) in (400, 403)  # what is quoted must be a token (section 9.1)
+    assert victim.cpu() - spent < 0.2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda size: 'a; b="' + "\\c" * size,
+        lambda size: 'a; b="' + ";" * size,
+        lambda size: "a" + "; " * size,
+        lambda size: ", " * size,
+    ],
+)
+def test_row_04_the_grammar_takes_linear_time(make: Callable[[int], str]) -> None:
+    assert_linear(lambda text: parse_extensions([text]), make)
+
+
+def test_row_05_names_that_objects_have(victim: Victim) -> None:
+    names = "constructor, __proto__; __class__=1, permessage-deflate; __proto__; constructor=2"
+    raw = request(("sec-websocket-extensions", names))
+    with dial(victim.address) as sock:
+        sock.sendall(raw.replace(b"/ws", b"/echo", 1))
+        head = sock.recv(4096)
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"xtensions" not in head
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xff\xfe\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: \xff\xfe\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: \xff\xfe\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: \xff\xfe\r\n",
+    ],
+)
+def test_row_06_bytes_that_are_no_text(victim: Victim, fields: bytes) -> None:
+    assert status(ask(victim.address, fields + b"\r\n")) == 400
+
+
+def test_row_06_other_headers_are_latin_1(victim: Victim) -> None:
+    answer = ask(victim.address, b"GET /name HTTP/1.1\r\nHost: a\r\nX-Name: \xff\xfe\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n\xff\xfe")
+
+
+@linux
+@pytest.mark.parametrize(("target", "code"), [("/raise", 500), ("/refuse", 401)])
+def test_row_07_a_hook_that_refuses_or_fails_leaks_nothing(
+    victim: Victim, target: str, code: int
+) -> None:
+    def refused() -> None:
+        with victim.wire(target) as wire:
+            assert isinstance(wire.answer, Reject)
+            assert wire.answer.status == code
+
+    for _ in range(100):
+        refused()
+    before = len(list((victim.proc / "fd").iterdir()))
+    with victim.growing_less_than(8 * MIB):  # that of 10,000 is no more than that of 3,000
+        for _ in range(10_000 if FULL else 1_000):
+            refused()
+    time.sleep(0.1)
+    assert len(list((victim.proc / "fd").iterdir())) <= before + 2
+
+
+def test_row_08_targets_and_versions_that_are_never_upgraded(victim: Victim) -> None:
+    absolute = request(line="GET http://example.com/echo HTTP/1.1")
+    assert status(ask(victim.address, absolute)) == 400
+    answer = ask(victim.address, request(line="GET /echo HTTP/1.1", sec_websocket_version="8"))
+    assert status(answer) == 426
+    assert b"\r\nSec-WebSocket-Version: 13\r\n" in answer
+
+
+@pytest.mark.parametrize("bad", ["a\r\nX: y", "a\nb", "a\x00", "\x1b[2J"])
+def test_row_09_control_characters_of_the_application_are_refused(bad: str) -> None:
+    def requested() -> Connection:
+        server = connecting(Role.SERVER)
+        assert list(server.receive_data(request()))
+        return server
+
+    for answer in (
+        Accept(bad),
+        Accept(headers=Headers({"x-a": bad})),
+        Accept(headers=Headers({bad: "x"})),
+        Reject(403, Headers({"x-a": bad})),
+    ):
+        server = requested()
+        with pytest.raises(LocalProtocolError):
+            server.send(answer)
+        assert server.data_to_send() == b""
+    for asked in (
+        Request(f"/{bad}", host="a"),
+        Request("/", host=bad),
+        Request("/", Headers({"x-a": bad}), host="a"),
+        Request("/", host="a", subprotocols=(bad,)),
+    ):
+        client = connecting(Role.CLIENT)
+        with pytest.raises(LocalProtocolError):
+            client.send(asked)
+
+
+def test_row_10_what_is_no_request(victim: Victim) -> None:
+    assert status(ask(victim.address, b"\x00\x01GET / HTTP/1.1\r\nHost: a\r\n\r\n")) == 400
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "http://{host}.evil.example", "http://127.0.0.1:1", "{host}"],
+)
+def test_row_33_foreign_origins(victim: Victim, origin: str) -> None:
+    host = "{}:{}".format(*victim.address)
+    with victim.wire(headers=Headers({"origin": origin.format(host=host)})) as wire:
+        assert isinstance(wire.answer, Reject)
+        assert wire.answer.status == 403
+    with victim.wire(headers=Headers({"origin": f"http://{host}"})) as wire:
+        assert isinstance(wire.answer, Accept)
+
+
+def test_row_35_handshakes_that_interleave_share_nothing(victim: Victim) -> None:
+    number = 300
+    wires = [
+        victim.wire("/guarded", upgrade=False, headers=Headers({"cookie": f"session=user-{n}"}))
+        for n in range(number)
+    ]
+    requests = [wire.connection.data_to_send() for wire in wires]
+    asking = '{"protocol":"message","event":"who","payload":{"message":""}}'
+    try:
+        for wire, upgrade in zip(wires, requests, strict=True):
+            wire.sock.sendall(upgrade[:40])
+        for wire, upgrade in zip(reversed(wires), reversed(requests), strict=True):
+            wire.sock.sendall(upgrade[40:])
+        for wire in wires:
+            assert isinstance(wire.next(), Accept)
+            wire.send(asking)
+        for n, wire in enumerate(wires):
+            assert json.loads(wire.message())["message"] == f"user-{n}"
+    finally:
+        for wire in wires:
+            wire.close()
+    with victim.wire("/guarded") as nobody:
+        assert isinstance(nobody.answer, Reject)
