@@ -123,7 +123,7 @@ class Host:
     # -- for applications -------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Stop accepting, close every connection with 1001 and end the iteration.
+        """Stop accepting, close every connection with `close_code` and end the iteration.
 
         What is not closed within the drain time is cut off. A second call cuts off at once.
         From any thread, or a signal handler.
@@ -173,17 +173,23 @@ class Host:
     # -- connections ------------------------------------------------------------------------------
 
     def admit(
-        self, peer: HostedPeer, address: Any, now: float, connection: Connection | None = None
+        self,
+        peer: HostedPeer,
+        address: Any,
+        now: float,
+        connection: Connection | None = None,
+        scheme: str = "",
     ) -> bool:
         """Begin a connection's session; False if there are too many, and it is refused.
 
         Args:
             connection: one of another kind than this server's own.
+            scheme: `http` or `https`, if this server does not decide that.
         """
         excess = len(self._peers) - self._max_connections
         options = self._options
         proxies = self._proxies if self._proxies and self._proxies.trusts(address) else None
-        scheme = "https" if options.ssl else "http"
+        scheme = scheme or ("https" if options.ssl else "http")
         handler = RequestHandler(self, address, self._queue, scheme, proxies)
         session = Session(
             connection or self._connection(proxies),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sono_core import Close, Limits, Timeouts
-from sono_server import Client, Sono
+from sono_server import Client, HTTPRequest, Sono
 from tests.servers import PATIENCE
 
 
@@ -65,13 +65,14 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 @asynccontextmanager
 async def talking(
-    application: Application, headers: Any = (), accepted: bool = True
+    application: Application, headers: Any = (), accepted: bool = True, scheme: str = "ws"
 ) -> AsyncIterator[Talk]:
     """A connection; the application has ended when the with statement has."""
     talk = Talk()
     scope = {
         "type": "websocket",
         "path": "/ws",
+        "scheme": scheme,
         "headers": [(b"host", b"localhost"), *headers],
         "client": ("127.0.0.1", 1),
     }
@@ -135,6 +136,31 @@ def test_who_connects_is_told_to_the_callback() -> None:
 
     run(main())
     assert seen == ["localhost"]
+
+
+@pytest.mark.parametrize(("scheme", "seen"), [("wss", "https"), ("ws", "http")])
+def test_who_sends_a_request_is_asked_before_it_is_accepted(scheme: str, seen: str) -> None:
+    sono = Sono()
+    requests: list[HTTPRequest] = []
+
+    @sono.authenticate
+    async def ask(request: HTTPRequest) -> object:
+        await asyncio.sleep(0)
+        requests.append(request)
+        return request.cookies.get("session")
+
+    async def main() -> None:
+        application = sono.asgi()
+        known = [(b"cookie", b"session=ann")]
+        async with talking(application, known, scheme=scheme) as talk:
+            assert [client.identity for client in sono.clients.values()] == ["ann"]
+            talk.give("disconnect")
+        async with talking(application, accepted=False) as talk:
+            assert (await talk.next())["type"] == "websocket.close"
+
+    run(main())
+    assert [request.scheme for request in requests] == [seen, "http"]
+    assert requests[0].client == ("127.0.0.1", 1)
 
 
 def test_an_option_that_is_the_asgi_servers_is_refused() -> None:

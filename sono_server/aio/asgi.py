@@ -62,7 +62,10 @@ class ASGIApplication:
         options = self._options
         connection = ASGIConnection(scope, limits=options.limits, origins=options.origins)
         peer = _ASGIPeer(host, connection, send)
-        host.admit(peer, scope.get("client"), host.time(), connection)
+        scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
+        client = scope.get("client")
+        address = tuple(client) if client else ""  # as of a Unix socket
+        host.admit(peer, address, host.time(), connection, scheme)
         await peer.run(receive, options.timeouts.close)
 
 
