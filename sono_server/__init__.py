@@ -1,7 +1,8 @@
 """Sono's servers: `serve` and `serve_async` for HTTP requests and plain WebSockets, `Sono`."""
 
 from .aio import AsyncServer, serve_async
-from .app import Channel, Client, Sono
+from .app import Sono
+from .clients import Channel, Client
 from .requests import HTTPRequest, Refused
 from .selector import Server, serve
 from .websocket import WebSocket

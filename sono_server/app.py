@@ -5,13 +5,12 @@ are called.
 """
 
 import inspect
-import secrets
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sono_core import Limits, Prepared, TextMessage, packets
-from sono_core.events import Close, Request
+from sono_core.events import Close
 from sono_core.hub import Deliver, Effect, Hub, Publish
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.packets import ChangeChannel, Grab, PacketError
@@ -23,6 +22,7 @@ from .aio.asgi import ASGIApplication
 from .aio.host import AnsweringHost
 from .aio.streams import StreamReader, StreamWriter, serve_stream
 from .browser import JAVASCRIPT, browser_client
+from .clients import Channel, Client
 from .host import Options
 from .requests import HEALTHY, HTTPRequest, Refused
 from .selector import serve
@@ -30,81 +30,7 @@ from .steps import Steps
 from .websocket import Loop, WebSocket, awaited, logger
 
 Function = TypeVar("Function", bound=Callable[..., object])
-EventHandler = Callable[["Client", Any], object]
-
-
-class Client:
-    """Somebody who is connected. All methods may be called from any thread."""
-
-    __slots__ = ("_quota", "_socket", "_sono", "data", "id", "identity")
-
-    def __init__(self, socket: WebSocket, sono: "Sono", identity: Any, quota: Quota) -> None:
-        self.id = secrets.token_urlsafe(12)
-        """Unique and unguessable."""
-        self.identity = identity
-        """What `authenticate` returned; None if there is no such function."""
-        self.data: Any = None
-        """The application's own state."""
-        self._socket = socket
-        self._sono = sono
-        self._quota = quota
-
-    @property
-    def channel(self) -> "Channel | None":
-        """The current channel; None once the client is gone."""
-        return self._sono._channel_of(self.id)
-
-    @property
-    def request(self) -> Request:
-        """The request that opened the connection."""
-        return self._socket.request
-
-    def send(self, event: str, message: object) -> bool:
-        """Send an event to this client alone; False if it is gone.
-
-        Raises:
-            TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
-        """
-        return self._socket.send(self._sono._from_server(event, message))
-
-    def close(self, code: int = 1000, reason: str = "") -> bool:
-        """Begin the closing handshake; False if the client is gone.
-
-        Raises:
-            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
-        """
-        return self._socket.close(code, reason)
-
-    def __repr__(self) -> str:
-        return f"<Client {self.id}>"
-
-
-class Channel:
-    """A channel by its name; whether it still exists is seen when it is used."""
-
-    __slots__ = ("_sono", "name")
-
-    def __init__(self, name: str, sono: "Sono") -> None:
-        self.name = name
-        self._sono = sono
-
-    @property
-    def members(self) -> list[Client]:
-        """Who is in it now."""
-        return self._sono._members(self.name)
-
-    def emit(self, message: object, event: str = "message") -> None:
-        """Send an event to every member.
-
-        Raises:
-            TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
-        """
-        self._sono._publish(Publish(self.name, self._sono._from_server(event, message)))
-
-    def __repr__(self) -> str:
-        return f"<Channel {self.name}>"
+EventHandler = Callable[[Client, Any], object]
 
 
 class Sono:
