@@ -59,7 +59,8 @@ class Reject(msgspec.Struct, frozen=True):
     """Any other final HTTP response: the request does not become a WebSocket."""
 
     status: int
-    """200 to 599; 0 on a client that got no valid response, with the reason as `body`."""
+    """200 to 599, as a client may be told up to 999; 0 on a client that got no valid response, with
+    the reason as `body`."""
     headers: Headers = Headers()
     body: bytes = b""
 

@@ -143,6 +143,26 @@ def parse_request(head: bytes) -> Request:
     return Request(target, headers, event.method.decode("ascii"), host, subprotocols)
 
 
+def parse_response(parser: h11.Connection, head: bytes) -> h11.InformationalResponse | h11.Response:
+    """The response of a whole head.
+
+    Args:
+        parser: a client's, that has sent what is answered.
+
+    Raises:
+        HandshakeFailure: it is malformed, or of another major version.
+    """
+    try:
+        parser.receive_data(head)
+        event = parser.next_event()
+    except h11.RemoteProtocolError:
+        raise HandshakeFailure(0, "malformed response") from None
+    assert isinstance(event, (h11.InformationalResponse, h11.Response))
+    if not event.http_version.startswith(b"1."):
+        raise HandshakeFailure(0, "the response is not HTTP/1")
+    return event
+
+
 class ResponseReader:
     """Reads the response to a client's upgrade: a 101, or a refusal with a bounded body."""
 
@@ -191,12 +211,7 @@ class ResponseReader:
         return None
 
     def _parse_head(self, head: bytes) -> None:
-        try:
-            self._parser.receive_data(head)
-            event = self._parser.next_event()
-        except h11.RemoteProtocolError:
-            raise HandshakeFailure(0, "malformed response") from None
-        assert isinstance(event, (h11.InformationalResponse, h11.Response))
+        event = parse_response(self._parser, head)
         if event.status_code == 101 and event.http_version != b"1.1":
             raise HandshakeFailure(0, "the response is not HTTP/1.1")
         self._status = event.status_code

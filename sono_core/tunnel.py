@@ -10,7 +10,7 @@ import h11
 
 from .deadlines import Deadlines
 from .errors import HandshakeFailure
-from .head import HeadReader
+from .head import HeadReader, parse_response
 from .limits import DEFAULT_LIMITS, Limits
 from .outbox import Outbox
 from .proxy import Proxy
@@ -48,7 +48,7 @@ class _ResponseReader:
         """
         while data and (found := self._head.feed(data)):
             head, data = found
-            response = self._parsed(head)
+            response = parse_response(self._parser, head)
             if isinstance(response, h11.Response):
                 return response.status_code, response.reason.decode("latin-1"), data
             self._interim += 1
@@ -56,15 +56,6 @@ class _ResponseReader:
                 raise HandshakeFailure(0, "too many interim responses")
             self._head = HeadReader(self._limits)
         return None
-
-    def _parsed(self, head: bytes) -> h11.InformationalResponse | h11.Response:
-        try:
-            self._parser.receive_data(head)
-            event = self._parser.next_event()
-        except h11.RemoteProtocolError:
-            raise HandshakeFailure(0, "malformed response") from None
-        assert isinstance(event, (h11.InformationalResponse, h11.Response))
-        return event
 
 
 class Tunnel:

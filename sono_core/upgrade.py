@@ -19,6 +19,7 @@ from .events import Accept, Reject, Request
 from .headers import (
     Headers,
     is_field_value,
+    is_host,
     is_token,
     parse_extensions,
     parse_list,
@@ -70,7 +71,7 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
         return (
             default is not None
             and origin == f"{page.scheme}://{page.netloc}"
-            and "@" not in page.netloc
+            and is_host(page.netloc)  # so no user either, and nothing around an IPv6 literal
             and page.hostname == own.hostname
             and _port(page, default) == _port(own, default)
         )

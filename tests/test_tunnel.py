@@ -237,6 +237,8 @@ def test_a_refusal_is_told_with_its_status(
     ("answer", "reason"),
     [
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", "malformed response"),
+        (b"HTTP/0.1 200 OK\r\n\r\n", "the response is not HTTP/1"),
+        (b"HTTP/5.1 200 OK\r\n\r\n", "the response is not HTTP/1"),
         (b"HTTP/1.1 200 OK\n\n", "a line does not end with CRLF"),
         (b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", "control character in the head"),
         (b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", "folded header field"),

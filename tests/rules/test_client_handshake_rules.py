@@ -428,3 +428,10 @@ def test_the_end_of_the_stream_before_the_whole_head_fails_the_handshake() -> No
         assert isinstance(reject, Reject)
         assert reject.status == 0
         assert client.state is State.CLOSED
+
+
+@pytest.mark.parametrize("line", [b"HTTP/0.1 103 Early", b"HTTP/9.9 403 No"], ids=bytes.decode)
+def test_what_is_no_response_of_http_1_is_no_refusal(line: bytes) -> None:
+    reject = refusal(line + b"\r\nContent-Length: 0\r\n\r\n", end=True)
+    assert reject.status == 0
+    assert reject.body
