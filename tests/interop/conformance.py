@@ -22,10 +22,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-from sono_core import native_available
+from sono_core import __version__, native_available
 from tests.interop.selection import (
     ALL_CASES,
     GROUPS,
@@ -232,7 +231,7 @@ def markdown(reports: Sequence[Report], everything: bool) -> str:
     introduction = INTRODUCTION.format(
         cases="All cases" if everything else "A selection of the cases",
         suite=reports[0].suite,
-        sono=version("sono"),
+        sono=__version__,
         path="native" if PATH == "native" else "pure Python",
     )
     return "\n".join([introduction, *map(section, reports), REPRODUCE])
