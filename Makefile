@@ -78,7 +78,7 @@ browser-unit:
 # the interpreter's own memory at exit is none.
 SANITIZED := build/sanitized
 .PHONY: sanitize
-sanitize: $(VENV)/.installed-test ## the native code's tests and fuzz/corpus under gcc's sanitizers
+sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fuzzing, under gcc's sanitizers
 	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
 	@cp -r setup.cfg setup.py pyproject.toml README.md LICENSE \
 	    sono_core sono_server sono_client tests fuzz $(SANITIZED)
@@ -93,10 +93,16 @@ sanitize: $(VENV)/.installed-test ## the native code's tests and fuzz/corpus und
 	    ../../$(BIN)/python -m pytest -p no:cacheprovider tests/rules tests/test_connection.py \
 	        tests/test_native.py tests/test_outbox.py tests/properties/test_native_agrees.py \
 	        tests/test_fast.py tests/test_selector.py tests/test_websocket.py && \
-	    ../../$(BIN)/python -m fuzz.run_corpus
+	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-test ## each fuzz target for FUZZ_SECONDS=60; what it finds goes into build/fuzz
+	@$(BIN)/python -m pip install --quiet --editable '.[fuzz]' || echo 'sono: no atheris here: fuzzing blindly'
+	@$(BIN)/python -m fuzz.fuzz --all --seconds $(FUZZ_SECONDS)
 
 .PHONY: fuzz-corpus
-fuzz-corpus: $(VENV)/.installed ## fuzz/corpus anew, from fuzz/cases.py
+fuzz-corpus: $(VENV)/.installed ## fuzz/corpus anew, from its tables
 	@$(BIN)/python -m fuzz.make_corpus
 
 .PHONY: conformance

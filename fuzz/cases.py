@@ -1,4 +1,4 @@
-"""The corpus as a table: what each input is made of. `make_corpus` writes it as bytes."""
+"""Seeds of the targets that read frames, as a table: what each input is made of."""
 
 from __future__ import annotations
 

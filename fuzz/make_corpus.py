@@ -1,7 +1,8 @@
 """Write `fuzz/corpus` anew: `python -m fuzz.make_corpus`.
 
-Each case as a server receives it, with masks, and as a client does, without. The same table gives
-the same bytes, wherever zlib compresses the same.
+A folder for each target. Each case of frames as a server receives it, with masks, and as a client
+does, without; all else as its table has it. The same tables give the same bytes, wherever zlib
+compresses the same.
 """
 
 from __future__ import annotations
@@ -12,10 +13,21 @@ import sys
 from pathlib import Path
 
 from .cases import CASES, OPCODES, Case
+from .heads import REQUESTS, RESPONSES, TUNNELS, VALUES
+from .payloads import ASGI, DEFLATE, PACKETS
 
 CORPUS = Path(__file__).parent / "corpus"
 ROLES = ("server", "client")
 SERVER_ONLY = {*OPCODES, "length-above-16-bits"}  # the corpus stays small
+SEEDS = {
+    "request": REQUESTS,
+    "response": RESPONSES,
+    "deflate": DEFLATE,
+    "packets": PACKETS,
+    "headers": VALUES,
+    "tunnel": TUNNELS,
+    "asgi": ASGI,
+}
 
 
 def encode(name: str, case: Case, role: str) -> bytes:
@@ -30,11 +42,16 @@ def encode(name: str, case: Case, role: str) -> bytes:
 
 def corpus() -> dict[str, bytes]:
     """All files, by their paths within the corpus."""
-    return {
+    frames = {
         f"{role}/{name}.bin": encode(name, case, role)
         for role in ROLES
         for name, case in CASES.items()
         if role == "server" or name not in SERVER_ONLY
+    }
+    return frames | {
+        f"{target}/{name}.bin": data
+        for target, seeds in SEEDS.items()
+        for name, data in seeds.items()
     }
 
 

@@ -1,55 +1,64 @@
-"""Changes of an input that keep most of it: what they do follows from the seed alone."""
+"""Changes of an input that keep most of it: what they do follows from the random source alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-
-# Bytes that mean something in a frame's head, in UTF-8, or in deflate data.
-_TELLING = bytes.fromhex("00017d7e7f808182888a8bc1c2c188898afdfeff03e8edf0f4e2")
-_MOST = 4096  # bytes that an input grows to
+from typing import NamedTuple
 
 
-def _range(data: bytes, source: Random) -> tuple[int, int]:
-    start = source.randrange(len(data) + 1)
-    return start, min(len(data), start + source.choice((1, 2, 4, 8, 32, 128)))
+class _Change(NamedTuple):
+    """One change: what is changed, and what it may take from elsewhere."""
+
+    data: bytes
+    other: bytes
+    words: Sequence[bytes]
+    source: Random
+
+    def range(self) -> tuple[int, int]:
+        """A part of the data."""
+        start = self.source.randrange(len(self.data) + 1)
+        return start, min(len(self.data), start + self.source.choice((1, 2, 4, 8, 32, 128)))
 
 
-def _flip(data: bytes, other: bytes, source: Random) -> bytes:
-    flipped = bytearray(data)
+def _flip(change: _Change) -> bytes:
+    data, source = bytearray(change.data), change.source
     for _ in range(source.choice((1, 1, 2, 8)) if data else 0):
-        flipped[source.randrange(len(data))] ^= 1 << source.randrange(8)
-    return bytes(flipped)
+        data[source.randrange(len(data))] ^= 1 << source.randrange(8)
+    return bytes(data)
 
 
-def _tell(data: bytes, _: bytes, source: Random) -> bytes:
-    """Put telling bytes in, or in the place of others."""
-    start, end = _range(data, source)
-    values = bytes(source.choices(_TELLING, k=source.randint(1, 3)))
-    return data[:start] + values + data[source.choice((start, end, start + len(values))) :]
+def _tell(change: _Change) -> bytes:
+    """Put telling words in, or in the place of others."""
+    data, source = change.data, change.source
+    start, end = change.range()
+    words = b"".join(source.choices(change.words, k=source.randint(1, 3)))
+    return data[:start] + words + data[source.choice((start, end, start + len(words))) :]
 
 
-def _duplicate(data: bytes, _: bytes, source: Random) -> bytes:
-    start, end = _range(data, source)
-    return data[:end] + data[start:end] * source.randint(1, 3) + data[end:]
+def _duplicate(change: _Change) -> bytes:
+    start, end = change.range()
+    data = change.data
+    return data[:end] + data[start:end] * change.source.randint(1, 3) + data[end:]
 
 
-def _delete(data: bytes, _: bytes, source: Random) -> bytes:
-    start, end = _range(data, source)
-    return data[:start] + data[end:]
+def _delete(change: _Change) -> bytes:
+    start, end = change.range()
+    return change.data[:start] + change.data[end:]
 
 
-def _splice(data: bytes, other: bytes, source: Random) -> bytes:
+def _splice(change: _Change) -> bytes:
     """The beginning of one and the end of another."""
+    data, other, source = change.data, change.other, change.source
     return data[: source.randint(0, len(data))] + other[source.randint(0, len(other)) :]
 
 
-def _insert(data: bytes, other: bytes, source: Random) -> bytes:
-    at = source.randint(0, len(data))
-    return data[:at] + other + data[at:]
+def _insert(change: _Change) -> bytes:
+    at = change.source.randint(0, len(change.data))
+    return change.data[:at] + change.other + change.data[at:]
 
 
-_CHANGES: tuple[Callable[[bytes, bytes, Random], bytes], ...] = (
+_CHANGES: tuple[Callable[[_Change], bytes], ...] = (
     _flip,
     _flip,
     _tell,
@@ -60,8 +69,23 @@ _CHANGES: tuple[Callable[[bytes, bytes, Random], bytes], ...] = (
 )
 
 
-def mutated(data: bytes, others: Sequence[bytes], source: Random) -> bytes:
-    """The data after one to three changes."""
-    for _ in range(source.choice((1, 1, 2, 3))):
-        data = source.choice(_CHANGES)(data, source.choice(others), source)
-    return data if len(data) <= _MOST else data[:_MOST]
+class Mutator:
+    """Changes the inputs of one target.
+
+    Args:
+        others: inputs that others get parts of.
+        words: what means something in an input.
+        longest: bytes that an input grows to.
+    """
+
+    def __init__(self, others: Sequence[bytes], words: Sequence[bytes], longest: int) -> None:
+        self._others = others or [b""]
+        self._words = words or [b""]
+        self._longest = longest
+
+    def mutated(self, data: bytes, source: Random) -> bytes:
+        """The data after one to three changes."""
+        for _ in range(source.choice((1, 1, 2, 3))):
+            change = _Change(data, source.choice(self._others), self._words, source)
+            data = source.choice(_CHANGES)(change)
+        return data[: self._longest]

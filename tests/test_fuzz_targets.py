@@ -1,0 +1,291 @@
+"""The fuzz targets: each holds for its corpus, and none is blind to what it is there for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuzz import driving, make_corpus
+from fuzz.driving import SETTINGS, outcome
+from fuzz.make_corpus import CORPUS, ROLES
+from fuzz.targets import TARGETS, Target, checks, packets, request, response
+from sono_core import Accept, Close, Limits, Reject, TextMessage, native_available
+from sono_core.asgi import ASGIConnection
+from sono_core.deflate import Inflater
+from sono_core.errors import ProtocolFailure
+from sono_core.head import HeadReader
+from sono_core.reader import MessageReader
+from tests.conftest import require
+
+
+def corpus_of(target: str) -> list[Path]:
+    return sorted((CORPUS / target).glob("*.bin"))
+
+
+def seed(target: str, name: str) -> bytes:
+    return (CORPUS / target / f"{name}.bin").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=f"{target}-{path.stem}")
+        for target in TARGETS
+        for path in corpus_of(target)
+    ],
+)
+def test_a_file_of_the_corpus_holds(path: Path) -> None:
+    TARGETS[path.parent.name].run(path.read_bytes())
+
+
+def test_the_corpus_is_what_its_tables_make() -> None:
+    there = {f"{path.parent.name}/{path.name}" for path in CORPUS.glob("*/*")}
+    assert there == set(make_corpus.corpus())
+    assert {name.partition("/")[0] for name in there} == set(TARGETS)
+
+
+# -- the corpus gets everywhere -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_frames_end_in_every_way(role: str) -> None:
+    ends: Counter[int] = Counter()
+    for path in corpus_of(role):
+        for setting in SETTINGS:
+            if setting.role.value == role:
+                end = outcome(setting, [path.read_bytes()], "next").events[-1]
+                assert isinstance(end, Close)
+                ends[0 if end.clean else end.code] += 1
+    assert {0, 1002, 1006, 1007, 1008, 1009} == set(ends)
+
+
+def test_requests_are_answered_in_every_way() -> None:
+    answers = {
+        request.answered([path.read_bytes()], limits).answer[9:12]
+        for path in corpus_of("request")
+        for limits in request.LIMITS
+    }
+    assert answers == {b"", *b"101 400 403 405 414 426 431 501 505".split()}
+
+
+def test_responses_open_refuse_and_fail() -> None:
+    found = [response.answered([p.read_bytes()], Limits()).events[0] for p in corpus_of("response")]
+    kinds = Counter(type(event) for event in found)
+    assert kinds[Accept] >= 5
+    assert {event.status > 0 for event in found if isinstance(event, Reject)} == {True, False}
+
+
+def test_packets_of_every_protocol_are_accepted_and_refused() -> None:
+    found = [packets.parsed(p.read_bytes().decode(), Limits()) for p in corpus_of("packets")]
+    kinds = {type(packet).__name__ for packet in found}
+    protocols = {"Message", "Broadcast", "DirectMessage", "ChangeChannel", "Grab"}
+    assert kinds == {*protocols, "PacketError"}
+
+
+# -- what every target checks ---------------------------------------------------------------------
+
+
+def test_an_exception_breaks_the_rule() -> None:
+    def check(data: bytes) -> None:
+        raise IndexError("beyond")
+
+    with pytest.raises(AssertionError, match="IndexError"):
+        Target("t", check).run(b"")
+
+
+def test_what_takes_too_long_each_time_breaks_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_ONCE", 0.001)
+
+    def burn(data: bytes) -> None:
+        until = time.thread_time() + 0.003
+        while time.thread_time() < until:
+            pass
+
+    with pytest.raises(AssertionError, match="took longer"):
+        Target("t", burn).run(b"")
+    Target("t", burn, per_byte=1.0).run(b"x")
+
+
+def test_what_is_slow_once_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_ONCE", 0.001)
+    delays = [0.003, 0.0]
+
+    def burn(data: bytes) -> None:
+        until = time.thread_time() + delays.pop(0)
+        while time.thread_time() < until:
+            pass
+
+    Target("t", burn).run(b"")
+    assert not delays
+
+
+# -- planted defects: the target, a file of its corpus, what is put where -------------------------
+
+
+def broken(*_: object, **__: object) -> Any:
+    raise IndexError("planted")
+
+
+def nothing(*_: object, **__: object) -> None:
+    return None
+
+
+def anything(*_: object, **__: object) -> bool:
+    return True
+
+
+_feed = HeadReader.feed
+
+
+def _only_whole(reader: HeadReader, data: bytes) -> tuple[bytes, bytes] | None:
+    """Loses what comes byte by byte."""
+    return _feed(reader, data) if len(data) > 1 else None
+
+
+def _twice(connection: object, *_: object) -> list[TextMessage]:
+    return [TextMessage("one"), TextMessage("two")]
+
+
+_inflate = Inflater.inflate
+
+
+def _without_limit(
+    inflater: Inflater, data: bytes, out: bytearray, limit: int, final: bool
+) -> None:
+    _inflate(inflater, data, out, 1 << 30, final)
+
+
+def _shortened(inflater: Inflater, data: bytes, out: bytearray, limit: int, final: bool) -> None:
+    _inflate(inflater, data, out, limit, final)
+    del out[-1:]
+
+
+def _without_end(inflater: Inflater, data: bytes, out: bytearray, limit: int, final: bool) -> None:
+    with contextlib.suppress(Exception):
+        _inflate(inflater, data, out, limit, final)
+
+
+def _refused(*_: object) -> None:
+    raise ProtocolFailure(1007, "planted")
+
+
+_TEXT_UNBOUNDED = {
+    **ASGIConnection._TAKERS,
+    "websocket.receive": lambda _, received: TextMessage(received.get("text") or ""),
+}
+
+DEFECTS: list[tuple[str, str, str, object]] = [
+    ("server", "close-3000", "sono_core.connection.Connection._finish", nothing),
+    ("server", "rsv2-text", "sono_core.connection.Connection._fail", broken),
+    ("server", "close-empty", "sono_core.connection.decode_close", broken),
+    ("client", "close-3000", "sono_core.connection.Connection._finish", nothing),
+    ("client", "rsv2-text", "sono_core.connection.Connection._fail", broken),
+    ("client", "deflate", "sono_core.deflate.Inflater.inflate", broken),
+    ("request", "get", "sono_core.handshake.parse_request", broken),
+    ("request", "upgrade", "sono_core.head.HeadReader.feed", _only_whole),
+    ("request", "upgrade", "sono_core.handshake.accept_response", lambda *_: b"HTTP/1.1 101 \r\n"),
+    ("request", "upgrade", "sono_core.upgrade.accept_key", lambda _: "x" * 28),
+    ("request", "upgrade", "sono_core.connection.Connection.receive_data", _twice),
+    ("request", "upgrade-key-short", "sono_core.upgrade._is_key", anything),
+    ("request", "upgrade-key-not-canonical", "sono_core.upgrade._is_key", anything),
+    ("request", "upgrade-bare-line-feed", "sono_core.head.HeadReader._check_line", nothing),
+    ("request", "upgrade-some-fields", "sono_core.head.HeadReader._is_good", anything),
+    ("request", "upgrade-http-1.0", "sono_core.connection.refusal", lambda _: Reject(200)),
+    ("request", "upgrade-http-1.0", "sono_core.handshake.reject_response", lambda *_: b""),
+    ("request", "upgrade-frames", "sono_core.connection.Connection._finish", nothing),
+    ("response", "nothing", "sono_core.handshake.ResponseReader.feed", nothing),
+    ("response", "refusal", "sono_core.handshake.ResponseReader.feed", broken),
+    ("response", "switching", "sono_core.head.HeadReader.feed", _only_whole),
+    ("response", "switching", "sono_core.connection.Connection._finish", nothing),
+    ("response", "switching-wrong-accept", "sono_core.handshake.accept_key", lambda _: "x" * 28),
+    (
+        "response",
+        "switching-no-upgrade",
+        "sono_core.handshake.upgrade_protocols",
+        lambda _: ["websocket"],
+    ),
+    (
+        "response",
+        "refusal-long-body",
+        "sono_core.head.ResponseReader._read_body",
+        lambda self: (403, self._headers, bytes(70_000)),
+    ),
+    ("deflate", "bomb-07", "sono_core.deflate.Inflater.inflate", _without_limit),
+    ("deflate", "json-19", "sono_core.deflate.Inflater.inflate", _shortened),
+    ("deflate", "wrong-19", "sono_core.deflate.Inflater.inflate", _without_end),
+    ("deflate", "json-19", "sono_core.deflate.Inflater.inflate", _refused),
+    ("deflate", "final-19", "sono_core.deflate.Inflater._next_stream", broken),
+    ("deflate", "json-3f", "sono_core.deflate.Deflater.deflate", lambda _, data: data),
+    ("packets", "integer-too-large", "sono_core.packets._integers_fit", anything),
+    ("packets", "too-deep", "sono_core.packets._depth", lambda _: 0),
+    ("packets", "channel-long", "sono_core.packets.check_name", nothing),
+    ("packets", "channel-control", "sono_core.packets.check_name", nothing),
+    ("packets", "event-reserved", "sono_core.packets.RESERVED_EVENTS", frozenset()),
+    ("packets", "surrogate", "sono_core.packets._BAD_JSON", ()),
+    ("packets", "protocol-long", "sono_core.packets._MAX_TEXT", 1000),
+    ("packets", "message", "fuzz.targets.packets.relayed", lambda *_: json.dumps({"protocol": ""})),
+    ("headers", "quoted-no-token", "sono_core.headers._is_token", anything),
+    ("headers", "quoted", "sono_core.headers._unescape", re.compile("()")),
+    ("headers", "spaces", "fuzz.targets.headers.parse_list", lambda values: [""]),
+    ("headers", "offer", "sono_core.deflate.Agreement.header", lambda _: "x"),
+    ("headers", "offer", "sono_core.deflate._narrowed", lambda *_: 9),
+    ("headers", "origin-suffix", "fuzz.targets.headers.origin_allowed", anything),
+    ("headers", "origin-ipv6-port", "sono_core.upgrade._port", lambda *_: 1),
+    ("headers", "not-ascii", "fuzz.targets.headers.is_token", anything),
+    ("tunnel", "opened", "sono_core.tunnel.parse_response", broken),
+    ("tunnel", "opened", "sono_core.tunnel.HeadReader.feed", _only_whole),
+    ("tunnel", "opened", "sono_core.tunnel.Tunnel._open", nothing),
+    ("tunnel", "refused", "sono_core.tunnel.Tunnel._fail", nothing),
+    ("tunnel", "interim-too-many", "sono_core.tunnel._MAX_INTERIM", 100),
+    ("asgi", "messages", "sono_core.asgi.ASGIConnection._end", nothing),
+    ("asgi", "messages", "sono_core.asgi.ASGIConnection.verify", broken),
+    ("asgi", "too-big", "sono_core.asgi.ASGIConnection._TAKERS", _TEXT_UNBOUNDED),
+]
+
+
+@pytest.mark.parametrize(("target", "name", "where", "defect"), DEFECTS)
+def test_a_target_finds_a_planted_defect(
+    monkeypatch: pytest.MonkeyPatch, target: str, name: str, where: str, defect: object
+) -> None:
+    data = seed(target, name)
+    TARGETS[target].run(data)
+    monkeypatch.setattr(where, defect)
+    with pytest.raises(AssertionError):
+        TARGETS[target].run(data)
+
+
+def test_defects_are_planted_for_every_target() -> None:
+    assert {target for target, *_ in DEFECTS} == set(TARGETS)
+
+
+@pytest.mark.native
+def test_frames_find_where_the_native_path_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("native", native_available, "build it with a C compiler, and do not set SONO_PURE")
+    data = seed("server", "many-messages")
+    unmasked = [
+        (module, name, (lambda data, mask: data) if name == "apply_mask" else pure)
+        for module, name, pure in driving._PURE
+    ]
+    TARGETS["server"].run(data)
+    monkeypatch.setattr(driving, "_PURE", unmasked)
+    with pytest.raises(AssertionError):
+        TARGETS["server"].run(data)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_frames_find_where_a_way_to_cut_differs(monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    feed = MessageReader.feed
+
+    def only_pieces(reader: MessageReader, data: bytes) -> None:
+        feed(reader, data if len(data) > 1 else b"")
+
+    monkeypatch.setattr(MessageReader, "feed", only_pieces)
+    with pytest.raises(AssertionError):
+        TARGETS[role].run(seed(role, "many-messages"))
