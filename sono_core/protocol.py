@@ -50,9 +50,12 @@ class SessionProtocol(Driver):
         """Known already: `get_write_buffer_size` says it."""
 
     def resume_writing(self) -> None:
-        """The transport has written what it had."""
+        """The transport has written what it had.
+
+        Nothing is written in this call: what fails in it would end asyncio's transport twice.
+        """
         if not self.session.over:
-            self.flush(self.time())
+            self.write_soon()
 
     # -- Driver -----------------------------------------------------------------------------------
 

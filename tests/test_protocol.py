@@ -59,6 +59,7 @@ class Wired(SessionProtocol):
     def __init__(self, stream: FakeStream) -> None:
         self.now = 0.0
         self.pumps = 0
+        self.waiting = False
         self.due = math.inf
         self.handler = RecordingHandler()
         self.start_on(stream, fast=False)
@@ -79,7 +80,13 @@ class Wired(SessionProtocol):
         return self.now
 
     def write_soon(self) -> None:
-        """The tests flush."""
+        self.waiting = True
+
+    def turn(self) -> None:
+        """The next turn of the loop, in which is written what was to be written soon."""
+        assert self.waiting
+        self.waiting = False
+        self.flush(self.now)
 
     def _pump_later(self) -> None:
         self.pumps += 1
@@ -105,7 +112,9 @@ def test_what_the_stream_could_not_write_stays_in_the_outbox_until_it_has() -> N
     assert wired.session.outbox.size == 40
     stream.room = math.inf
     stream.drain()
-    wired.resume_writing()
+    wired.resume_writing()  # in the middle of the transport's own writing
+    assert wired.session.outbox.size == 40
+    wired.turn()
     assert wired.session.outbox.size == 0
     assert list(wired.client.receive_data(bytes(stream.written))) == [TextMessage("x" * 98)]
 
@@ -123,6 +132,7 @@ def test_a_large_message_is_handed_over_in_pieces() -> None:
         stream.drain()
         stream.room = 0
         wired.resume_writing()
+        wired.turn()
     assert pieces >= 16
     assert list(wired.client.receive_data(bytes(stream.written))) == [TextMessage("x" * 1_000_000)]
 
