@@ -95,6 +95,11 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fu
 	        tests/test_fast.py tests/test_selector.py tests/test_websocket.py && \
 	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
 
+SOAK_MINUTES ?= 30
+.PHONY: soak
+soak: $(VENV)/.installed-test ## SOAK_MINUTES=30 of connects, messages and ends; what the server holds must be as before
+	@$(BIN)/python -m benchmarks.soak churn --minutes $(SOAK_MINUTES)
+
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-test ## each fuzz target for FUZZ_SECONDS=60; what it finds goes into build/fuzz

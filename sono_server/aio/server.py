@@ -25,6 +25,7 @@ from sono_server.signals import StopSignals
 from .host import AsyncHost
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
+_ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out
 
 
 class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
@@ -123,10 +124,11 @@ class AsyncServer(AsyncHost):
         unix = listener.family == getattr(socket, "AF_UNIX", None)
         create = self.loop.create_unix_server if unix else self.loop.create_server
         server = await create(
-            lambda: _Peer(self), sock=listener, backlog=_BACKLOG, start_serving=False
+            lambda: _Peer(self), sock=listener, backlog=_ACCEPTS, start_serving=False
         )
         self._servers.append(server)  # to be closed, also if the next step is cancelled
         await server.start_serving()
+        listener.listen(_BACKLOG)  # to asyncio both numbers are one
 
     def __aiter__(self) -> "AsyncServer":
         return self

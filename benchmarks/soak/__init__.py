@@ -1,0 +1,1 @@
+"""Long runs of a server under load and faults, and the bars that they must clear."""

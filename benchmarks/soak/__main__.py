@@ -1,0 +1,110 @@
+"""Long runs: `python -m benchmarks.soak [WHAT] [--minutes M] [--clients N] [--json FILE]`.
+
+churn         clients come, talk and go; what the server's process keeps of them
+idle          10,000 connections that only answer pings: memory, CPU, false time-outs
+slow-readers  a fan-out to 1,000 of whom 100 never read: p99 of the others
+slowloris     2,000 half-handshakes at a byte a second: p99 of honest connects
+messages      a million messages through closes, resets and slices, and an oracle
+
+Linux only. The exit status is 1 if a run did not end as it must, 2 if it could not begin.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.load import LoadError
+from benchmarks.peers.common import more_descriptors
+from tests.faults.victims import victim
+
+from . import bars
+from .churn import DEADLINES, churn
+from .outcome import Outcome
+
+_SPARE = 200  # descriptors of a process beside those of its clients
+
+
+class _Run(NamedTuple):
+    run: Callable[[argparse.Namespace], Outcome]
+    minutes: float
+    clients: int
+
+
+def _churn(chosen: argparse.Namespace) -> Outcome:
+    with victim(chosen.kind, **DEADLINES) as server:
+        return churn(server, chosen.minutes * 60, chosen.clients)
+
+
+_RUNS = {
+    "churn": _Run(_churn, 30, 50),
+    "idle": _Run(lambda c: bars.idle(c.kind, c.minutes * 60, c.clients), 2, 10_000),
+    "slow-readers": _Run(lambda c: bars.slow_readers(c.kind, c.minutes * 60, c.clients), 0.5, 1000),
+    "slowloris": _Run(lambda c: bars.slowloris(c.kind, c.minutes * 60, c.clients), 0.5, 2000),
+    "messages": _Run(lambda c: bars.messages(c.kind, c.messages), 0, 12),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("what", nargs="?", choices=_RUNS, default="churn", metavar="WHAT", help="default: churn")
+    lengths = ", ".join(f"{name} {run.minutes:g}" for name, run in _RUNS.items() if run.minutes)
+    crowds = ", ".join(f"{name} {run.clients}" for name, run in _RUNS.items() if run.minutes)
+    add("--minutes", type=float, help=f"how long ({lengths})")
+    add("--clients", type=int, help=f"how many at a time ({crowds})")
+    add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")
+    add("--kind", choices=("selector", "asyncio"), default="selector", help="the server")
+    add("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser
+
+
+def _missing(clients: int) -> str:
+    """Why there cannot be so many clients; empty if there can."""
+    import resource
+
+    more_descriptors()
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = clients + _SPARE
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        return f"{clients} clients need {needed} descriptors a process: ulimit -Hn says {soft}"
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do one run; the exit status."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    run = _RUNS[chosen.what]
+    chosen.minutes = run.minutes if chosen.minutes is None else chosen.minutes
+    chosen.clients = run.clients if chosen.clients is None else chosen.clients
+    if not sys.platform.startswith("linux"):
+        parser.error("only Linux tells what is needed here")
+    if chosen.minutes < 0 or chosen.clients < 10 or chosen.messages < 100:
+        parser.error("--minutes from 0, --clients from 10, --messages from 100 on")
+    if missing := _missing(chosen.clients):
+        parser.error(missing)
+    try:
+        outcome = run.run(chosen)
+    except LoadError as error:
+        parser.error(str(error))
+    print(f"{chosen.what} on {chosen.kind}")
+    for name, value in outcome.figures.items():
+        print(f"  {name}: {value}")
+    for failure in outcome.failures:
+        print(f"  FAILED: {failure}")
+    if chosen.json:
+        shown = {"what": chosen.what, "kind": chosen.kind, "minutes": chosen.minutes}
+        report = {**shown, "figures": outcome.figures, "failures": outcome.failures}
+        chosen.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 1 if outcome.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

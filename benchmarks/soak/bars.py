@@ -1,0 +1,155 @@
+"""Shorter runs, each against one fault: idle crowds, slow readers, slowloris, spoiled streams."""
+
+import os
+import time
+from typing import Any
+
+from benchmarks import load
+from benchmarks.memory import idle_connections, private
+from benchmarks.served import cpu_ticks
+from tests.faults.drip import Drip
+from tests.faults.exchange import exchange
+from tests.faults.victims import Victim, victim
+
+from .outcome import Outcome, percentile
+
+_PINGS = 6  # rounds of them in an idle run: every 20 s in two minutes, as shipped
+_TICKS = os.sysconf("SC_CLK_TCK")  # of the kernel's clock, in a second
+_STALL = (
+    20.0  # seconds without progress after which a reader is closed, as shipped, or half the run
+)
+_GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}  # nobody is to be slowed down
+_LATE = 1.5  # seconds after its deadline in which a half-handshake must have been cut
+_MEMORY = 64 * 1024  # bytes of an idle connection
+_WARM_UP = 0.5  # seconds of load that are not measured
+
+
+def idle(kind: str, seconds: float, clients: int) -> Outcome:
+    """Connections that answer pings and do nothing else."""
+    interval = seconds / _PINGS
+    with victim(kind, ping_interval=interval, pong=interval) as server:
+        with idle_connections(server.address[1], 10, ["--path=/echo"]):
+            pass
+        before = private([server.pid])
+        outcome = Outcome()
+        try:
+            with idle_connections(server.address[1], clients, ["--path=/echo"]):
+                size = (private([server.pid]) - before) / clients
+                ticks = cpu_ticks([server.pid])
+                timed_out = server.closed().get("1006", 0)
+                time.sleep(seconds)
+                share = (cpu_ticks([server.pid]) - ticks) / _TICKS / seconds
+                timed_out = server.closed().get("1006", 0) - timed_out
+                still = server.stats()["open"]
+        except RuntimeError as error:
+            outcome.failures.append(str(error))
+            return outcome
+    outcome.figures = {
+        "connections": clients,
+        "bytes each": round(size),
+        "CPU share": round(share, 4),
+        "pings each": _PINGS - 1,
+        "timed out": timed_out,
+    }
+    outcome.require(still == clients and not timed_out, f"{clients - still} were timed out")
+    outcome.require(size < _MEMORY, f"{size:.0f} bytes each")
+    return outcome
+
+
+def slow_readers(kind: str, seconds: float, clients: int) -> Outcome:
+    """A fan-out of which a tenth of the members never reads, and one where all do."""
+    slow = clients // 10
+    stall = min(_STALL, seconds / 2)
+    with victim(kind, "--send-buffer=16384", write_stall=stall) as server:
+        alone = _fanout(server, seconds, clients - slow, 0)
+        together = _fanout(server, seconds, clients - slow, slow)
+        closed = server.closed().get("4008", 0)
+    p99 = alone["latency_us"]["p99"], together["latency_us"]["p99"]
+    outcome = Outcome()
+    outcome.figures = {
+        "members": clients,
+        "of them slow": slow,
+        "p99 in ms without": round(p99[0] / 1000, 2),
+        "p99 in ms with": round(p99[1] / 1000, 2),
+        "ratio": round(p99[1] / p99[0], 2),
+        "closed with 4008": closed,
+        "published": together["published"],
+    }
+    outcome.require(p99[1] < 2 * p99[0], "the others' p99 is not below twice that without them")
+    outcome.require(closed == slow, f"{closed} of {slow} were closed with 4008")
+    errors = alone["errors"] + together["errors"]
+    outcome.require(not errors, f"{errors} errors: {together.get('first_error')}")
+    return outcome
+
+
+def _fanout(server: Victim, seconds: float, members: int, slow: int) -> dict[str, Any]:
+    return load.run(
+        load.build().load,
+        "fanout",
+        "--path=/fan",
+        f"--port={server.address[1]}",
+        f"--connections={members}",
+        "--size=4096",
+        f"--warmup={_WARM_UP}",
+        f"--seconds={seconds}",
+        *([f"--slow={slow}"] if slow else []),
+    )
+
+
+def slowloris(kind: str, seconds: float, clients: int) -> Outcome:
+    """Handshakes at a byte a second, over and over for that time, and who connects meanwhile."""
+    outcome = Outcome()
+    with victim(kind) as server:
+        deadline = 5.0  # as shipped
+        alone = _connects(server, until=time.monotonic() + min(seconds, 3.0))
+        honest: list[float] = []
+        lasted: list[float] = []
+        answers: dict[bytes, int] = {}
+        ends = time.monotonic() + seconds
+        while not lasted or time.monotonic() < ends:
+            with Drip(server.address, clients, 1.0) as drip:
+                outcome.require(drip.begun.wait(60), "they could not all connect")
+                given_up = time.monotonic() + deadline + 30
+                while not drip.over and time.monotonic() < given_up:
+                    honest += _connects(server, until=time.monotonic() + 0.2)
+            lasted += drip.lasted
+            outcome.require(drip.over, f"{clients - len(drip.lasted)} were never cut")
+            for answer, count in drip.answers.items():
+                answers[answer] = answers.get(answer, 0) + count
+    outcome.figures = {
+        "half-handshakes at a time": clients,
+        "cut": len(lasted),
+        "seconds, least and most": [round(min(lasted), 2), round(max(lasted), 2)],
+        "answers": {answer.decode(): count for answer, count in answers.items()},
+        "honest connects": len(honest),
+        "p99 in ms without": round(1000 * percentile(alone, 0.99), 2),
+        "p99 in ms with": round(1000 * percentile(honest, 0.99), 2),
+    }
+    outcome.require(max(lasted) < deadline + _LATE, "some outlasted the deadline")
+    refused = {b"HTTP/1.1 408 Request Timeout"}
+    outcome.require(set(answers) == refused, f"they were told {set(answers)}")
+    return outcome
+
+
+def _connects(server: Victim, until: float) -> list[float]:
+    """Seconds from the beginning of each connection to its first echo."""
+    taken = []
+    while time.monotonic() < until:
+        began = time.monotonic()
+        with server.wire() as wire:
+            wire.send("honest")
+            wire.message()
+        taken.append(time.monotonic() - began)
+    return taken
+
+
+def messages(kind: str, count: int) -> Outcome:
+    """So many messages through slices, stalls, closes and resets."""
+    with victim(kind, **_GENEROUS) as server:
+        run = exchange(server.address, count)
+    outcome = Outcome(run.figures())
+    outcome.require(run.complete, "the last words of some never came")
+    outcome.require(not run.refused, f"the server refused {run.refused[:1]}")
+    for finding in run.oracle.findings:
+        outcome.failures.append(str(finding))
+    return outcome

@@ -1,0 +1,171 @@
+"""Clients that connect, join, talk and leave in every way, for a long time; what stays behind.
+
+The server's process is looked at all the while, and when everybody has left: once after a
+warm-up, and once at the end. What it holds then must be the same.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from typing import Any
+
+from sono_client import AsyncSonoClient, ConnectError, ConnectionClosed
+from tests.faults.victims import Victim
+
+from .outcome import Outcome, slope
+
+MIB = 1 << 20
+_WARM_UP = 0.2  # share of the time, but at most
+_LONGEST_WARM_UP = 120.0  # seconds
+_SAMPLES = 200  # in all, but not more often than
+_SHORTEST_INTERVAL = 1.0  # seconds
+_PATIENCE = 30.0  # seconds until the server has noticed that everybody left
+_POLL = 0.05
+DEADLINES = {"handshake": 3.0, "ping_interval": 3.0, "pong": 3.0, "close": 3.0}
+"""Of the server: below those that are shipped, so that many come, and rest begins soon."""
+_SETTLE = 4.0  # seconds from the last client to rest: entries of timers stay until they are due
+_ROOMS = 20
+_SPARE_OBJECTS = 200  # that interpreter and libraries make and keep, now and then
+_COUNTED = ("descriptors", "threads", "objects")
+
+
+class _Load:
+    """So many clients at any time.
+
+    Args:
+        url: of the Sono.
+        clients: how many.
+    """
+
+    def __init__(self, url: str, clients: int) -> None:
+        self._url = url
+        self._clients = clients
+        self._rng = random.Random(clients)
+        self._over = False
+        self.done: Counter[str] = Counter()
+
+    async def run(self, seconds: float) -> None:
+        """Until everybody has left, after that time."""
+        self._over = False
+        tasks = [asyncio.create_task(self._come_and_go()) for _ in range(self._clients)]
+        await asyncio.sleep(seconds)
+        self._over = True
+        await asyncio.gather(*tasks)
+
+    async def _come_and_go(self) -> None:
+        while not self._over:
+            try:
+                await self._visit()
+            except (ConnectError, ConnectionClosed) as error:
+                self.done[f"failed: {error}"] += 1
+                await asyncio.sleep(_POLL)
+
+    async def _visit(self) -> None:
+        rng = self._rng
+        async with AsyncSonoClient(self._url, reconnect=False) as client:
+            client.on("message", self._hear)
+            self.done["connects"] += 1
+            for _ in range(rng.randrange(1, 4)):
+                await client.change_channel(f"room {rng.randrange(_ROOMS)}")
+                self.done["joins"] += 1
+                for _ in range(rng.randrange(20)):
+                    await client.message("x" * rng.choice((10, 100, 1000, 5000)))
+                    self.done["messages"] += 1
+                    await asyncio.sleep(rng.random() * 0.02)
+                if rng.random() < 0.3:
+                    await client.grab("mychannelclients")
+            if rng.random() < 0.3:  # without a word; the others close
+                client.socket.cut_off()
+
+    def _hear(self, payload: object) -> None:
+        self.done["deliveries"] += 1
+
+
+class _Samples:
+    """What a server's process has, over time."""
+
+    def __init__(self, server: Victim) -> None:
+        self._server = server
+        self._began = time.monotonic()
+        self.times: list[float] = []
+        self.values: dict[str, list[float]] = {name: [] for name in (*_COUNTED, "resident")}
+
+    def take(self) -> dict[str, float]:
+        """Look now."""
+        stats = {name: float(self._look()[name]) for name in ("open", *_COUNTED)}
+        stats["resident"] = float(self._server.resident())
+        self.times.append(time.monotonic() - self._began)
+        for name, values in self.values.items():
+            values.append(stats[name])
+        return stats
+
+    def _look(self) -> dict[str, Any]:
+        return self._server.stats(collect=True)
+
+    async def take_often(self, interval: float) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            await asyncio.to_thread(self.take)
+
+    async def at_rest(self) -> dict[str, float]:
+        """What it has when everybody has left."""
+        given_up = time.monotonic() + _PATIENCE
+        while (await asyncio.to_thread(self._look))["open"]:
+            if time.monotonic() > given_up:
+                break
+            await asyncio.sleep(_POLL)
+        await asyncio.sleep(_SETTLE)
+        return await asyncio.to_thread(self.take)
+
+
+async def _run(server: Victim, seconds: float, clients: int) -> Outcome:
+    load = _Load(f"ws://127.0.0.1:{server.address[1]}/ws", clients)
+    warm_up = min(_WARM_UP * seconds, _LONGEST_WARM_UP)
+    await load.run(warm_up)
+    before = await _Samples(server).at_rest()
+    samples = _Samples(server)
+    interval = max(_SHORTEST_INTERVAL, seconds / _SAMPLES)
+    looking = asyncio.create_task(samples.take_often(interval))
+    await load.run(seconds - warm_up)
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
+    under_load = samples.times[:], {name: values[:] for name, values in samples.values.items()}
+    after = await samples.at_rest()
+    return _judge(load, before, after, under_load)
+
+
+def _judge(
+    load: _Load,
+    before: dict[str, float],
+    after: dict[str, float],
+    under_load: tuple[list[float], dict[str, list[float]]],
+) -> Outcome:
+    times, values = under_load
+    slopes = {name: slope(times, numbers) for name, numbers in values.items()}
+    slopes["resident"] /= MIB
+    outcome = Outcome()
+    outcome.figures = {
+        "done": dict(load.done),
+        "samples": len(times),
+        "an hour (resident: MiB)": {name: round(value, 1) for name, value in slopes.items()},
+        "at rest, after the warm-up": before,
+        "at rest, at the end": after,
+    }
+    outcome.require(load.done["messages"] > 0, "nothing was sent")
+    outcome.require(after["open"] == 0, f"{after['open']:.0f} clients never left")
+    spare = {"descriptors": 0, "threads": 0, "objects": _SPARE_OBJECTS}
+    for name in _COUNTED:
+        grown = after[name] - before[name]
+        outcome.require(grown <= spare[name], f"{grown:.0f} {name} more than at the beginning")
+    failed = sum(count for what, count in load.done.items() if what.startswith("failed"))
+    outcome.require(not failed, f"{failed} clients could not connect, or were cut off")
+    return outcome
+
+
+def churn(server: Victim, seconds: float, clients: int) -> Outcome:
+    """Let so many clients at a time come and go."""
+    return asyncio.run(_run(server, seconds, clients))

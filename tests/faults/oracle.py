@@ -1,0 +1,153 @@
+"""What was sent to whom, and whether that is what came: gaps, duplicates, order, recipients.
+
+Messages are numbered by their publisher, from 1. A message may be missing if its receiver can
+know of it: because its own connection ended meanwhile, or its publisher's did, on which it was
+sent. So a message is a gap if a later one came over the same two connections.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import NamedTuple
+
+_SHOWN = 20  # findings that are kept as they are; all are counted
+
+KINDS = ("gap", "duplicate", "reordered", "wrong recipient")
+
+
+class Finding(NamedTuple):
+    """Something that must not have happened."""
+
+    kind: str
+    publisher: str
+    receiver: str
+    number: int
+
+
+class _Sent(NamedTuple):
+    """What is the same for many messages: shared by them."""
+
+    connection: int
+    recipients: Collection[str]
+
+
+class _Line:
+    """What one receiver got of one publisher."""
+
+    __slots__ = ("connection", "last", "missing")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.connection = 0  # of the receiver, over which the last one came
+        self.missing: dict[int, bool] = {}  # numbers below the last, and whether that is a gap
+
+
+class Oracle:
+    """Knows what everybody should get, and is told what everybody got."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, list[_Sent]] = {}
+        self._lines: dict[tuple[str, str], _Line] = {}
+        self._sending: Counter[str] = Counter()  # connections that each publisher had before
+        self._receiving: Counter[str] = Counter()  # and each receiver
+        self._finished = False
+        self.sent = 0
+        """Messages in all."""
+        self.delivered = 0
+        """Copies of them that came."""
+        self.excused = 0
+        """Copies that did not, as a connection ended; known after `finish`."""
+        self.found: Counter[str] = Counter()
+        """How many findings of each kind there are."""
+        self.findings: list[Finding] = []
+        """The first of them."""
+
+    # -- what happens ---------------------------------------------------------------------------
+
+    def sends(self, publisher: str, recipients: Collection[str]) -> int:
+        """A message is about to be sent to them; its number."""
+        numbered = self._sent.setdefault(publisher, [])
+        facts = _Sent(self._sending[publisher], recipients)
+        numbered.append(numbered[-1] if numbered and numbered[-1] == facts else facts)
+        self.sent += 1
+        return len(numbered)
+
+    def sends_anew(self, publisher: str) -> None:
+        """What follows goes over another connection: the end of what it sent may be lost."""
+        self._sending[publisher] += 1
+
+    def receives_anew(self, receiver: str) -> None:
+        """What follows comes over another connection."""
+        self._receiving[receiver] += 1
+
+    def received(self, receiver: str, publisher: str, number: int) -> None:
+        """A message has come."""
+        numbered = self._sent.get(publisher, ())
+        self.delivered += 1
+        if not 0 < number <= len(numbered) or receiver not in numbered[number - 1].recipients:
+            self._note("wrong recipient", publisher, receiver, number)
+            return
+        line = self._lines.setdefault((publisher, receiver), _Line())
+        if number > line.last:
+            self._note_missing(line, publisher, receiver, number)
+            line.last = number
+            line.connection = self._receiving[receiver]
+        elif number in line.missing:
+            del line.missing[number]
+            self._note("reordered", publisher, receiver, number)
+        else:
+            self._note("duplicate", publisher, receiver, number)
+
+    # -- what that means ------------------------------------------------------------------------
+
+    def complete(self) -> bool:
+        """Whether the last message of each publisher has come to all its recipients."""
+        return all(
+            self._lines.get((publisher, receiver), _NOTHING).last == len(numbered)
+            for publisher, numbered in self._sent.items()
+            for receiver in numbered[-1].recipients
+        )
+
+    def finish(self) -> list[Finding]:
+        """Nothing more will come: what is wrong."""
+        if not self._finished:
+            self._finished = True
+            self._look_at_the_ends()
+            for (publisher, receiver), line in self._lines.items():
+                for number, gap in line.missing.items():
+                    if gap:
+                        self._note("gap", publisher, receiver, number)
+                    else:
+                        self.excused += 1
+        return self.findings
+
+    def _look_at_the_ends(self) -> None:
+        """What did not come after the last that came."""
+        everybody = {name for sent in self._sent.values() for facts in sent for name in facts[1]}
+        for publisher, numbered in self._sent.items():
+            for receiver in everybody:
+                line = self._lines.setdefault((publisher, receiver), _Line())
+                same = line.connection == self._receiving[receiver]
+                for number in range(line.last + 1, len(numbered) + 1):
+                    facts = numbered[number - 1]
+                    if receiver in facts.recipients:
+                        lives = facts.connection == self._sending[publisher]
+                        line.missing[number] = same and lives
+
+    def _note_missing(self, line: _Line, publisher: str, receiver: str, number: int) -> None:
+        numbered = self._sent[publisher]
+        came = numbered[number - 1].connection
+        same = line.connection == self._receiving[receiver]
+        for skipped in range(line.last + 1, number):
+            facts = numbered[skipped - 1]
+            if receiver in facts.recipients:
+                line.missing[skipped] = same and facts.connection == came
+
+    def _note(self, kind: str, publisher: str, receiver: str, number: int) -> None:
+        self.found[kind] += 1
+        if len(self.findings) < _SHOWN:
+            self.findings.append(Finding(kind, publisher, receiver, number))
+
+
+_NOTHING = _Line()

@@ -1,0 +1,129 @@
+"""Many at once: idle ones, slow ones, half-handshakes, no descriptors left (D1, D2, D3, D5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.faults.crowd import Crowd
+from tests.faults.drip import Drip
+from tests.faults.victims import KINDS, Victim, p99, until, victim
+from tests.servers import Wire, dial, read_all, status
+
+MIB = 1 << 20
+SLACK = 0.1  # seconds that a busy machine may add to a latency
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")
+
+
+@linux
+@pytest.mark.parametrize("kind", KINDS)
+def test_d01_idle_connections_take_little_and_none_is_timed_out(kind: str) -> None:
+    """The full size is `python -m benchmarks.soak idle`."""
+    count = 300
+    with victim(kind, ping_interval=0.3, pong=2.0) as server:
+        with server.wire() as wire:
+            wire.send("warm")
+            wire.message()
+        before = server.resident()
+        with Crowd(server.address, count) as crowd:
+            opened = server.stats()["cpu"]
+            time.sleep(1.2)  # four pings each
+            pinged = server.stats()
+            assert crowd.closes == {}
+            assert pinged["open"] == count
+            assert (server.resident() - before) / count < 64 * 1024
+            assert pinged["cpu"] - opened < 0.6  # half of the time, for 1,000 pings a second
+
+
+def latencies(server: Victim, members: int, messages: int, pause: float) -> list[float]:
+    """Seconds from sending to each delivery of a fan-out to so many members that read."""
+    taken: list[float] = []
+
+    def hear(number: int, message: str | bytes) -> None:
+        taken.append(time.monotonic() - float(str(message).split()[0]))
+
+    with Crowd(server.address, members, "/fan", hear) as crowd:
+        for _ in range(messages):
+            crowd.send(0, f"{time.monotonic()} {'x' * 4000}")
+            time.sleep(pause)
+        assert crowd.wait(lambda: len(taken) == members * messages)
+    return taken
+
+
+@linux
+@pytest.mark.parametrize("kind", KINDS)
+def test_d02_members_that_never_read_are_closed_and_slow_nobody_down(kind: str) -> None:
+    members, slow, messages = 45, 5, 150
+    options = ("--send-buffer=8192",)
+    with victim(kind, *options, max_queue=128 * 1024, pause_reading_at=65536) as server:
+        alone = latencies(server, members, messages, 0.004)
+        until(lambda: server.stats()["open"] == 0)
+        before = server.resident()
+        with contextlib.ExitStack() as stack:
+            for _ in range(slow):
+                stack.enter_context(server.wire("/fan", receive_buffer=4096))
+            together = latencies(server, members, messages, 0.004)
+            until(lambda: server.closed().get("4008", 0) == slow)
+        assert p99(together) < 2 * p99(alone) + SLACK
+        until(lambda: server.stats()["open"] == 0)
+        assert server.resident() - before < 8 * MIB
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_d03_half_handshakes_are_cut_at_the_deadline_while_others_connect(kind: str) -> None:
+    count, deadline = 150, 1.0
+    honest: list[float] = []
+    with victim(kind, handshake=deadline) as server, Drip(server.address, count, 0.05) as drip:
+        assert drip.begun.wait(10)
+        while not drip.over and len(honest) < 2000:
+            started = time.monotonic()
+            with server.wire() as wire:
+                wire.send("in between")
+                assert wire.message() == "in between"
+            honest.append(time.monotonic() - started)
+        assert drip.over
+        assert len(honest) > 10
+        assert p99(honest) < 0.5
+        assert min(drip.lasted) >= deadline - 0.05
+        assert max(drip.lasted) < deadline + 1.5
+        assert set(drip.answers) == {b"HTTP/1.1 408 Request Timeout"}
+
+
+@linux
+@pytest.mark.parametrize("kind", KINDS)
+def test_d05_without_descriptors_nothing_spins_nobody_is_harmed_and_accepting_resumes(
+    kind: str,
+) -> None:
+    limit, excess = 48, 20
+    with victim(kind, f"--descriptors={limit}") as server, contextlib.ExitStack() as stack:
+        members = [stack.enter_context(server.wire()) for _ in range(3)]
+        waiting = [stack.enter_context(dial(server.address)) for _ in range(limit + excess)]
+        until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) >= limit, what="the shortage")
+        cpu = cpu_of(server)
+        threading.Event().wait(1.5)
+        assert cpu_of(server) - cpu < 0.15  # a tenth of the time
+        for number, member in enumerate(members):
+            member.send(f"unharmed {number}")
+            assert member.message() == f"unharmed {number}"
+        for sock in waiting[:-1]:
+            sock.close()
+        waiting[-1].sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status(read_all(waiting[-1])) == 404
+        with Wire(server.address, "/echo") as late:
+            late.send("accepted again")
+            assert late.message() == "accepted again"
+
+
+def cpu_of(server: Victim) -> float:
+    """Seconds of CPU time that it has used; it need not accept a connection to say so."""
+    return time.clock_gettime(clock_of(server.pid))
+
+
+def clock_of(pid: int) -> int:
+    """The clock of a process's CPU time, as clock_getcpuclockid(3) says it is on Linux."""
+    return (~pid << 3) | 2
