@@ -76,12 +76,10 @@ def test_d09_hundreds_whose_server_is_killed_all_come_back_apart(kind: str) -> N
     count = 200
     arrivals: list[float] = []
     delays: list[float] = []
-    attempts: list[float] = []
 
     async def patient(seconds: float) -> None:
         delays.append(seconds)
         await asyncio.sleep(seconds)
-        attempts.append(time.monotonic())
 
     async def connected(server: Victim) -> None:
         host, port = server.address
@@ -107,6 +105,7 @@ def test_d09_hundreds_whose_server_is_killed_all_come_back_apart(kind: str) -> N
         asyncio.run(connected(server))
     assert len(arrivals) == count  # each once
     assert len(set(delays)) == len(delays)  # nobody waits as long as another
-    assert max(attempts) - min(attempts) > 0.2
-    busiest = max(Counter(int((at - attempts[0]) * 20) for at in attempts).values())
-    assert busiest < count / 2  # in a twentieth of a second
+    # What they planned: on a busy machine they all come late, in the same turn of their loop.
+    first = delays[:count]
+    assert max(first) - min(first) > 0.2
+    assert max(Counter(int(delay * 20) for delay in first).values()) < count / 2
