@@ -17,6 +17,7 @@ TIMEOUTS = Timeouts(handshake=2.0, write_stall=1.0, close=1.0)
 
 sono = Sono()
 guarded = Sono()
+waiting: list[HTTPRequest] = []  # whose authorisation takes its time
 
 
 @guarded.authenticate
@@ -45,6 +46,14 @@ def answer(request: HTTPRequest) -> None:
         sono.connect(request)
     elif request.path == "/name":
         request.respond(200, request.headers["x-name"].encode("latin-1"))
+    elif request.path == "/wait":
+        waiting.append(request)
+    elif request.path == "/allow":
+        sono.connect(waiting.pop())
+        request.respond(200)
+    elif request.path == "/forbid":
+        waiting.pop().respond(403)
+        request.respond(200)
     else:
         guarded.connect(request)
 

@@ -1,4 +1,4 @@
-"""What servers, and callers, may do to clients: rows 19 to 23, 29 and 30 of the list."""
+"""What servers, and callers, may do to clients: rows 19 to 23 and 29 to 31 of the list."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import trustme
 
 from sono_client import ConnectError, ConnectionClosed, connect, connect_async
 from sono_core import (
@@ -28,6 +29,7 @@ from sono_core import (
     Timeouts,
 )
 from sono_core.frames import TEXT, encode_frame
+from tests import certificates
 from tests.async_peers import switching
 from tests.rules.peers import opened, split
 
@@ -36,8 +38,8 @@ Script = Callable[[socket.socket, str], None]
 
 
 @contextlib.contextmanager
-def serving(script: Script) -> Iterator[int]:
-    """A server that reads the head of each request and then does what the script says."""
+def accepting(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server, by its port, that does that with each connection."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
@@ -46,10 +48,7 @@ def serving(script: Script) -> Iterator[int]:
                 sock, _ = listener.accept()
                 with sock, contextlib.suppress(OSError):
                     sock.settimeout(PATIENCE)
-                    head = b""
-                    while b"\r\n\r\n" not in head:
-                        head += sock.recv(4096)
-                    script(sock, head.decode())
+                    talk(sock)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -59,6 +58,18 @@ def serving(script: Script) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(PATIENCE)
+
+
+def serving(script: Script) -> contextlib.AbstractContextManager[int]:
+    """A server that reads the head of each request and then does what the script says."""
+
+    def talk(sock: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(4096)
+        script(sock, head.decode())
+
+    return accepting(talk)
 
 
 def blocking(url: str, **options: Any) -> object:
@@ -187,3 +198,32 @@ def test_row_30_credentials_stay_with_their_origin(client: Callable[..., object]
     (head,) = seen
     assert "secret" not in head
     assert "authorization" not in head
+
+
+@clients
+@pytest.mark.parametrize(
+    ("certificate", "trusting", "reason"),
+    [
+        (certificates.wrong_name, True, "name|not valid for|mismatch"),
+        (certificates.self_signed, True, "self.signed"),
+        (certificates.expired, True, "expired"),
+        (certificates.good, False, "issuer|self.signed"),
+    ],
+)
+def test_row_31_certificates_that_prove_nothing_are_refused(
+    client: Callable[..., object],
+    certificate: Callable[[], trustme.LeafCert],
+    trusting: bool,
+    reason: str,
+) -> None:
+    requests: list[bytes] = []
+
+    def answer(sock: socket.socket) -> None:
+        context = certificates.server_side(certificate())
+        with contextlib.suppress(OSError), context.wrap_socket(sock, server_side=True) as tls:
+            requests.append(tls.recv(4096))
+
+    with accepting(answer) as port, pytest.raises(ConnectError, match=reason):
+        options = {"ssl": certificates.client_side()} if trusting else {}
+        client(f"wss://localhost:{port}/", **options)
+    assert not any(requests)  # nothing was said to who is not known

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import pytest
 
 from sono_core import Accept, Connection, Headers, LocalProtocolError, Reject, Request, Role
+from sono_core.frames import TEXT, encode_frame
 from sono_core.headers import parse_extensions
 from tests.hostile.conftest import FULL, MIB, Victim, linux
 from tests.rules.peers import connecting, request
-from tests.servers import ask, dial, read_all, status
+from tests.servers import ask, dial, get, read_all, status
 
 
 def pour(sock: socket.socket, *parts: bytes) -> bytes:
@@ -214,6 +215,27 @@ def test_row_33_foreign_origins(victim: Victim, origin: str) -> None:
         assert wire.answer.status == 403
     with victim.wire(headers=Headers({"origin": f"http://{host}"})) as wire:
         assert isinstance(wire.answer, Accept)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_row_34_what_comes_before_authorisation_waits_for_it(victim: Victim, allowed: bool) -> None:
+    packet = '{{"protocol":"{}","event":"x","payload":{{"message":"{}"}}}}'.format
+    early = [
+        encode_frame(TEXT, text.encode(), mask=b"\x01\x02\x03\x04")
+        for text in (packet("changeChannel", "Home"), packet("message", "early"))
+    ]
+    with victim.wire("/ws") as other, victim.wire("/wait", upgrade=False) as wire:
+        wire.sock.sendall(wire.connection.data_to_send() + b"".join(early))
+        other.send(packet("message", "before"))
+        assert json.loads(other.message())["payload"]["message"] == "before"
+        assert status(get(victim.address, "/allow" if allowed else "/forbid")) == 200
+        assert isinstance(wire.next(), Accept if allowed else Reject)
+        if allowed:
+            assert json.loads(other.message())["payload"]["message"] == "early"
+        other.send(packet("message", "after"))
+        assert (
+            json.loads(other.message())["payload"]["message"] == "after"
+        )  # no packet of the refused
 
 
 def test_row_35_handshakes_that_interleave_share_nothing(victim: Victim) -> None:
