@@ -29,6 +29,8 @@ _SETTLE = 4.0  # seconds from the last client to rest: entries of timers stay un
 _ROOMS = 20
 _SPARE_OBJECTS = 200  # that interpreter and libraries make and keep, now and then
 _COUNTED = ("descriptors", "threads", "objects")
+_LONG = 600.0  # seconds from which on a run says something of an hour
+_SLOPE = 1.0  # MiB an hour of resident memory, after the warm-up
 
 
 class _Load:
@@ -161,6 +163,9 @@ def _judge(
     for name in _COUNTED:
         grown = after[name] - before[name]
         outcome.require(grown <= spare[name], f"{grown:.0f} {name} more than at the beginning")
+    grows = slopes["resident"]
+    long = bool(times) and times[-1] - times[0] >= _LONG
+    outcome.require(not long or grows < _SLOPE, f"memory grows by {grows:.1f} MiB an hour")
     failed = sum(count for what, count in load.done.items() if what.startswith("failed"))
     outcome.require(not failed, f"{failed} clients could not connect, or were cut off")
     return outcome

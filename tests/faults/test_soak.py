@@ -46,6 +46,22 @@ def test_whatever_stays_behind_is_a_failure(name: str, value: float) -> None:
     assert name in failure or "left" in failure
 
 
+@pytest.mark.parametrize(
+    ("minutes", "grown", "fails"), [(30, 0.4, False), (30, 0.6, True), (9, 0.6, False)]
+)
+def test_memory_that_grows_is_a_failure_of_a_long_run(
+    minutes: float, grown: float, fails: bool
+) -> None:
+    load = _Load("ws://127.0.0.1/", 1)
+    load.done["messages"] = 1
+    times = [minutes * 60 * n / 10 for n in range(11)]
+    samples = {name: [REST[name]] * 11 for name in ("descriptors", "threads", "objects")}
+    samples["resident"] = [3e7 + grown * (1 << 20) * n / 10 for n in range(11)]
+    found = _judge(load, REST, REST, (times, samples)).failures
+    assert [failure for failure in found if "memory grows" in failure] == found
+    assert bool(found) is fails
+
+
 def test_slope_is_by_the_hour() -> None:
     assert slope([0, 1, 2, 3], [5, 6, 7, 8]) == pytest.approx(3600)
     assert slope([0, 1800, 3600], [4, 4, 4]) == 0
