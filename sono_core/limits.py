@@ -64,7 +64,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Who sends more is read from more slowly. A game sends some 60."""
     byte_rate: int = 4 * MIB
-    """Bytes a second of a client's packets, in the same way."""
+    """Bytes or characters of a client's packets a second, in the same way."""
     max_channels: int = 100_000
     """Channels of one hub, those of the application included."""
     max_name: int = 128

@@ -299,16 +299,18 @@ class Sono:
     def _let_in(self, request: HTTPRequest, callback: Callable[..., object] | None) -> Steps:
         assert self._authenticate
         try:
-            identity = yield self._authenticate(request)
-        except Refused as refused:
-            request.respond(refused.status, refused.body, refused.headers)
-        except Exception:
+            try:
+                identity = yield self._authenticate(request)
+            except Refused as refused:
+                request.respond(refused.status, refused.body, refused.headers)
+                return None
+        except Exception:  # of what it raised, too: Refused may hold an illegal header
             logger.exception("authenticate failed; its request is refused")
             request.respond(500, "internal error\n")
-        else:
-            if identity is not None:
-                return self._admit(request, identity, callback)
-            request.respond(403, "not allowed\n")
+            return None
+        if identity is not None:
+            return self._admit(request, identity, callback)
+        request.respond(403, "not allowed\n")
         return None
 
     def _greet(self, socket: WebSocket, callback: Callable[..., object] | None) -> Steps:

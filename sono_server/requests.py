@@ -98,7 +98,7 @@ class HTTPRequest:
     def cookies(self) -> dict[str, str]:
         """The cookies by their names; of several with one name the first (RFC 6265)."""
         found: dict[str, str] = {}
-        for pair in self.event.headers.get("cookie", "").split(";"):
+        for pair in ";".join(self.event.headers.get_all("cookie")).split(";"):
             name, equals, value = pair.partition("=")
             if equals and name.strip():
                 found.setdefault(name.strip(), value.strip().strip('"'))

@@ -87,6 +87,26 @@ def test_if_it_fails_the_request_is_refused_and_the_server_goes_on(
 
 
 @pytest.mark.usefixtures("each_server")
+@pytest.mark.parametrize(
+    "refused", [Refused(1000), Refused(302, headers={"location": "/\r\nset-cookie: a"})]
+)
+def test_a_refusal_that_cannot_be_sent_is_a_failure_and_the_server_goes_on(
+    refused: Refused, caplog: pytest.LogCaptureFixture
+) -> None:
+    sono = Sono()
+
+    @sono.authenticate
+    def ask(request: HTTPRequest) -> object:
+        if "cookie" in request.headers:
+            return "somebody"
+        raise refused
+
+    with caplog.at_level(logging.CRITICAL, "sono"), running(sono.connect) as server:
+        assert answer(server).status == 500
+        assert isinstance(answer(server, cookie="x=y"), Accept)
+
+
+@pytest.mark.usefixtures("each_server")
 def test_nobody_is_asked_in_vain() -> None:
     asked: list[HTTPRequest] = []
     sono = Sono()
@@ -154,10 +174,13 @@ def test_there_is_one_such_function() -> None:
 
 
 def test_cookies() -> None:
-    with running(lambda request: seen.append(request.cookies)) as server:
-        seen: list[dict[str, str]] = []
-        with Wire(server.address, upgrade=False, headers=Headers({"cookie": COOKIE})) as wire:
-            wire.flush()
-            while not seen:
-                pass
-    assert seen == [{"session": "ann", "theme": "dark", "empty": ""}]
+    seen: list[dict[str, str]] = []
+
+    def look(request: HTTPRequest) -> None:
+        seen.append(request.cookies)
+        request.respond(204)
+
+    lines = Headers([("cookie", COOKIE), ("cookie", "theme=light; more=1")])
+    with running(look) as server, Wire(server.address, headers=lines) as wire:
+        assert isinstance(wire.answer, Reject)
+    assert seen == [{"session": "ann", "theme": "dark", "empty": "", "more": "1"}]
