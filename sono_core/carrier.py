@@ -5,7 +5,6 @@ these names. They hold no decision: C deals with the ordinary case, in which the
 decide nothing, and Python with the rest.
 """
 
-import contextlib
 import importlib
 from _thread import get_ident
 from collections.abc import Callable
@@ -174,8 +173,11 @@ class Sender:
             if type(message) is bytes:
                 return self._send(BINARY, message) or self.send_slowly(message)
             if type(message) is str:
-                with contextlib.suppress(UnicodeEncodeError):  # which is told further down
-                    return self._send(TEXT, message.encode()) or self.send_slowly(message)
+                try:
+                    payload = message.encode()
+                except UnicodeEncodeError:  # which is told further down
+                    return self.send_slowly(message)
+                return self._send(TEXT, payload) or self.send_slowly(message)
         return self.send_slowly(message)
 
     def _send(self, opcode: int, payload: bytes) -> bool:

@@ -15,41 +15,37 @@ class Deadline(enum.IntEnum):
     PAUSE = 5
 
 
-class Deadlines:
-    """At most one point in time for each kind of deadline.
+class Deadlines(dict[Deadline, float]):
+    """When each kind of deadline is due, if it is: what is in it, is set.
 
     Times are seconds of any clock that never steps, such as `time.monotonic`; this class knows
-    none itself.
+    none itself. It is changed by its own methods alone, which keep `next`.
     """
 
-    __slots__ = ("_due", "next")
+    __slots__ = ("next",)
 
     def __init__(self) -> None:
-        self._due: dict[Deadline, float] = {}
         self.next = math.inf
         """When the first of them is due."""
 
-    def __contains__(self, kind: Deadline) -> bool:
-        return kind in self._due
-
     def set(self, kind: Deadline, at: float) -> None:
         """Let `kind` be due at `at`, whenever it was due before."""
-        self._due[kind] = at
-        self.next = min(self._due.values())
+        self[kind] = at
+        self.next = min(self.values())
 
-    def clear(self, kind: Deadline) -> None:
+    def unset(self, kind: Deadline) -> None:
         """Let `kind` never be due."""
-        if self._due.pop(kind, None) is not None:
-            self.next = min(self._due.values(), default=math.inf)
+        if self.pop(kind, None) is not None:
+            self.next = min(self.values(), default=math.inf)
 
-    def clear_all(self) -> None:
+    def clear(self) -> None:
         """Let nothing be due."""
-        self._due.clear()
+        super().clear()
         self.next = math.inf
 
     def pop_due(self, now: float) -> list[Deadline]:
-        """What is due at `now`, earliest first; it is cleared."""
-        due = sorted((at, kind) for kind, at in self._due.items() if at <= now)
+        """What is due at `now`, earliest first; it is no longer set."""
+        due = sorted((at, kind) for kind, at in self.items() if at <= now)
         for _, kind in due:
-            self.clear(kind)
+            self.unset(kind)
         return [kind for _, kind in due]

@@ -191,10 +191,10 @@ class FrameDecoder:
 
     def _available(self, size: int) -> bool:
         """Whether `size` bytes lie ahead, once what was fed meanwhile has been joined on."""
-        if self._position or self._waiting:
-            self._waiting.insert(0, self._buffer[self._position :])
-            self._buffer = b"".join(self._waiting)
-            self._position = 0
+        self._buffer = self._buffer[self._position :]
+        self._position = 0
+        if self._waiting:
+            self._buffer = b"".join((self._buffer, *self._waiting))
             self._waiting.clear()
         return len(self._buffer) >= size
 

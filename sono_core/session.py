@@ -209,14 +209,16 @@ class Session:
             if self._verdict or self._holding:
                 break
             taken, length = self._deliver(pause, messages, size, now)
-            if not taken:
-                event = self.connection.next_event()
-                if event is None:
-                    self.backlog = False
-                    break
-                taken, length = 1, self._dispatch(event, now)
             messages -= taken
             size -= length
+            if taken and (messages <= 0 or size <= 0 or outbox.size > pause or not outbox.room):
+                continue  # that is why it stopped; else no message comes next
+            event = self.connection.next_event()
+            if event is None:
+                self.backlog = False
+                break
+            messages -= 1
+            size -= self._dispatch(event, now)
         if self.connection.state is not State.OPEN:
             self._settle(now)
 
@@ -228,7 +230,7 @@ class Session:
             if outbox.size:
                 self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
             else:
-                self.deadlines.clear(Deadline.STALL)
+                self.deadlines.unset(Deadline.STALL)
             if self.reading and Deadline.PONG in self.deadlines:
                 # While nothing was read no pong could be seen: wait for it anew.
                 self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
@@ -469,7 +471,7 @@ class Session:
     def _begin(self, now: float) -> None:
         self._opened = True
         self.outbox.room = self._much
-        self.deadlines.clear(Deadline.HANDSHAKE)
+        self.deadlines.unset(Deadline.HANDSHAKE)
         self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
 
     def _settle(self, now: float) -> None:
@@ -493,7 +495,7 @@ class Session:
                 self.transport.close()
 
     def _await_end(self, now: float) -> None:
-        self.deadlines.clear_all()
+        self.deadlines.clear()
         self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
 
     def _condemn(self, verdict: Close) -> None:
@@ -513,7 +515,7 @@ class Session:
 
     def _drop(self) -> None:
         self.backlog = False
-        self.deadlines.clear_all()
+        self.deadlines.clear()
         self.outbox.clear()
         self.outbox.room = 0
         self.transport.abort()

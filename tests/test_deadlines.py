@@ -57,17 +57,17 @@ def test_a_cleared_deadline_is_never_due() -> None:
     deadlines = Deadlines()
     deadlines.set(Deadline.PING, 1)
     deadlines.set(Deadline.CLOSE, 2)
-    deadlines.clear(Deadline.PING)
+    deadlines.unset(Deadline.PING)
     assert deadlines.next == 2
-    deadlines.clear(Deadline.PING)  # harmless
+    deadlines.unset(Deadline.PING)  # harmless
     assert deadlines.pop_due(10) == [Deadline.CLOSE]
     assert deadlines.next == math.inf
 
 
-def test_clear_all() -> None:
+def test_clear() -> None:
     deadlines = Deadlines()
     for kind in Deadline:
         deadlines.set(kind, 1)
-    deadlines.clear_all()
+    deadlines.clear()
     assert deadlines.next == math.inf
     assert deadlines.pop_due(10) == []

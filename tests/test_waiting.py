@@ -115,7 +115,7 @@ def test_what_came_in_time_is_read_before_the_deadlines_are_looked_at() -> None:
 
 def test_no_wait_is_longer_than_any_way_of_waiting_takes() -> None:
     rig = Rig()
-    rig.session.deadlines.clear_all()
+    rig.session.deadlines.clear()
     assert rig.driver.wanted() == Wanted(True, False, 3600.0)
 
 
