@@ -29,9 +29,11 @@ from .reader import Reader
 from .transport import Handler, Transport
 from .upgrade import refusal
 
+_LAST_MESSAGES = 1024  # and pings, that are looked at after a stream was lost
 # Ends without a closing handshake, as `on_close` reports them.
 _ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
 _CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered in time", False)
+_BROKEN = Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
 _PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False)
 _STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
 _TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
@@ -152,6 +154,11 @@ class Session:
         return paused and self.connection.state is State.OPEN
 
     @property
+    def _listening(self) -> bool:
+        """Whether the handler is told messages: it holds none, and has not said goodbye."""
+        return self.connection.state is State.OPEN and not self._holding
+
+    @property
     def wants_data(self) -> bool:
         """Whether the peer's bytes are welcome, now or after a `pump`."""
         return self._keeps_up and not self._ended
@@ -262,10 +269,24 @@ class Session:
         else:
             self.connection.take_in(rest)
             self.connection.take_in(b"")
-            answerable = self._opened or self.connection.role is Role.CLIENT
-            while answerable and (event := self.connection.next_event()) is not None:
-                self._dispatch(event, self.heard)
+            self._hear_out()
         self._drop()
+
+    def _hear_out(self) -> None:
+        """Hand over what had arrived when the stream was lost, no more of it than fits in a turn.
+
+        Of what a handler that holds is not told, a Close is still of interest.
+        """
+        if not self._opened and self.connection.role is Role.SERVER:
+            return  # nobody is there to be answered
+        messages, size = _LAST_MESSAGES, self._limits.max_turn_bytes
+        while messages > 0 and size > 0:
+            event = self.connection.next_event()
+            if event is None:
+                return
+            messages -= 1
+            size -= self._dispatch(event, self.heard)
+        self._tell_close(_BROKEN)
 
     def tick(self, now: float) -> None:
         """Do what is due by `now`."""
@@ -409,11 +430,11 @@ class Session:
         try:
             if isinstance(event, TextMessage):
                 size = len(event.text)
-                if self.connection.state is State.OPEN:  # else this side has said goodbye
+                if self._listening:
                     handler.on_message(event.text)
             elif isinstance(event, BinaryMessage):
                 size = len(event.data)
-                if self.connection.state is State.OPEN:
+                if self._listening:
                     handler.on_message(event.data)
             elif isinstance(event, Close):
                 self._tell_close(event)

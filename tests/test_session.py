@@ -626,6 +626,37 @@ def test_a_reset_delivers_what_could_still_be_read() -> None:
     assert rig.session.over
 
 
+def test_a_reset_hands_over_no_more_than_a_turn_does() -> None:
+    rig = Rig()
+    rig.sends(*[TextMessage(str(number)) for number in range(4000)])
+    assert len(rig.handler.log) == 1024
+    rig.session.lost()
+    assert rig.handler.log[1024:-1] == [str(number) for number in range(1024, 2048)]
+    assert rig.handler.closes == [Close(1006, "the connection ended", False)]
+
+
+def test_a_reset_hands_over_no_more_bytes_than_a_turn_does() -> None:
+    rig = Rig(limits=Limits(max_turn_bytes=1000))
+    rig.sends(*[BinaryMessage(bytes(400))] * 9)
+    assert len(rig.handler.log) == 3
+    rig.session.lost()
+    assert len(rig.handler.log) == 7
+    assert rig.handler.closes == [Close(1006, "the connection ended", False)]
+
+
+@pytest.mark.parametrize(
+    "pause", [lambda rig: rig.session.hold(), lambda rig: rig.session.pause(9, 0)]
+)
+def test_a_reset_hands_over_nothing_to_who_holds_but_how_it_ended(
+    pause: Callable[[Rig], None],
+) -> None:
+    rig = Rig()
+    pause(rig)
+    rig.sends(TextMessage("a"), BinaryMessage(b"b"), Close(1001, "leaving"))
+    rig.session.lost()
+    assert rig.handler.log == [Close(1001, "leaving", True)]
+
+
 def test_a_handler_that_raises_or_answers_after_a_reset_harms_nothing() -> None:
     rig = Rig(limits=Limits(max_turn_messages=1))
     rig.sends(TextMessage("a"), TextMessage("b"), TextMessage("c"))
