@@ -16,6 +16,7 @@ from .packets import (
     ChangeChannel,
     DirectMessage,
     Grab,
+    Message,
     Packet,
     PacketError,
 )
@@ -39,6 +40,7 @@ class Publish(msgspec.Struct, frozen=True):
 
 
 Effect = Deliver | Publish
+_MAX_UTF8 = 4  # bytes of a character
 
 
 class _Channel:
@@ -56,7 +58,7 @@ class Hub:
         home: the channel that new clients enter.
         open_channels: whether clients may create channels by moving there. Such a channel goes
             with its last member.
-        limits: `max_channels`, `max_name`, `max_depth`.
+        limits: `max_channels`, `max_name`, `max_depth`, and `max_message` for what is passed on.
 
     Raises:
         ValueError: `home` is no channel name.
@@ -189,10 +191,18 @@ class Hub:
             to = str(packet.payload.to)
             if to not in self._clients:
                 raise PacketError("unknown-client", f"there is no client {to}")
-            return [Deliver(to, packets.relayed(packet.event, packet.payload.message, client))]
-        text = packets.relayed(packet.event, packet.payload.message, client)
+            return [Deliver(to, self._relayed(packet, client))]
+        text = self._relayed(packet, client)
         skip = client if isinstance(packet, Broadcast) else None
         return [Publish(current, text, skip)]
+
+    def _relayed(self, packet: Message | Broadcast | DirectMessage, client: str) -> str:
+        """What others are told; it must not be more than they, with these limits, would take."""
+        text = packets.relayed(packet.event, packet.payload.message, client)
+        limit = self._limits.max_message
+        if len(text) * _MAX_UTF8 > limit and len(text.encode()) > limit:
+            raise PacketError("invalid-packet", f"passed on, it has more than {limit} bytes")
+        return text
 
     def _listing(self, client: str, kind: object) -> list[str]:
         match kind:

@@ -273,3 +273,17 @@ def test_recipients_stay_as_they_were_when_members_leave_meanwhile() -> None:
     recipients = hub.recipients(Publish("Home", "text"))
     hub.remove("b")
     assert recipients == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["x", "é"])
+@pytest.mark.parametrize("protocol", ["message", "broadcast", "directmessage"])
+def test_what_is_passed_on_is_no_more_than_a_client_takes(text: str, protocol: str) -> None:
+    payload = {"message": text * 100, **({"to": "b"} if protocol == "directmessage" else {})}
+    packet = {"protocol": protocol, "event": "x", "payload": payload}
+    (effect,) = receive(hub_with("a", "b"), "a", packet)
+    assert isinstance(effect, (Deliver, Publish))
+    size = len(effect.text.encode())
+    for limit in (size + 1, size):
+        assert receive(hub_with("a", "b", limits=Limits(max_message=limit)), "a", packet)
+    hub = hub_with("a", "b", limits=Limits(max_message=size - 1))
+    assert refusal(hub, "a", packet).code == "invalid-packet"
