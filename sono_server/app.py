@@ -117,8 +117,8 @@ class Sono:
         """Decorator: ask the function, as `f(request)`, who sends a request, before the 101.
 
         It looks at `request.headers`, `cookies`, `query` and `client`, and returns who that is:
-        the client's `identity`. If it returns None the request is refused with 403; it may raise
-        `Refused` with another status. Requests that could not be accepted anyway, those of
+        the client's `identity`. If it returns None or False the request is refused with 403; it may
+        raise `Refused` with another status. Requests that could not be accepted anyway, those of
         foreign pages for one, are refused before it is asked. On asyncio it may be a coroutine
         function, which has the time of the handshake; what the client sends meanwhile is not
         looked at.
@@ -187,7 +187,7 @@ class Sono:
             return None
         if awaited(request.loop, self._authenticate):
             assert request.loop.create_task  # else it would have raised
-            request.loop.create_task(ask_later(request, callback))
+            request.loop.create_task(ask_later(request, callback), brief=True)
             return None
         client: Client | None = ask(request, callback)
         return client
@@ -308,7 +308,7 @@ class Sono:
             logger.exception("authenticate failed; its request is refused")
             request.respond(500, "internal error\n")
             return None
-        if identity is not None:
+        if identity is not None and identity is not False:
             return self._admit(request, identity, callback)
         request.respond(403, "not allowed\n")
         return None
@@ -326,8 +326,7 @@ class Sono:
 
     def _receive(self, socket: WebSocket, message: str | bytes) -> Steps:
         client: Client = socket.data
-        if wait := client._quota.take(len(message), self._loop.time()):  # type: ignore[union-attr]
-            socket.pause(wait)
+        self._charge(client, len(message))
         try:
             if isinstance(message, bytes):
                 raise PacketError("binary-message", "packets are text messages")
@@ -342,6 +341,14 @@ class Sono:
             return
         for effect in effects:
             self._perform(effect)
+            if isinstance(packet, Grab) and isinstance(effect, Deliver):
+                self._charge(client, len(effect.text))  # as it may be much larger than what asked
+
+    def _charge(self, client: Client, size: int) -> None:
+        """Count what a client sent, or asked for; who goes beyond its rates is to wait."""
+        assert self._loop
+        if wait := client._quota.take(size, self._loop.time()):
+            client._socket.pause(wait)
 
     def _leave(self, socket: WebSocket, close: Close) -> Steps:
         client: Client = socket.data

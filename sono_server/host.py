@@ -9,7 +9,7 @@ import ssl as tls
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,8 +82,8 @@ class Host:
         listeners: bound, listening and non-blocking; they belong to the server from now on.
     """
 
-    create_task: Callable[[Coroutine[Any, Any, None]], Any] | None = None
-    """Runs a coroutine; None on a loop that calls plain functions alone."""
+    create_task: Callable[..., Any] | None = None
+    """See `Loop`."""
 
     def __init__(self, listeners: list[socket.socket], options: Options) -> None:
         self.address: Any = listeners[0].getsockname() if listeners else None

@@ -7,12 +7,15 @@ import socket
 import stat
 from collections.abc import Sequence
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _RESERVED_DESCRIPTORS = 64  # for everything that is not a connection
 _ATTEMPTS = 16  # to find a port that is free for IPv4 and for IPv6
 _UNIX: Any = getattr(socket, "AF_UNIX", None)
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_files: WeakKeyDictionary[socket.socket, tuple[int, int]] = WeakKeyDictionary()
+"""Device and inode of what stands for a Unix socket in the file system."""
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
@@ -50,12 +53,21 @@ def listen(
 
 
 def remove_file(listener: socket.socket) -> None:
-    """Remove what stands for a listening Unix socket in the file system, before it is closed."""
-    if listener.fileno() >= 0 and listener.family == _UNIX:
-        path = listener.getsockname()
-        if isinstance(path, str) and path:
-            with contextlib.suppress(OSError):
+    """Remove what stands for a listening Unix socket in the file system, before it is closed.
+
+    Only what `listen` made: another server may listen at that path by now.
+    """
+    made = _files.pop(listener, None)
+    if made and listener.fileno() >= 0:
+        with contextlib.suppress(OSError):
+            path = listener.getsockname()
+            if _identity(path) == made:
                 os.unlink(path)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _listen_on_path(path: str) -> socket.socket:
@@ -64,6 +76,8 @@ def _listen_on_path(path: str) -> socket.socket:
         _remove_dead(path)
         listener.bind(path)
         listener.listen(_BACKLOG)
+        if isinstance(listener.getsockname(), str):  # else it has a name, and no file
+            _files[listener] = _identity(path)
     except OSError:
         listener.close()
         raise

@@ -16,7 +16,8 @@ Describe = Callable[[Any, Any], Steps]
 def called(describe: Describe) -> Callable[[Any, Any], Any]:
     """A plain function that runs the steps: what was returned is what it comes to.
 
-    It returns what the steps do.
+    It returns what the steps do. What would have to be awaited is an error, raised in the steps:
+    nothing of it would run, and whatever it is to forbid would be allowed.
     """
 
     def run(subject: Any, argument: Any) -> Any:
@@ -25,6 +26,10 @@ def called(describe: Describe) -> Callable[[Any, Any], Any]:
         try:
             while True:
                 result = steps.send(result)
+                if inspect.isawaitable(result):
+                    if inspect.iscoroutine(result):
+                        result.close()  # so that nothing warns that it was not awaited
+                    result = steps.throw(TypeError(f"{result!r} would have to be awaited"))
         except StopIteration as end:
             return end.value
 

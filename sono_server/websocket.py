@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import MethodType
 from typing import Any, Protocol
 
@@ -23,8 +23,9 @@ class Loop(Protocol):
 
     turn: Turn
     """What its connections share."""
-    create_task: Callable[[Coroutine[Any, Any, None]], Any] | None
-    """Runs a coroutine; None on a loop that calls plain functions alone."""
+    create_task: Callable[..., Any] | None
+    """Runs a coroutine; None on a loop that calls plain functions alone. With `brief=True` it is
+    cancelled when the time of a handshake is over."""
 
     @property
     def ended(self) -> bool:
@@ -50,10 +51,15 @@ def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
     Raises:
         TypeError: one is, and this loop would never await it: nothing of it would run.
     """
-    found = [function for function in functions if inspect.iscoroutinefunction(function)]
+    found = [function for function in functions if function and _is_coroutine_function(function)]
     if found and loop.create_task is None:
         raise TypeError(f"{found[0]!r} is a coroutine function; this server calls plain ones")
     return bool(found)
+
+
+def _is_coroutine_function(function: Callable[..., object]) -> bool:
+    called = getattr(function, "__call__", None)  # noqa: B004 - of objects that are functions too
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 class WebSocket(Sender):
@@ -232,6 +238,14 @@ class AwaitingHandler(_WebSocketHandler):
                         await result
                 except Exception as error:
                     self._failed(error)
+                except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                    raise
+                except BaseException as error:  # cancelled was what it awaited,
+                    if self._loop.ended:  # or the task, by a server that ends
+                        raise
+                    cancelled = RuntimeError("a handler was cancelled")
+                    cancelled.__cause__ = error
+                    self._failed(cancelled)
         finally:
             self._running = False
             self._session.release()

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import queue
 import signal
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -372,6 +374,46 @@ def test_who_does_not_close_in_the_drain_time_is_cut_off() -> None:
         server.join()
 
 
+def test_closing_takes_the_drain_time_once(on_asyncio: str) -> None:
+    begun = threading.Event()
+
+    async def never(ws: WebSocket, message: str) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    drain = 1.5
+    with running(lambda r: r.accept(never), drain=drain) as server, Wire(server.address) as wire:
+        wire.send("go")
+        assert begun.wait(PATIENCE)
+        stopped = time.monotonic()
+        server.server.stop()
+        server.join()
+        assert time.monotonic() - stopped < 2 * drain
+
+
+def test_a_handler_whose_work_is_cancelled_has_failed(
+    on_asyncio: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: queue.Queue[Close] = queue.Queue()
+
+    async def cancelled(ws: WebSocket, message: str) -> None:
+        work = asyncio.ensure_future(asyncio.Event().wait())
+        work.cancel()
+        await work
+
+    async def leave(ws: WebSocket, close: Close) -> None:
+        closed.put(close)
+
+    with (
+        caplog.at_level(logging.CRITICAL, "sono"),
+        running(lambda request: request.accept(cancelled, leave)) as server,
+        Wire(server.address) as wire,
+    ):
+        wire.send("go")
+        assert wire.closed().code == 1011
+        assert closed.get(timeout=PATIENCE).code == 1011
+
+
 def test_closing_waits_for_coroutines_and_cancels_them_after_the_drain_time(
     on_asyncio: str,
 ) -> None:
@@ -493,6 +535,18 @@ def test_messages_from_another_thread_come_in_order() -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+def test_a_server_leaves_its_successors_unix_socket_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "sono")
+    with running(unix=path) as old:
+        Path(path).unlink()
+        with running(unix=path):
+            old.end()
+            with connect("ws://localhost/", unix=path) as ws:
+                ws.send("still there")
+                assert ws.recv(PATIENCE) == "still there"
+    assert not Path(path).exists()
+
+
 def test_a_unix_socket_whose_file_goes_with_the_server(tmp_path: Path) -> None:
     path = str(tmp_path / "sock")
     with socket.socket(socket.AF_UNIX) as dead:  # nobody listens there any more

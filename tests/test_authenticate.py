@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
 
-from sono_core import Headers, Reject
+from sono_core import Headers, Reject, Timeouts
 from sono_core.events import Accept
 from sono_core.frames import TEXT, encode_frame
 from sono_server import Client, HTTPRequest, Refused, Sono
@@ -104,6 +105,63 @@ def test_a_refusal_that_cannot_be_sent_is_a_failure_and_the_server_goes_on(
     with caplog.at_level(logging.CRITICAL, "sono"), running(sono.connect) as server:
         assert answer(server).status == 500
         assert isinstance(answer(server, cookie="x=y"), Accept)
+
+
+@pytest.mark.usefixtures("each_server")
+@pytest.mark.parametrize("nobody", [None, False])
+def test_neither_none_nor_false_is_anybody(nobody: object) -> None:
+    sono = Sono()
+    sono.authenticate(lambda request: nobody)
+    with running(sono.connect) as server:
+        assert answer(server).status == 403
+
+
+@pytest.mark.usefixtures("each_server")
+def test_what_would_have_to_be_awaited_and_does_not_look_so_lets_nobody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def ask(request: HTTPRequest) -> object:
+        raise Refused(401)
+
+    sono = Sono()
+    sono.authenticate(lambda request: ask(request))
+    with caplog.at_level(logging.CRITICAL, "sono"), running(sono.connect) as server:
+        assert answer(server).status == 500
+
+
+def test_an_object_that_is_called_as_a_coroutine_function_is_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.servers.kind", "asyncio")
+
+    class Ask:
+        async def __call__(self, request: HTTPRequest) -> object:
+            await asyncio.sleep(0)
+            return by_cookie(request)
+
+    sono = Sono()
+    sono.authenticate(Ask())
+    with running(sono.connect) as server:
+        assert answer(server).status == 403
+        assert isinstance(answer(server, cookie="session=bob"), Accept)
+
+
+def test_it_has_the_time_of_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.servers.kind", "asyncio")
+    sono = Sono()
+    cancelled = threading.Event()
+
+    @sono.authenticate
+    async def never(request: HTTPRequest) -> object:
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with running(sono.connect, timeouts=Timeouts(handshake=0.2)) as server:
+        with Wire(server.address, upgrade=False) as wire:
+            wire.flush()  # and it is gone
+        assert cancelled.wait(10)
 
 
 @pytest.mark.usefixtures("each_server")

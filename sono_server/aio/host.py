@@ -40,8 +40,14 @@ class AsyncHost(Host):
         self._begun = True
         self._turn()
 
-    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine; it is waited for when the server ends."""
+    def create_task(self, coroutine: Coroutine[Any, Any, None], brief: bool = False) -> None:
+        """Run a coroutine; it is waited for when the server ends.
+
+        Args:
+            brief: it is cancelled when the time of a handshake is over.
+        """
+        if brief:
+            coroutine = _within(self._options.timeouts.handshake, coroutine)
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -101,7 +107,8 @@ class AsyncHost(Host):
     # -- the end ----------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        """Cut everything off, and wait for what the application still does, for the drain time."""
+        """Cut everything off, and wait for what the application still does, for what is left of the
+        drain time."""
         self._closed = True
         self._end_watch()
         self.turn.flush(self.time())
@@ -112,7 +119,8 @@ class AsyncHost(Host):
         self._posted.clear()
         self._cancel_at_once()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self._options.drain)
+            left = min(self._options.drain, max(0.0, self._drain_until - self.time()))
+            _, late = await asyncio.wait(self._tasks, timeout=left)
             for task in late:
                 task.cancel()
         for _ in range(_LAST_TURNS):
@@ -123,6 +131,12 @@ class AsyncHost(Host):
         if self._stop_requests > 1:
             for task in self._tasks:
                 task.cancel()
+
+
+async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run it for so long at most."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(coroutine, seconds)
 
 
 class AnsweringHost(AsyncHost):
