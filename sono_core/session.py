@@ -290,13 +290,14 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Do what is due by `now`."""
-        for kind in self.deadlines.pop_due(now):
+        due = self.deadlines.pop_due(now)
+        for kind in due:
             if kind is Deadline.HANDSHAKE:
                 self._handshake_due(now)
             elif kind is Deadline.PING:
                 self._ping_due(now)
             elif kind is Deadline.PONG:
-                self._pong_due(now)
+                self._pong_due(now, Deadline.PAUSE in due)
             elif kind is Deadline.STALL:
                 self._give_up(self._verdict or _STALLED)
             elif kind is Deadline.CLOSE:
@@ -579,10 +580,10 @@ class Session:
             self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
             self.send(Ping())
 
-    def _pong_due(self, now: float) -> None:
+    def _pong_due(self, now: float, paused: bool) -> None:
         if self.heard >= self._pinged:
             self.deadlines.set(Deadline.PING, max(now, self.heard + self._timeouts.ping_interval))
-        elif self.reading:
+        elif self.reading and not paused:
             self._give_up(_PING_UNANSWERED)
         else:  # nothing was read from it, so nothing could be heard
             self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)

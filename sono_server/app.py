@@ -39,7 +39,7 @@ class Sono:
     Args:
         home: the channel that new clients enter.
         open_channels: whether clients may create channels by moving there.
-        limits: of packets and channels.
+        limits: of packets and channels; of connections too where it serves by itself, as in `run`.
 
     Raises:
         ValueError: `home` is no channel name.
@@ -125,7 +125,10 @@ class Sono:
 
         Raises:
             ValueError: there is one already.
+            TypeError: it cannot be called.
         """
+        if not callable(function):
+            raise TypeError(f"authenticate takes a function, not {type(function).__name__}")
         if self._authenticate:
             raise ValueError("authenticate was called before")
         self._authenticate = function
@@ -195,13 +198,13 @@ class Sono:
     def _admit(
         self, request: HTTPRequest, identity: object, callback: Callable[..., object] | None
     ) -> Client | None:
+        if self._loop and not (self._loop.ended or self._loop.in_loop()):
+            request.respond(500, "internal error\n")
+            raise RuntimeError("a Sono belongs to one running server")
         receive, leave, greet = self._ways[awaited(request.loop, callback, *self._functions)]
         socket = request.accept(receive, leave)
         if not socket.open:
             return None
-        if self._loop and not (self._loop.ended or self._loop.in_loop()):
-            socket.close(1011, "internal error")
-            raise RuntimeError("a Sono belongs to one running server")
         self._loop = request.loop
         client = Client(socket, self, identity, Quota(self._limits, request.loop.time()))
         socket.data = client
@@ -226,13 +229,13 @@ class Sono:
         Beside them the browser client at /sono.js, and 200 at /healthz while this server runs.
 
         Args:
-            host, port, options: as for `serve`.
+            host, port, options: as for `serve`; `limits` are by default those of this `Sono`.
 
         Raises:
             OSError: the address cannot be listened on.
             TypeError: a coroutine function was registered; see `run_async`.
         """
-        with serve(host, port, **options) as server:
+        with serve(host, port, **{"limits": self._limits, **options}) as server:
             awaited(server, self._authenticate, *self._functions)
             for request in server:
                 self._answer(request, path)
@@ -252,7 +255,7 @@ class Sono:
         Raises:
             OSError: the address cannot be listened on.
         """
-        async with serve_async(host, port, **options) as server:
+        async with serve_async(host, port, **{"limits": self._limits, **options}) as server:
             async for request in server:
                 self._answer(request, path)
 
@@ -282,7 +285,8 @@ class Sono:
         known = ("limits", "timeouts", "origins", "max_connections")
         if unknown := [name for name in options if name not in known]:
             raise TypeError(f"{unknown[0]} is the ASGI server's business")
-        return ASGIApplication(lambda request: self.connect(request, callback), Options(**options))
+        chosen = Options(**{"limits": self._limits, **options})
+        return ASGIApplication(lambda request: self.connect(request, callback), chosen)
 
     def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
         if request.path == path:

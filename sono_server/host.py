@@ -66,12 +66,14 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_connections is not None and self.max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
+        if isinstance(self.origins, str):  # any part of it would be an allowed origin
+            raise TypeError("origins must be a collection of str, not a str")
         if not self.drain >= 0:
             raise ValueError(f"drain must not be negative, but is {self.drain}")
         if self.close_code not in _CLOSE_CODES:
             raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
-        if self.watchdog is not None and not self.watchdog > 0:
-            raise ValueError(f"watchdog must be above 0, not {self.watchdog}")
+        if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
+            raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
         Proxies(self.trusted_proxies)  # what is wrong with them is raised before anybody listens
 
 
@@ -101,6 +103,7 @@ class Host:
         self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._timers: Timers[HostedPeer] = Timers()
         self._stop_requests = 0
+        self._stopping = False
         self._drain_until = math.inf
         self._leaving: deque[HostedPeer] = deque()  # who is still to be told
         self._goodbye_due = self._goodbye_pause = 0.0
@@ -153,7 +156,7 @@ class Host:
         Raises:
             BufferError: 100,000 calls wait already.
         """
-        if self._closed:
+        if self.ended:
             return False
         if len(self._posted) >= _MAX_POSTED:
             raise BufferError(f"{_MAX_POSTED} calls from other threads wait for the server")
@@ -261,7 +264,8 @@ class Host:
 
     def _continue_stopping(self) -> None:
         now = self.time()
-        if self._drain_until == math.inf:
+        if not self._stopping:
+            self._stopping = True
             self._drain_until = now + self._options.drain
             self._stop_listening()
             self._leaving.extend(self._peers)

@@ -8,7 +8,7 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text an event, and the lines of a traceback; no other control character.
+    """A line of text an event, and the lines of a traceback, indented; no other control character.
 
     What a peer sent may be part of it, and must neither forge a line nor command a terminal.
     """
@@ -16,7 +16,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         lines = super().format(record).split("\n")
-        return "\n".join(line.translate(_CONTROLS) for line in lines)
+        return "\n    ".join(line.translate(_CONTROLS) for line in lines)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
         """See `logging.Formatter`: the message is one line."""

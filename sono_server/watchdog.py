@@ -14,6 +14,10 @@ from .websocket import logger
 class Watched(Protocol):
     """What is needed of a loop."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it will never run again."""
+
     def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
         """Call the function in the loop's thread; False if the loop has ended."""
 
@@ -53,11 +57,15 @@ class Watchdog:
                 continue
             if not self._answered.wait(self._patience):
                 self._report()
-                self._answered.wait()
+                while not self._answered.wait(self._patience):
+                    if self._loop.ended:
+                        return
                 if not self._ended.is_set():
                     logger.warning("the event loop goes on after %.1f s", time.monotonic() - asked)
 
     def _report(self) -> None:
+        if not logger.isEnabledFor(logging.WARNING):
+            return
         frame = sys._current_frames().get(self._watched)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
         record = logger.makeRecord(

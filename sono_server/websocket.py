@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from types import MethodType
@@ -123,7 +124,13 @@ class WebSocket(Sender):
         return self._post(self.close, code, reason)
 
     def pause(self, seconds: float) -> None:
-        """Read nothing more from the peer for so long: it feels that it sends too fast."""
+        """Read nothing more from the peer for so long: it feels that it sends too fast.
+
+        Raises:
+            ValueError: `seconds` is negative or not finite.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds must be finite and not negative, not {seconds}")
         if self._loop.in_loop():
             self._session.pause(seconds, self._loop.time())
         else:

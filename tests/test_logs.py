@@ -45,10 +45,11 @@ def test_no_control_character_is_written(formatter: logging.Formatter, text: str
 
 def test_a_traceback_keeps_its_lines_and_no_other_control_character() -> None:
     try:
-        raise ValueError("\x1b[2J")
+        raise ValueError("\x1b[2J\nWARNING sono: forged")
     except ValueError:
         record = logging.LogRecord("sono", logging.INFO, "x", 1, "failed", (), sys.exc_info())
     lines = TextFormatter().format(record).split("\n")
     assert len(lines) > 2
     assert all(line.isprintable() for line in lines)
-    assert "\\x1b[2J" in lines[-1]
+    assert "\\x1b[2J" in lines[-2]
+    assert all(line.startswith("    ") for line in lines[1:])  # so that none passes for an event

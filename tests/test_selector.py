@@ -1018,11 +1018,18 @@ def test_signals_are_not_touched_in_another_thread() -> None:
         {"max_connections": 0},
         {"drain": -0.1},
         {"drain": float("nan")},
+        {"watchdog": 0},
+        {"watchdog": float("inf")},
     ],
 )
 def test_arguments_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         serve("127.0.0.1", **{"port": 0, **options})
+
+
+def test_origins_are_a_collection() -> None:
+    with pytest.raises(TypeError, match="origins"):
+        serve("127.0.0.1", 0, origins="https://example.com")
 
 
 def test_a_socket_that_does_not_listen_is_refused() -> None:

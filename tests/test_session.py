@@ -1301,6 +1301,18 @@ def test_a_pause_delivers_nothing_and_reads_nothing_until_it_is_over() -> None:
     assert rig.session.reading
 
 
+def test_a_peer_that_was_paused_until_its_pong_was_due_is_read_from_first() -> None:
+    rig = Rig()
+    rig.tick(20.0)
+    assert Deadline.PONG in rig.session.deadlines
+    rig.session.pause(20.0, 20.0)
+    rig.tick(40.0)
+    assert not rig.session.over
+    assert rig.session.reading
+    rig.tick(60.0)
+    assert rig.session.over
+
+
 def test_a_pause_ends_with_the_close() -> None:
     rig = Rig()
     rig.session.pause(2, 0)

@@ -36,6 +36,20 @@ def log() -> object:
     logger.removeHandler(log)
 
 
+def test_below_the_level_of_the_log_nothing_is_logged(log: Log) -> None:
+    logger = logging.getLogger("sono")
+    level, release = logger.level, threading.Event()
+    logger.setLevel(logging.ERROR)
+    try:
+        handle = lambda request: request.accept(lambda ws, message: release.wait(0.3))  # noqa: E731
+        with running(handle, watchdog=0.05) as server, Wire(server.address) as wire:
+            wire.send("x")
+            server.turn()
+    finally:
+        logger.setLevel(level)
+    assert log.records == []
+
+
 def test_a_handler_that_blocks_is_named_and_the_others_go_on(log: Log) -> None:
     release = threading.Event()
 

@@ -314,7 +314,7 @@ def server_raises(server: Running, function: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("in_loop", [True, False])
-def test_illegal_pings_and_closes_raise_in_the_thread_that_calls(in_loop: bool) -> None:
+def test_illegal_arguments_raise_in_the_thread_that_calls(in_loop: bool) -> None:
     application = Application()
     with running(application) as server, Wire(server.address) as wire:
         ws = application.socket()
@@ -322,6 +322,8 @@ def test_illegal_pings_and_closes_raise_in_the_thread_that_calls(in_loop: bool) 
             (lambda: ws.ping(bytes(126)), LocalProtocolError),
             (lambda: ws.ping("text"), TypeError),  # type: ignore[arg-type]
             (lambda: ws.close(1006), LocalProtocolError),
+            (lambda: ws.pause(-1), ValueError),
+            (lambda: ws.pause(float("nan")), ValueError),
             (lambda: ws.close(1000, b"no"), TypeError),  # type: ignore[arg-type]
         ):
             with pytest.raises(error):

@@ -29,6 +29,11 @@ class AsyncHost(Host):
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop: asyncio.AbstractEventLoop
 
+    @property
+    def ended(self) -> bool:
+        """Whether the loop will never run again."""
+        return self._closed or (self._thread is not None and self.loop.is_closed())
+
     def _attach(self) -> None:
         """Belong to the running loop from now on."""
         self.loop = asyncio.get_running_loop()
@@ -159,11 +164,6 @@ class AnsweringHost(AsyncHost):
     def runs_here(self) -> bool:
         """Whether the running event loop is that of its connections."""
         return self.loop is asyncio.get_running_loop()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the loop will never run again."""
-        return self.loop.is_closed()
 
 
 class TaskPeer(Driver):

@@ -57,4 +57,5 @@ def test_a_server_that_loses_or_doubles_one_message_is_found_out(defect: str) ->
     with running(sono.connect) as server:
         outcome = exchange(server.address, 600, plan=Plan(), rooms=1)
     assert not outcome.ok
-    assert set(outcome.oracle.found) == {defect}
+    # What goes once more to all may have been meant for one, or for all but its sender.
+    assert {defect} <= set(outcome.oracle.found) <= {defect, "wrong recipient"}
