@@ -37,10 +37,11 @@ def listing(wire: Wire, kind: str) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_d04_a_stopped_client_is_detected_in_time_and_its_presence_cleared(kind: str) -> None:
     interval, pong = 0.4, 0.4
-    with victim(kind, ping_interval=interval, pong=pong) as server, server.wire("/ws") as observer:
+    with victim(kind, ping_interval=interval, pong=pong) as server:
         url = f"ws://127.0.0.1:{server.address[1]}/ws"
         with program("-m", "tests.faults.client", url, "room") as client:
             assert client.line() == "there"
+            observer = server.wire("/ws")  # not before: it answers pings only while it asks
             say(observer, "changeChannel", to="room")
             assert len(listing(observer, "mychannelclients")) == 2
             client.process.send_signal(signal.SIGSTOP)
@@ -48,6 +49,7 @@ def test_d04_a_stopped_client_is_detected_in_time_and_its_presence_cleared(kind:
             assert taken < interval + pong + 1.0
             assert len(listing(observer, "clients")) == 1
             assert server.closed() == {"1006": 1}
+            observer.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
