@@ -265,7 +265,7 @@ class Sono:
         Clients connect at /ws. `serve_async` is quicker.
         """
         if self._streams is None or not self._streams.runs_here():
-            self._streams = AnsweringHost(self._answer, Options())
+            self._streams = AnsweringHost(self._answer, Options(limits=self._limits))
         await serve_stream(self._streams, reader, writer)
 
     def asgi(

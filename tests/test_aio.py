@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from sono_client import connect
-from sono_core import Close, Ping, Pong, TextMessage, Timeouts
+from sono_client import ConnectionClosed, connect
+from sono_core import Close, Limits, Ping, Pong, TextMessage, Timeouts
 from sono_server import AsyncServer, Client, HTTPRequest, Sono, WebSocket, serve, serve_async
 from sono_server.fast import loop as loop_in_c
 from tests.processes import program
@@ -559,6 +559,32 @@ def test_a_unix_socket_whose_file_goes_with_the_server(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="in use"):
             serve(unix=path)
     assert not os.path.exists(path)
+
+
+def test_a_sonos_limits_are_those_of_the_connections_that_it_serves(
+    on_asyncio: str, tmp_path: Path
+) -> None:
+    sono = Sono(limits=Limits(max_message=100))
+    path = str(tmp_path / "sono")
+
+    def too_long(unix: str) -> int:
+        with connect("ws://localhost/ws", unix=unix) as ws:
+            ws.send("x" * 101)
+            with pytest.raises(ConnectionClosed) as raised:
+                ws.recv(PATIENCE)
+        return raised.value.code
+
+    async def main() -> list[int]:
+        ran = asyncio.ensure_future(sono.run_async(unix=path))
+        streams = await asyncio.start_unix_server(sono.handle_stream, path + "2")
+        await asyncio.sleep(0)
+        codes = [await asyncio.to_thread(too_long, unix) for unix in (path, path + "2")]
+        streams.close()
+        ran.cancel()
+        await asyncio.wait([ran])
+        return codes
+
+    assert asyncio.run(main()) == [1009, 1009]
 
 
 def test_streams_that_asyncio_accepts(on_asyncio: str) -> None:
