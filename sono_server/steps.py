@@ -22,14 +22,16 @@ def called(describe: Describe) -> Callable[[Any, Any], Any]:
 
     def run(subject: Any, argument: Any) -> Any:
         steps = describe(subject, argument)
-        result = None
+        go_on, result = steps.send, None
         try:
             while True:
-                result = steps.send(result)
+                result = go_on(result)
+                go_on = steps.send
                 if inspect.isawaitable(result):
                     if inspect.iscoroutine(result):
                         result.close()  # so that nothing warns that it was not awaited
-                    result = steps.throw(TypeError(f"{result!r} would have to be awaited"))
+                    go_on = steps.throw
+                    result = TypeError(f"{result!r} would have to be awaited")
         except StopIteration as end:
             return end.value
 
