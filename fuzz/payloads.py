@@ -8,9 +8,13 @@ import zlib
 _TAIL = b"\x00\x00\xff\xff"
 _JSON = b'{"protocol":"broadcast","payload":{"message":"hello"}}' * 20
 
+_RARE = bytes(range(1, 41))  # refers back further than the smallest window, if it comes again
 
-def _deflated(data: bytes, level: int = 6, flush: int = zlib.Z_SYNC_FLUSH) -> bytes:
-    stream = zlib.compressobj(level, wbits=-9)
+
+def _deflated(
+    data: bytes, level: int = 6, flush: int = zlib.Z_SYNC_FLUSH, *, bits: int = 9
+) -> bytes:
+    stream = zlib.compressobj(level, wbits=-bits)
     return (stream.compress(data) + stream.flush(flush)).removesuffix(_TAIL)
 
 
@@ -23,6 +27,7 @@ _STREAMS = {
     "final-blocks": b"\x03\x00" * 1100 + b"\x00",
     "after-final": _deflated(b"a", flush=zlib.Z_FINISH) + b"\xff\xff",
     "bomb": _deflated(bytes(200_000)),
+    "far": _deflated(bytes(98_000) + _RARE + bytes(900) + _RARE, bits=15),
     "wrong": b"\xff" * 12,
     "cut": _deflated(_JSON)[:-5],
 }

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from sono_core import Close, Event
 
-_ONCE = 0.1  # seconds that an input may take beside those for its bytes
 _TRIES = 3  # a busy machine is slow once, what is not linear each time
 _PIECES = 150  # at most, of an input that is cut
 
@@ -25,6 +24,8 @@ class Target(NamedTuple):
     """Bytes that an input grows to."""
     per_byte: float = 20e-6
     """Seconds of CPU that a byte may take; some ten times what it does."""
+    once: float = 0.1
+    """Seconds of CPU that any input may take beside them."""
 
     def run(self, data: bytes) -> None:
         """Hold an input to the rule.
@@ -32,7 +33,7 @@ class Target(NamedTuple):
         Raises:
             AssertionError: it is broken, or the input took too long.
         """
-        budget = _ONCE + self.per_byte * len(data)
+        budget = self.once + self.per_byte * len(data)
         for _ in range(_TRIES):
             started = time.thread_time()
             try:
