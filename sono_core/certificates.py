@@ -6,6 +6,7 @@ Only who uses TLS imports this module, for it loads `ssl`. It reads the files th
 import ssl
 from collections.abc import Callable
 from os import PathLike
+from typing import Any
 
 _File = str | PathLike[str]
 
@@ -73,6 +74,22 @@ def _completed(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
+class _Newest(ssl.SSLContext):
+    """Makes each connection with the newest context.
+
+    An `sni_callback` could choose it, too; but for every name in SNI that is not ASCII, CPython
+    would print a traceback.
+    """
+
+    newest: ssl.SSLContext
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        return self.newest.wrap_bio(*arguments, **options)
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return self.newest.wrap_socket(*arguments, **options)
+
+
 class Certificates:
     """A server's context whose certificates can be exchanged while it serves.
 
@@ -84,16 +101,14 @@ class Certificates:
 
     def __init__(self, load: Callable[[], ssl.SSLContext]) -> None:
         self._load = load
-        self.context = self._current = load()
-        """To serve with."""
-        self.context.sni_callback = self._choose
+        self._context = _Newest(ssl.PROTOCOL_TLS_SERVER)
+        self.reload()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """To serve with. Its connections are made with what was loaded last."""
+        return self._context
 
     def reload(self) -> None:
-        """Load again, for connections from now on. If it fails, it raises and changes nothing.
-
-        Of the new context the certificates count, and the authorities of clients' ones.
-        """
-        self._current = self._load()
-
-    def _choose(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        tls.context = self._current
+        """Load again, for connections from now on. If it fails, it raises and changes nothing."""
+        self._context.newest = self._load()

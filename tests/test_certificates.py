@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,35 @@ def test_a_reload_counts_for_new_connections_alone(tmp_path: Path) -> None:
     old.carry()
     assert old.server.log == ["still here"]
     assert shown(Pair(server=kept.context, hostname="127.0.0.1")) == second  # without SNI
+
+
+def test_a_name_that_is_no_name_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback, of which a peer could fill the log with any number."""
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    kept = Certificates(lambda: server_context(*certificates.save(tmp_path)))
+    theirs, ours, out = (ssl.MemoryBIO() for _ in range(3))
+    client = client_side().wrap_bio(ssl.MemoryBIO(), theirs, server_hostname="localhost")
+    server = kept.context.wrap_bio(ours, out, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = theirs.read()
+    assert hello.count(b"localhost") == 1
+    ours.write(hello.replace(b"localhost", b"\xff" * 9))
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    assert out.pending
+    assert not printed
+
+
+def test_the_newest_context_serves_sockets_too(tmp_path: Path) -> None:
+    kept = Certificates(lambda: server_context(*certificates.save(tmp_path)))
+    here, there = socket.socketpair()
+    options = {"server_side": True, "do_handshake_on_connect": False}
+    with there, here, kept.context.wrap_socket(here, **options) as tls:
+        assert type(tls.context) is ssl.SSLContext
 
 
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path) -> None:
