@@ -205,7 +205,8 @@ class Host:
         handler.session = session
         peer.session = _secured(session, options.ssl) if options.ssl else session
         self._peers.add(peer)
-        if excess >= _REFUSALS or self._closed:  # closed: accepted in the server's last turn
+        dropped = excess >= _REFUSALS and not connection  # another server's is not ours to drop
+        if dropped or self._closed:  # closed: accepted in the server's last turn
             peer.session.lost()
         elif excess >= 0 or self._stop_requests:
             peer.session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import threading
@@ -185,6 +186,21 @@ def test_who_is_refused_by_the_server_may_go_on_being_silent() -> None:
             async with talking(application, accepted=False) as other:
                 assert (await other.next())["type"] == "websocket.close"
             talk.give("disconnect")
+
+    run(main())
+
+
+def test_however_many_are_refused_each_is_told() -> None:
+    async def main() -> None:
+        application = Sono().asgi(max_connections=1)
+        async with contextlib.AsyncExitStack() as stack:
+            talks = [
+                await stack.enter_async_context(talking(application, accepted=not number))
+                for number in range(100)
+            ]
+            for refused in talks[1:]:
+                assert (await refused.next())["type"] == "websocket.close"
+            talks[0].give("disconnect")
 
     run(main())
 
