@@ -31,13 +31,20 @@ class Community(Protocol):
         """Send it to whom it is for. From any thread."""
 
 
+def _new_id() -> str:
+    """96 random bits, but never a hyphen first: commands would take the id for an option."""
+    while (name := secrets.token_urlsafe(12)).startswith("-"):
+        pass
+    return name
+
+
 class Client:
     """Somebody who is connected. All methods may be called from any thread."""
 
     __slots__ = ("_quota", "_socket", "_sono", "data", "id", "identity")
 
     def __init__(self, socket: WebSocket, sono: Community, identity: Any, quota: Quota) -> None:
-        self.id = secrets.token_urlsafe(12)
+        self.id = _new_id()
         """Unique and unguessable."""
         self.identity = identity
         """What `authenticate` returned; None if there is no such function."""
