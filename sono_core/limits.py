@@ -58,6 +58,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Messages of one connection handled in one turn of a loop: a fair share."""
     max_turn_bytes: int = 256 * KIB
     """Bytes or characters of them, inflated, after which the turn ends too."""
+    max_turn_deliveries: int = 64 * KIB
+    """Deliveries to others that a client's packets cause, after which its turn ends too."""
 
     packet_rate: int = 1000
     """Packets a second of one client, on average; twice as many may come at once.

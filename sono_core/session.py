@@ -73,6 +73,7 @@ class Session:
         "_opened",
         "_over",
         "_pinged",
+        "_resting",
         "_timeouts",
         "_verdict",
         "backlog",
@@ -109,6 +110,7 @@ class Session:
         self._timeouts = timeouts
         self._pinged = now  # when a pong began to be waited for
         self._held = False
+        self._resting = False  # until the next turn
         self._opened = False
         self._close_told = False
         self._ended = False  # the peer's stream
@@ -208,7 +210,7 @@ class Session:
         messages = self._limits.max_turn_messages - messages
         size = self._limits.max_turn_bytes - size
         self.backlog = True
-        while messages > 0 and size > 0:
+        while messages > 0 and size > 0 and not self._resting:
             if outbox.size > pause:
                 self.transport.write_now()
                 if outbox.size > pause:
@@ -226,6 +228,7 @@ class Session:
                 break
             messages -= 1
             size -= self._dispatch(event, now)
+        self._resting = False
         if self.connection.state is not State.OPEN:
             self._settle(now)
 
@@ -280,7 +283,8 @@ class Session:
         if not self._opened and self.connection.role is Role.SERVER:
             return  # nobody is there to be answered
         messages, size = _LAST_MESSAGES, self._limits.max_turn_bytes
-        while messages > 0 and size > 0:
+        self._resting = False
+        while messages > 0 and size > 0 and not self._resting:
             event = self.connection.next_event()
             if event is None:
                 return
@@ -403,6 +407,11 @@ class Session:
     def pause(self, seconds: float, now: float) -> None:
         """Deliver no more messages for so long, and read nothing: the peer sends too fast."""
         self.deadlines.set(Deadline.PAUSE, now + seconds)
+        self.outbox.room = 0  # whoever delivers comes back to ask
+
+    def end_turn(self) -> None:
+        """Deliver no more messages in this turn: the last ones made much work, others wait."""
+        self._resting = True
         self.outbox.room = 0  # whoever delivers comes back to ask
 
     def abort(self) -> None:

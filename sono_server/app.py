@@ -56,6 +56,7 @@ class Sono:
         self._authenticate: Callable[[HTTPRequest], object] | None = None
         self._on_connect: list[Callable[[Client], object]] = []
         self._on_disconnect: list[Callable[[Client, Close], object]] = []
+        self._delivered = 0  # messages to members of channels, in all
         self._loop: Loop | None = None
         self._streams: AnsweringHost | None = None  # runs connections that asyncio accepted
         described: tuple[steps.Describe, ...] = (self._receive, self._leave, self._greet)
@@ -331,6 +332,7 @@ class Sono:
     def _receive(self, socket: WebSocket, message: str | bytes) -> Steps:
         client: Client = socket.data
         self._charge(client, len(message))
+        delivered = self._delivered
         try:
             if isinstance(message, bytes):
                 raise PacketError("binary-message", "packets are text messages")
@@ -342,11 +344,14 @@ class Sono:
             effects = self._hub.receive(client.id, packet)
         except PacketError as error:
             socket.send(packets.error(error.code, error.text))
-            return
-        for effect in effects:
-            self._perform(effect)
-            if isinstance(packet, Grab) and isinstance(effect, Deliver):
-                self._charge(client, len(effect.text))  # as it may be much larger than what asked
+        else:
+            for effect in effects:
+                self._perform(effect)
+                if isinstance(packet, Grab) and isinstance(effect, Deliver):
+                    self._charge(client, len(effect.text))  # it may be much larger than what asked
+        finally:
+            if client._quota.cause(self._delivered - delivered):
+                socket.end_turn()
 
     def _charge(self, client: Client, size: int) -> None:
         """Count what a client sent, or asked for; who goes beyond its rates is to wait."""
@@ -382,7 +387,9 @@ class Sono:
         """Send a publication to its recipients here; the frame is encoded once."""
         prepared = Prepared(TextMessage(publication.text))
         clients = self._clients
-        for member in self._hub.recipients(publication):
+        recipients = self._hub.recipients(publication)
+        self._delivered += len(recipients)
+        for member in recipients:
             clients[member]._socket.send(prepared)
 
     # -- helpers --------------------------------------------------------------------------------

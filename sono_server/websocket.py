@@ -136,6 +136,13 @@ class WebSocket(Sender):
         else:
             self._post(self.pause, seconds)
 
+    def end_turn(self) -> None:
+        """Let others have their turn, before the next message of this peer is looked at.
+
+        For handlers to which one message may mean much work. From the server's thread.
+        """
+        self._session.end_turn()
+
     def call(self, function: Callable[["WebSocket", Any], object], argument: object) -> None:
         """Call `function(ws, argument)` before the next message is looked at.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sono_core import BinaryMessage, Close, Limits, LocalProtocolError, Reject
+from sono_core import BinaryMessage, Close, Limits, LocalProtocolError, Reject, TextMessage
 from sono_server import Channel, Client, HTTPRequest, Sono, app, serve
 from sono_server.browser import browser_client
 from tests.helpers import Application, Peer
@@ -171,6 +171,12 @@ def test_ids_are_unique_and_unguessable() -> None:
     ids = [application.connect().id for _ in range(50)]
     assert len(set(ids)) == 50
     assert all(len(name) == 16 for name in ids)
+
+
+def test_no_id_looks_like_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["-" * 16, "-x", "x-"])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda size: next(drawn))
+    assert Application().connect().id == "x-"
 
 
 def test_clients_cannot_be_changed_from_outside() -> None:
@@ -673,6 +679,40 @@ def test_who_sends_too_fast_is_read_from_more_slowly_and_loses_nothing() -> None
         while len(seen) < 120:
             threading.Event().wait(0.01)
     assert seen[-1] - seen[0] > 0.37  # 100 at once, and 19 times the wait of one in 50
+
+
+@pytest.mark.parametrize(
+    ("protocol", "emits", "turns"),
+    [
+        ("message", False, [2, 4, 6, 8, 10]),  # each to four, and twice that is more than seven
+        ("broadcast", False, [3, 6, 9, 10]),
+        ("message", True, list(range(1, 11))),
+        ("directmessage", False, [10]),
+    ],
+)
+def test_a_client_whose_packets_reach_many_lets_others_have_their_turn(
+    protocol: str, emits: bool, turns: list[int]
+) -> None:
+    application = Application(Sono(limits=Limits(max_turn_deliveries=7)))
+    sender, other, *_ = [application.connect() for _ in range(4)]
+    seen: list[object] = []
+
+    @application.sono.on("x")
+    def note(client: Client, message: object) -> None:
+        seen.append(message)
+        if emits:
+            application.sono.emit("heard")
+
+    payload = {"message": 1, "to": other.id} if protocol == "directmessage" else {"message": 1}
+    packet = json.dumps({"protocol": protocol, "event": "x", "payload": payload})
+    for _ in range(10):
+        sender.connection.send(TextMessage(packet))
+    sender.session.receive(sender.connection.data_to_send(), 0.0)
+    counts = [len(seen)]
+    for _ in turns[1:]:
+        sender.session.pump(0.0)
+        counts.append(len(seen))
+    assert counts == turns
 
 
 def test_what_a_client_asks_for_counts_as_if_it_had_sent_it() -> None:

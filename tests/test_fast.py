@@ -431,6 +431,24 @@ def test_a_turn_ends_with_its_share_of_bytes(wire: Callable[..., Wired]) -> None
     assert len(one.received) == 5
 
 
+def test_a_handler_ends_the_turn(wire: Callable[..., Wired]) -> None:
+    def take(ws: WebSocket, message: str) -> None:
+        one.received.append(message)
+        if message in "bd":
+            ws.end_turn()
+
+    one = wire(take)
+    one.write(*map(TextMessage, "abcd"))
+    counts = []
+    for _ in range(3):
+        one.turn()
+        counts.append(len(one.received))
+    assert counts == [2, 4, 4]
+    one.write(TextMessage("e"))
+    one.turn()
+    assert one.received == list("abcde")
+
+
 def test_a_peer_that_does_not_read_is_not_read_from(wire: Callable[..., Wired]) -> None:
     one = wire(echo)
     frame = encode_frame(2, bytes(20_000), mask=MASK)

@@ -137,6 +137,11 @@ def packet_bytes(limits: Limits, size: int) -> bool:
     return not any([quota.take(size, 0.0), quota.take(size, 0.0)])
 
 
+def turn_deliveries(limits: Limits, number: int) -> bool:
+    quota = Quota(limits, 0.0)
+    return not any([quota.cause(number - 1), quota.cause(1)])
+
+
 def channels(limits: Limits, number: int) -> bool:
     hub = Hub(open_channels=True, limits=limits)
     for each in range(number - 2):
@@ -183,6 +188,7 @@ HELD: dict[str, tuple[Callable[[Limits, int], bool], int, dict[str, int]]] = {
     "max_queue": (queued, 500, {}),
     "max_turn_messages": (turn_messages, 3, {}),
     "max_turn_bytes": (turn_bytes, 500, {}),
+    "max_turn_deliveries": (turn_deliveries, 500, {}),
     "packet_rate": (packets, 7, {}),
     "byte_rate": (packet_bytes, 500, {}),
     "max_channels": (channels, 5, {}),

@@ -47,3 +47,10 @@ def test_above_the_rate_who_waits_as_told_is_at_the_rate() -> None:
     for _ in range(1000):
         now += quota.take(0, now)
     assert now == pytest.approx((1000 - 20) / 10)
+
+
+def test_who_gave_others_much_to_read_begins_anew() -> None:
+    quota = Quota(Limits(max_turn_deliveries=10), 0)
+    assert [quota.cause(4) for _ in range(7)] == [False, False, True, False, False, True, False]
+    assert quota.cause(1000)
+    assert not quota.cause(10)

@@ -1253,6 +1253,38 @@ def test_messages_that_were_held_are_dropped_when_the_connection_closes_meanwhil
     assert rig.handler.log == []
 
 
+@BOTH
+def test_a_handler_that_ends_the_turn_gets_the_next_message_in_another(role: Role) -> None:
+    rig = Rig(role)
+    rig.handler.reactions["on_message"] = rig.session.end_turn
+    rig.sends(TextMessage("a"), TextMessage("b"), TextMessage("c"))
+    for seen in (["a"], ["a", "b"], ["a", "b", "c"]):
+        assert rig.handler.log == seen
+        assert rig.session.pump_due
+        assert not rig.session.reading
+        rig.session.pump(rig.now)
+    assert not rig.session.pump_due
+    assert rig.session.reading
+
+
+def test_a_turn_that_ends_twice_ends_once() -> None:
+    rig = Rig()
+    rig.session.end_turn()
+    rig.session.end_turn()
+    rig.sends(TextMessage("a"))
+    assert rig.handler.log == []
+    rig.session.pump(rig.now)
+    assert rig.handler.log == ["a"]
+
+
+def test_a_reset_in_a_turn_that_ended_hands_over_what_one_more_would() -> None:
+    rig = Rig()
+    rig.handler.reactions["on_message"] = rig.session.end_turn
+    rig.sends(TextMessage("a"), TextMessage("b"), TextMessage("c"))
+    rig.session.lost()
+    assert rig.handler.log == ["a", "b", Close(1006, "the connection ended", False)]
+
+
 def test_who_closes_while_it_holds_hears_the_answer() -> None:
     rig = Rig()
     rig.session.hold()

@@ -4,6 +4,7 @@ churn         clients come, talk and go; what the server's process keeps of them
 idle          10,000 connections that only answer pings: memory, CPU, false time-outs
 slow-readers  a fan-out to 1,000 of whom 100 never read: p99 of the others
 slowloris     2,000 half-handshakes at a byte a second: p99 of honest connects
+flood         one member says 2,000 things at once to 2,000: the longest wait of another
 messages      a million messages through closes, resets and slices, and an oracle
 
 Linux only. The exit status is 1 if a run did not end as it must, 2 if it could not begin.
@@ -43,6 +44,7 @@ _RUNS = {
     "idle": _Run(lambda c: bars.idle(c.kind, c.minutes * 60, c.clients), 2, 10_000),
     "slow-readers": _Run(lambda c: bars.slow_readers(c.kind, c.minutes * 60, c.clients), 0.5, 1000),
     "slowloris": _Run(lambda c: bars.slowloris(c.kind, c.minutes * 60, c.clients), 0.5, 2000),
+    "flood": _Run(lambda c: bars.flood(c.kind, c.clients), 0, 2000),
     "messages": _Run(lambda c: bars.messages(c.kind, c.messages), 0, 12),
 }
 
@@ -56,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("what", nargs="?", choices=_RUNS, default="churn", metavar="WHAT", help="default: churn")
     lengths = ", ".join(f"{name} {run.minutes:g}" for name, run in _RUNS.items() if run.minutes)
-    crowds = ", ".join(f"{name} {run.clients}" for name, run in _RUNS.items() if run.minutes)
+    crowds = ", ".join(f"{name} {run.clients}" for name, run in _RUNS.items() if name != "messages")
     add("--minutes", type=float, help=f"how long ({lengths})")
     add("--clients", type=int, help=f"how many at a time ({crowds})")
     add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")

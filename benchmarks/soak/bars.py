@@ -10,6 +10,7 @@ from benchmarks.served import cpu_ticks
 from tests.faults.drip import Drip
 from tests.faults.exchange import exchange
 from tests.faults.victims import Victim, until, victim
+from tests.servers import Wire
 
 from .outcome import Outcome, percentile
 
@@ -17,6 +18,9 @@ _PINGS = 6  # rounds of them in an idle run: every 20 s in two minutes, as shipp
 _TICKS = os.sysconf("SC_CLK_TCK")  # of the kernel's clock, in a second
 _STALL = 20.0  # seconds without progress after which a reader is closed; or half of the run
 _GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}  # nobody is to be slowed down
+_AT_ONCE = 2000  # packets that a client may send before it is slowed down, as shipped
+_SAID = '{"protocol":"broadcast","payload":{"message":"to all of you"}}'
+_QUESTION = '{"protocol":"grab","payload":{"message":"myid"}}'
 _LATE = 1.5  # seconds after its deadline in which a half-handshake must have been cut
 _MANY = 1000  # clients, from which on what each takes can be told from what the process takes
 _MEMORY = 6 * 1024  # bytes that one of many idle connections may take
@@ -156,6 +160,47 @@ def _connects(server: Victim, until: float) -> list[float]:
             wire.message()
         taken.append(time.monotonic() - began)
     return taken
+
+
+def flood(kind: str, clients: int) -> Outcome:
+    """One member says at once what it may, to all; how long another waits for its answers."""
+    with victim(kind) as server:
+        port = server.address[1]
+        with (
+            idle_connections(port, clients, ["--path=/ws"]),
+            server.wire("/ws") as loud,
+            server.wire("/ws") as other,
+        ):
+            alone = [_asked(other)[0] for _ in range(100)]
+            began = time.monotonic()
+            loud.send(*[_SAID] * _AT_ONCE)
+            heard = 0
+            waits = []
+            while heard < _AT_ONCE:
+                waited, heard_meanwhile = _asked(other)
+                waits.append(waited)
+                heard += heard_meanwhile
+            took = time.monotonic() - began
+    outcome = Outcome()
+    outcome.figures = {
+        "members": clients,
+        "packets": _AT_ONCE,
+        "seconds": round(took, 1),
+        "longest wait in ms without": round(1000 * max(alone), 1),
+        "longest wait in ms with": round(1000 * max(waits), 1),
+    }
+    outcome.require(max(waits) < _LATENCY, f"another waited for {max(waits):.3f} s")
+    return outcome
+
+
+def _asked(wire: Wire) -> tuple[float, int]:
+    """Seconds in which a client's question is answered, and what else it hears meanwhile."""
+    began = time.monotonic()
+    wire.send(_QUESTION)
+    heard = 0
+    while '"myid"' not in str(wire.message()):
+        heard += 1
+    return time.monotonic() - began, heard
 
 
 def messages(kind: str, count: int) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_messages_and_their_figures(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert written["figures"]["published"] >= 600
     assert written["figures"]["gap"] == 0
     assert "messages on selector" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator needs a C compiler")
+def test_a_flood_and_its_figures(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    main(["flood", "--clients", "50", "--json", str(file)])  # how fast this is, is not asked here
+    figures = json.loads(file.read_text())["figures"]
+    assert figures["members"] == 50
+    assert figures["longest wait in ms without"] > 0
+    assert figures["longest wait in ms with"] > 0
 
 
 @pytest.mark.parametrize(
