@@ -193,13 +193,16 @@ class Inflater:
         stream = self._stream or zlib.decompressobj(-self._bits)
         for start in range(0, len(data), _PIECE):
             piece = data[start : start + _PIECE]
-            while piece:
+            more = True  # zlib may have taken all of it, and not given all that it means
+            while piece or more:
                 try:
-                    out += stream.decompress(piece, _STEP)
+                    inflated = stream.decompress(piece, _STEP)
                 except zlib.error:
                     raise ProtocolFailure(
                         CloseCode.INVALID_PAYLOAD, "message is not deflate data"
                     ) from None
+                out += inflated
+                more = len(inflated) == _STEP
                 if len(out) > limit:
                     raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
                 piece = stream.unconsumed_tail

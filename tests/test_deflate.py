@@ -85,6 +85,19 @@ def test_the_limit_is_exact(size: int) -> None:
         assert failure.value.code == 1009
 
 
+@pytest.mark.parametrize("size", [65_536, 65_537, 65_600, 65_794, 131_073])
+def test_all_that_has_come_is_inflated_however_much_at_once(size: int) -> None:
+    """zlib may have taken all that it was given while some of what that means is still inside."""
+    packed = Deflater(15, True, 6).deflate(bytes(size))
+    whole, bytewise = bytearray(), bytearray()
+    Inflater(15, True).inflate(packed, whole, size, False)
+    inflater = Inflater(15, True)
+    for byte in packed:
+        inflater.inflate(bytes((byte,)), bytewise, size, False)
+    assert len(whole) == len(bytewise)
+    assert size - len(whole) < 300  # what the last bits mean, which are not there yet
+
+
 def test_the_count_of_final_blocks_is_of_one_message() -> None:
     inflater = Inflater(15, False)
     for _ in range(3):
