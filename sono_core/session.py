@@ -591,7 +591,7 @@ class Session:
 
     def _pong_due(self, now: float, paused: bool) -> None:
         if self.heard >= self._pinged:
-            self.deadlines.set(Deadline.PING, max(now, self.heard + self._timeouts.ping_interval))
+            self._ping_due(now)
         elif self.reading and not paused:
             self._give_up(_PING_UNANSWERED)
         else:  # nothing was read from it, so nothing could be heard
