@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import load
 from benchmarks.memory import idle_connections, private
 from benchmarks.served import cpu_ticks
+from sono_core.limits import DEFAULT_LIMITS
 from tests.faults.drip import Drip
 from tests.faults.exchange import exchange
 from tests.faults.victims import Victim, until, victim
@@ -18,7 +19,7 @@ _PINGS = 6  # rounds of them in an idle run: every 20 s in two minutes, as shipp
 _TICKS = os.sysconf("SC_CLK_TCK")  # of the kernel's clock, in a second
 _STALL = 20.0  # seconds without progress after which a reader is closed; or half of the run
 _GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}  # nobody is to be slowed down
-_AT_ONCE = 2000  # packets that a client may send before it is slowed down, as shipped
+_AT_ONCE = 2 * DEFAULT_LIMITS.packet_rate  # that a client may send before it is slowed down
 _SAID = '{"protocol":"broadcast","payload":{"message":"to all of you"}}'
 _QUESTION = '{"protocol":"grab","payload":{"message":"myid"}}'
 _LATE = 1.5  # seconds after its deadline in which a half-handshake must have been cut
