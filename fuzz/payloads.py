@@ -7,7 +7,6 @@ import zlib
 
 _TAIL = b"\x00\x00\xff\xff"
 _JSON = b'{"protocol":"broadcast","payload":{"message":"hello"}}' * 20
-
 _RARE = bytes(range(1, 41))  # refers back further than the smallest window, if it comes again
 
 
