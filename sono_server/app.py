@@ -350,6 +350,7 @@ class Sono:
                 if isinstance(packet, Grab) and isinstance(effect, Deliver):
                     self._charge(client, len(effect.text))  # it may be much larger than what asked
         finally:
+            # Others deliver too while a handler is awaited: a turn may end early, but never late.
             if client._quota.cause(self._delivered - delivered):
                 socket.end_turn()
 

@@ -139,9 +139,12 @@ class WebSocket(Sender):
     def end_turn(self) -> None:
         """Let others have their turn, before the next message of this peer is looked at.
 
-        For handlers to which one message may mean much work. From the server's thread.
+        For handlers to which one message may mean much work.
         """
-        self._session.end_turn()
+        if self._loop.in_loop():
+            self._session.end_turn()
+        else:
+            self._post(self._session.end_turn)
 
     def call(self, function: Callable[["WebSocket", Any], object], argument: object) -> None:
         """Call `function(ws, argument)` before the next message is looked at.

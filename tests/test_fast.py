@@ -531,6 +531,20 @@ def test_a_message_of_another_thread_takes_the_detour(wire: Callable[..., Wired]
     assert one.read() == [TextMessage("from afar")]
 
 
+def test_another_thread_ends_the_turn_in_the_servers_own(wire: Callable[..., Wired]) -> None:
+    one = wire(lambda ws, message: one.received.append(message))
+    thread = threading.Thread(target=one.ws.end_turn)
+    thread.start()
+    thread.join()
+    function, arguments = one.loop.posted.get_nowait()
+    function(*arguments)
+    one.write(TextMessage("a"))
+    one.turn()
+    assert one.received == []
+    one.turn()
+    assert one.received == ["a"]
+
+
 # -- ends of the stream -----------------------------------------------------------------------
 
 
