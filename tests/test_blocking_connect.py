@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -47,14 +48,18 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def relayed(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """One TLS connection, whose plaintext goes to a port of this machine and back."""
+    """One TLS connection, whose plaintext goes to a port of this machine and back.
 
-    def carry(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+    One thread carries both ways: OpenSSL's connections are not for two at once.
+    """
+
+    def carry(secure: ssl.SSLSocket, plain: socket.socket) -> None:
+        sinks: dict[socket.socket, socket.socket] = {secure: plain, plain: secure}
+        while ready := [secure] if secure.pending() else select.select(sinks, (), (), WAIT)[0]:
+            for source in ready:
+                if not (data := source.recv(65536)):
+                    return
+                sinks[source].sendall(data)
 
     def run(listener: socket.socket) -> None:
         with listener, contextlib.suppress(OSError):
@@ -65,10 +70,7 @@ def relayed(port: int, context: ssl.SSLContext) -> Iterator[int]:
                 socket.create_connection(("localhost", port), WAIT) as plain,
                 context.wrap_socket(raw, server_side=True) as secure,
             ):
-                back = threading.Thread(target=carry, args=(plain, secure))
-                back.start()
                 carry(secure, plain)
-                back.join(WAIT)
 
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=run, args=(listener,))
