@@ -11,7 +11,7 @@ from .headers import Extension
 
 NAME = "permessage-deflate"
 _TAIL = b"\x00\x00\xff\xff"  # what every flush ends with and no message carries (section 7.2.1)
-_STEP = 64 * 1024  # bytes inflated at once: what a bomb may cost beyond the limit
+_STEP = 32 * 1024  # bytes inflated at once: zlib needs room for them twice
 _PIECE = 16 * 1024  # bytes given to zlib at once: it copies what it leaves of them
 # Of one message; each costs a new stream, and what it sends is two bytes at least.
 _MAX_FINAL_BLOCKS = 1024
@@ -178,33 +178,38 @@ class Inflater:
         self._final_blocks = 0  # of the message under way
         self._stream: zlib._Decompress | None = None  # an idle connection without takeover has none
 
-    def inflate(self, data: bytes, out: bytearray, limit: int, final: bool) -> None:
-        """Append the inflated `data` to `out`, which may grow to `limit` bytes.
+    def inflate(self, data: bytes | bytearray, room: int, final: bool) -> list[bytes]:
+        """The inflated `data`, in pieces: a bomb holds no more memory than it may.
 
         Args:
+            room: the bytes that it may be at most.
             final: the data ends its message.
 
         Raises:
-            ProtocolFailure: 1009 beyond the limit, 1007 for what is not deflate data, 1008 for
+            ProtocolFailure: 1009 beyond the room, 1007 for what is not deflate data, 1008 for
                 too many final blocks.
         """
-        if final:
-            data += _TAIL
+        pieces = []
         stream = self._stream or zlib.decompressobj(-self._bits)
-        for start in range(0, len(data), _PIECE):
+        for start in range(0, len(data) or 1, _PIECE):
             piece = data[start : start + _PIECE]
+            if final and start + _PIECE >= len(data):
+                piece += _TAIL
             more = True  # zlib may have taken all of it, and not given all that it means
             while piece or more:
+                step = min(_STEP, room + 1)
                 try:
-                    inflated = stream.decompress(piece, _STEP)
+                    inflated = stream.decompress(piece, step)
                 except zlib.error:
                     raise ProtocolFailure(
                         CloseCode.INVALID_PAYLOAD, "message is not deflate data"
                     ) from None
-                out += inflated
-                more = len(inflated) == _STEP
-                if len(out) > limit:
+                more = len(inflated) == step
+                room -= len(inflated)
+                if room < 0:
                     raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
+                if inflated:
+                    pieces.append(inflated)
                 piece = stream.unconsumed_tail
                 if stream.eof:
                     piece = stream.unused_data
@@ -212,6 +217,7 @@ class Inflater:
         if final:
             self._final_blocks = 0
         self._stream = None if final and not self._takeover else stream
+        return pieces
 
     def _next_stream(self) -> "zlib._Decompress":
         """A block with BFINAL ends zlib's stream, not the message (section 7.2.3.4)."""

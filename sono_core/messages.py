@@ -28,15 +28,25 @@ class MessageAssembler:
         inflater: where permessage-deflate was negotiated.
     """
 
-    __slots__ = ("_buffer", "_compressed", "_frame", "_inflater", "_limit", "_opcode", "_utf8")
+    __slots__ = (
+        "_buffer",
+        "_compressed",
+        "_inflated",
+        "_inflater",
+        "_limit",
+        "_opcode",
+        "_room",
+        "_utf8",
+    )
 
     def __init__(self, limits: Limits, inflater: Inflater | None = None) -> None:
         self._limit = limits.max_message
         self._inflater = inflater
         self._opcode = 0  # of the message under way
         self._compressed = False
-        self._buffer = bytearray()
-        self._frame = bytearray()  # the compressed frame under way
+        self._buffer = bytearray()  # the message under way, or its compressed frame under way
+        self._inflated: list[bytes] = []
+        self._room = 0  # bytes to which it may still inflate
         self._utf8: Utf8Validator | None = None
 
     def push(self, frame: Frame) -> TextMessage | BinaryMessage | None:
@@ -51,37 +61,40 @@ class MessageAssembler:
                 return _message(opcode, payload)
             self._opcode = opcode
             self._compressed = rsv1
+            self._room = self._limit
             self._utf8 = Utf8Validator() if opcode == TEXT else None
         final = fin and complete
-        if self._compressed:
-            self._frame += payload
-            if not complete:
-                return None
-            self._inflate(final)
-        else:
-            self._buffer += payload
+        self._buffer += payload
+        if not self._compressed:
             self._validate(payload, final)
-        if not final:
-            return None
-        data, opcode = self._buffer, self._opcode
-        self._buffer = bytearray()
-        self._opcode = 0
-        if opcode == TEXT:
-            return TextMessage(data.decode())
-        return BinaryMessage(bytes(data))
+        elif complete:
+            self._inflate(final)
+        return self._finish() if final else None
 
     def _inflate(self, final: bool) -> None:
         assert self._inflater is not None  # RSV1 is refused where nothing was negotiated
-        frame = bytes(self._frame)
-        self._frame.clear()
-        start = len(self._buffer)
-        self._inflater.inflate(frame, self._buffer, self._limit, final)
-        if self._utf8:
-            self._validate(bytes(memoryview(self._buffer)[start:]), final)
+        frame, self._buffer = self._buffer, bytearray()
+        pieces = self._inflater.inflate(frame, self._room, final)
+        self._room -= sum(map(len, pieces))
+        self._inflated += pieces
+        for piece in pieces:
+            self._validate(piece, False)
+        self._validate(b"", final)
 
     def _validate(self, data: bytes, final: bool) -> None:
         if self._utf8 and not self._utf8.feed(data, final):
             raise not_utf8()
+
+    def _finish(self) -> TextMessage | BinaryMessage:
+        data: bytes | bytearray = self._buffer
+        if self._compressed:
+            data = b"".join(self._inflated)
+            self._inflated = []
+        self._buffer = bytearray()
+        opcode, self._opcode = self._opcode, 0
+        if opcode == TEXT:
+            return TextMessage(data.decode())
+        return BinaryMessage(bytes(data))
 
 
 def _message(opcode: int, payload: bytes) -> TextMessage | BinaryMessage:

@@ -6,7 +6,7 @@ functions here, so that every error is defined once.
 """
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Protocol
 
 from .deflate import Inflater
@@ -148,11 +148,8 @@ def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Rea
     """The fastest reader that there is."""
     if native is None:
         return MessageReader(role, limits, inflater)
-    inflate = None
-    if inflater is not None:
-        inflate = partial(_inflate, inflater, limits.max_message)
     reader: Reader = native.MessageReader(
-        _native_rules(role, limits, inflater is not None), inflate
+        _native_rules(role, limits, inflater is not None), inflater and inflater.inflate
     )
     return reader
 
@@ -186,10 +183,6 @@ def _native_rules(role: Role, limits: Limits, compression: bool) -> Any:
         judge_header=judge_header,
         judge_text=_judge_text,
     )
-
-
-def _inflate(inflater: Inflater, limit: int, frame: bytes, out: bytearray, final: bool) -> None:
-    inflater.inflate(frame, out, limit, final)
 
 
 def _control_frame(opcode: int, payload: bytes) -> Frame:

@@ -1,6 +1,7 @@
 """deflate.py: RFC 7692, below the connection."""
 
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from sono_core.headers import parse_extensions
 
 
 def inflated(inflater: Inflater, *frames: bytes, limit: int = 1 << 20) -> bytes:
-    out = bytearray()
+    out = b""
     for i, frame in enumerate(frames):
-        inflater.inflate(frame, out, limit, i == len(frames) - 1)
-    return bytes(out)
+        out += b"".join(inflater.inflate(frame, limit - len(out), i == len(frames) - 1))
+    return out
 
 
 @pytest.mark.parametrize(
@@ -89,13 +90,26 @@ def test_the_limit_is_exact(size: int) -> None:
 def test_all_that_has_come_is_inflated_however_much_at_once(size: int) -> None:
     """zlib may have taken all that it was given while some of what that means is still inside."""
     packed = Deflater(15, True, 6).deflate(bytes(size))
-    whole, bytewise = bytearray(), bytearray()
-    Inflater(15, True).inflate(packed, whole, size, False)
-    inflater = Inflater(15, True)
+    whole = sum(map(len, Inflater(15, True).inflate(packed, size, False)))
+    bytewise, inflater = 0, Inflater(15, True)
     for byte in packed:
-        inflater.inflate(bytes((byte,)), bytewise, size, False)
-    assert len(whole) == len(bytewise)
-    assert size - len(whole) < 300  # what the last bits mean, which are not there yet
+        bytewise += sum(map(len, inflater.inflate(bytes((byte,)), size - bytewise, False)))
+    assert whole == bytewise
+    assert size - whole < 300  # what the last bits mean, which are not there yet
+
+
+@pytest.mark.parametrize("room", [1000, 1 << 20])
+def test_a_bomb_holds_no_more_memory_than_its_room(room: int) -> None:
+    packed = Deflater(15, False, 9).deflate(bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolFailure) as failure:
+            Inflater(15, False).inflate(packed, room, True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert failure.value.code == 1009
+    assert peak < room + 80 * 1024  # a step, and what zlib left of the data
 
 
 def test_the_count_of_final_blocks_is_of_one_message() -> None:

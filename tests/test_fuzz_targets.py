@@ -153,20 +153,18 @@ def _twice(connection: object, *_: object) -> list[TextMessage]:
 _inflate = Inflater.inflate
 
 
-def _without_limit(
-    inflater: Inflater, data: bytes, out: bytearray, limit: int, final: bool
-) -> None:
-    _inflate(inflater, data, out, 1 << 30, final)
+def _without_limit(inflater: Inflater, data: bytes, room: int, final: bool) -> list[bytes]:
+    return _inflate(inflater, data, 1 << 30, final)
 
 
-def _shortened(inflater: Inflater, data: bytes, out: bytearray, limit: int, final: bool) -> None:
-    _inflate(inflater, data, out, limit, final)
-    del out[-1:]
+def _shortened(inflater: Inflater, data: bytes, room: int, final: bool) -> list[bytes]:
+    return _inflate(inflater, data, room, final)[:-1]
 
 
-def _without_end(inflater: Inflater, data: bytes, out: bytearray, limit: int, final: bool) -> None:
+def _without_end(inflater: Inflater, data: bytes, room: int, final: bool) -> list[bytes]:
     with contextlib.suppress(Exception):
-        _inflate(inflater, data, out, limit, final)
+        return _inflate(inflater, data, room, final)
+    return []
 
 
 def _refused(*_: object) -> None:

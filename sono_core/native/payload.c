@@ -247,28 +247,66 @@ sono_placed(Reader *self, size_t size)
         sono_keep_failure(self);
 }
 
+/* Takes in what a frame was inflated to. */
+static int
+take_inflated(Reader *self, PyObject *pieces)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        char *data;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyList_GET_ITEM(pieces, i), &data, &size) < 0)
+            return -1;
+        self->room -= (uint64_t)size;
+        if (self->opcode == SONO_TEXT &&
+            !sono_utf8_feed(&self->utf8, (unsigned char *)data, (size_t)size))
+            return judge_text(self);
+    }
+    if (self->inflated)
+        return PyList_SetSlice(self->inflated, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, pieces);
+    self->inflated = Py_NewRef(pieces);
+    return 0;
+}
+
+/* The pieces as one message. */
+static PyObject *
+join_inflated(Reader *self)
+{
+    PyObject *bytes = NULL;
+    if (PyList_GET_SIZE(self->inflated) == 1) {
+        bytes = Py_NewRef(PyList_GET_ITEM(self->inflated, 0));
+    } else {
+        PyObject *nothing = PyBytes_FromStringAndSize(NULL, 0);
+        if (nothing)
+            bytes = PyObject_CallMethod(nothing, "join", "O", self->inflated);
+        Py_XDECREF(nothing);
+    }
+    Py_CLEAR(self->inflated);
+    if (!bytes || self->opcode != SONO_TEXT)
+        return bytes;
+    PyObject *text = decode_text(self, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    Py_DECREF(bytes);
+    return text;
+}
+
 int
 sono_inflate_frame(Reader *self, int final)
 {
-    if (!self->inflated && !(self->inflated = PyByteArray_FromStringAndSize(NULL, 0)))
-        return -1;
-    Py_ssize_t before = PyByteArray_GET_SIZE(self->inflated);
     PyObject *frame = self->payload ? self->payload : PyBytes_FromStringAndSize(NULL, 0);
     self->payload = NULL;
     if (!frame || (PyBytes_GET_SIZE(frame) != (Py_ssize_t)self->filled &&
                    _PyBytes_Resize(&frame, (Py_ssize_t)self->filled) < 0))
         return -1;
     self->filled = 0;
-    PyObject *done = PyObject_CallFunction(self->inflate, "OOi", frame, self->inflated, final);
+    PyObject *pieces = PyObject_CallFunction(self->inflate, "OKi", frame,
+                                             (unsigned long long)self->room, final);
     Py_DECREF(frame);
-    if (!done)
-        return -1;
-    Py_DECREF(done);
-    const unsigned char *out = (const unsigned char *)PyByteArray_AS_STRING(self->inflated);
-    size_t size = (size_t)(PyByteArray_GET_SIZE(self->inflated) - before);
-    if (self->opcode == SONO_TEXT && !sono_utf8_feed(&self->utf8, out + before, size))
-        return judge_text(self);
-    return 0;
+    int taken = -1;
+    if (pieces && PyList_Check(pieces))
+        taken = take_inflated(self, pieces);
+    else if (pieces)
+        PyErr_SetString(PyExc_TypeError, "inflate must return a list");
+    Py_XDECREF(pieces);
+    return taken;
 }
 
 PyObject *
@@ -281,10 +319,7 @@ sono_finish_message(Reader *self)
         return NULL;
     }
     if (self->compressed) {
-        const char *data = PyByteArray_AS_STRING(self->inflated);
-        Py_ssize_t size = PyByteArray_GET_SIZE(self->inflated);
-        message = text ? decode_text(self, data, (size_t)size)
-                       : PyBytes_FromStringAndSize(data, size);
+        message = join_inflated(self);
     } else if (text && self->payload && PyBytes_Check(self->payload)) {
         message = decode_text(self, PyBytes_AS_STRING(self->payload), self->filled);
     } else if ((self->payload || resize_payload(self, 0) == 0) &&

@@ -112,6 +112,7 @@ begin_frame(Reader *self, const sono_header *header)
         self->compressed = (header->first & SONO_RSV1) != 0;
         self->fragments = 0;
         self->budget = self->compressed ? rules->max_compressed_message : rules->max_message;
+        self->room = rules->max_message;
         self->frame_limit = self->compressed ? rules->max_compressed_frame : rules->max_frame;
     }
     if (self->fragments >= rules->max_fragments || header->length > self->budget ||

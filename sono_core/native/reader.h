@@ -33,7 +33,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Rules *rules;
-    PyObject *inflate; /* (frame, bytearray, final), or None */
+    PyObject *inflate; /* (frame, room, final) -> pieces, or None */
     /* bytes that were not looked at: a bytes object's, a buffer's of our own, or borrowed */
     PyObject *chunk;
     unsigned char *own;
@@ -54,7 +54,8 @@ typedef struct {
     uint64_t fragments, budget, frame_limit;
     PyObject *payload; /* what it becomes, with room to spare, or NULL */
     size_t filled;
-    PyObject *inflated; /* a bytearray, or NULL */
+    PyObject *inflated; /* pieces, a list, or NULL */
+    uint64_t room;      /* bytes to which it may still inflate */
     PyObject *failure; /* what was raised, and is raised again */
 } Reader;
 

@@ -144,7 +144,7 @@ def test_row_18_a_bomb(victim: Victim, fragments: int) -> None:
     upgrade = request(("sec-websocket-extensions", "permessage-deflate")).replace(
         b"/ws", b"/echo", 1
     )
-    with victim.growing_less_than(3 * MIB), dial(victim.address) as sock:
+    with victim.growing_less_than(2 * MIB), dial(victim.address) as sock:
         sock.sendall(upgrade)
         assert b"permessage-deflate" in sock.recv(4096)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
