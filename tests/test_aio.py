@@ -547,6 +547,30 @@ def test_a_server_leaves_its_successors_unix_socket_alone(tmp_path: Path) -> Non
     assert not Path(path).exists()
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+@pytest.mark.parametrize("given", [False, True], ids=["path", "sock"])
+def test_a_file_that_others_made_stays_where_it_is(
+    on_asyncio: str, given: bool, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "sono")
+    if given:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(path)
+        sock.listen()
+        server = serve_async(sock=sock)
+    else:
+        server = serve_async(unix=path)
+        Path(path).unlink()
+        Path(path).touch()
+
+    async def main() -> None:
+        async with server:
+            pass
+
+    run(on_asyncio, main())
+    assert Path(path).exists()
+
+
 def test_a_unix_socket_whose_file_goes_with_the_server(tmp_path: Path) -> None:
     path = str(tmp_path / "sock")
     with socket.socket(socket.AF_UNIX) as dead:  # nobody listens there any more

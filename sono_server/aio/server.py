@@ -9,7 +9,8 @@ import contextlib
 import os
 import socket
 import ssl as tls
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any
 
 from sono_core import CloseCode, Deflate, Limits, Timeouts
@@ -122,10 +123,14 @@ class AsyncServer(AsyncHost):
 
     async def _accept_from(self, listener: socket.socket) -> None:
         unix = listener.family == getattr(socket, "AF_UNIX", None)
-        create = self.loop.create_unix_server if unix else self.loop.create_server
-        server = await create(
-            lambda: _Peer(self), sock=listener, backlog=_ACCEPTS, start_serving=False
+        create = partial(
+            self.loop.create_unix_server if unix else self.loop.create_server,
+            lambda: _Peer(self),
+            sock=listener,
+            backlog=_ACCEPTS,
+            start_serving=False,
         )
+        server = await (_leaving_the_file(create) if unix else create())
         self._servers.append(server)  # to be closed, also if the next step is cancelled
         await server.start_serving()
         listener.listen(_BACKLOG)  # to asyncio both numbers are one
@@ -207,6 +212,16 @@ class AsyncServer(AsyncHost):
             server.close()
         for listener in listeners:
             listener.close()
+
+
+def _leaving_the_file(
+    create: Callable[..., Awaitable[asyncio.Server]],
+) -> Awaitable[asyncio.Server]:
+    """Python 3.13 and later remove what lies at the path at the end, whoever made it."""
+    try:
+        return create(cleanup_socket=False)
+    except TypeError:  # an earlier one, or an uvloop of that time
+        return create()
 
 
 def serve_async(
