@@ -92,6 +92,22 @@ def run(main: Awaitable[None]) -> None:
         gc.collect()
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it")
+def test_tasks_that_begin_at_once() -> None:
+    sono = Sono()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        async with talking(sono.asgi()) as one, talking(sono.asgi()) as two:
+            for number in range(3):
+                one.text("message", number)
+                assert [await one.message(), await two.message()] == [number, number]
+            one.give("disconnect", code=1000)
+            two.give("disconnect", code=1000)
+
+    run(main())
+
+
 def ended(sono: Sono) -> list[Close]:
     """Will hold how each client's connection ends."""
     closes: list[Close] = []

@@ -437,10 +437,17 @@ def test_close_while_it_comes_back(run: Loop, inside: str) -> None:
 # -- the end ------------------------------------------------------------------------------------
 
 
-def test_close_may_be_called_inside_a_callback(run: Loop) -> None:
+@pytest.mark.parametrize("tasks", ["", "eager_task_factory"])
+def test_close_may_be_called_inside_a_callback(run: Loop, tasks: str) -> None:
+    if tasks and not hasattr(asyncio, tasks):
+        pytest.skip("Python 3.12 has it")
+    if tasks and run.name == "uvloop":
+        pytest.skip("uvloop calls the factory with an argument that Python 3.13's does not take")
+    factory = getattr(asyncio, tasks) if tasks else None
     seen: list[Any] = []
 
     async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
         async with served() as server, AsyncSonoClient(server.url) as client:
 
             async def leave(payload: Any) -> None:

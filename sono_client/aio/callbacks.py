@@ -57,7 +57,12 @@ class Callbacks:
 
     async def _finish(self, result: Awaitable[object]) -> None:
         # As a task, so that the end of a callback that somebody cancelled is not the end of this.
-        self._awaited = callback = asyncio.ensure_future(result)
+        # Not by create_task: one that begins at once would ask for `inside` before it is kept here.
+        if inspect.iscoroutine(result):
+            callback: asyncio.Future[object] = asyncio.Task(result)
+        else:
+            callback = asyncio.ensure_future(result)
+        self._awaited = callback
         try:
             await asyncio.wait([callback])
         finally:

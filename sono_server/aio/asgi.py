@@ -150,7 +150,8 @@ class _ASGIPeer(TaskPeer):
 
     def _write_some(self) -> int:
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
+            # not by create_task: a task that begins at once may have ended before it is kept here
+            self._writing = asyncio.Task(self._write_all(), loop=self._host.loop)
         return 0
 
     async def _write_all(self) -> None:

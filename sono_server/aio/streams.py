@@ -50,7 +50,8 @@ class _StreamPeer(TaskPeer, SessionProtocol):
     def _watch(self, reading: bool, blocked: bool) -> None:
         super()._watch(reading, blocked)
         if blocked and not self._draining:
-            self._draining = self._host.loop.create_task(self._drain())
+            # not by create_task: a task that begins at once may have ended before it is kept here
+            self._draining = asyncio.Task(self._drain(), loop=self._host.loop)
 
     async def _drain(self) -> None:
         with contextlib.suppress(OSError):  # the loss of the connection is told to the reader
