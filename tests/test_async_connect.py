@@ -498,21 +498,24 @@ from sono_client import connect_async
 from sono_server import serve_async
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 10  # a busy machine is told about otherwise
+    heard = asyncio.Event()
     async with serve_async("127.0.0.1", 0) as server:
         accepting = asyncio.ensure_future(anext(server))
         url = f"ws://127.0.0.1:{server.address[1]}/"
-        living = asyncio.ensure_future(live(url))
+        living = asyncio.ensure_future(live(url, heard))
         (await accepting).accept(on_message=lambda ws, message: ws.send(message))
-        await asyncio.wait([living], timeout=0.2)
+        await asyncio.wait_for(heard.wait(), 20)
         living.cancel()
         await asyncio.wait([living])
 
-async def live(url):
+async def live(url, heard):
     async with connect_async(url) as ws:
         await ws.send("x")
         await ws.ping()
         async for _ in ws:
             print("echoed")
+            heard.set()
 
 asyncio.run(main())
 """
