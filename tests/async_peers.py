@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 PATIENCE = 20.0  # seconds after which a test gives up waiting
 MIB = 1 << 20
-QUICK = Timeouts(handshake=0.3, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
+QUICK = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
 LOOPS = ("asyncio", "uvloop")
 
 

@@ -236,7 +236,8 @@ class Wire:
         return self.connection.data_to_send()
 
     def flush(self) -> None:
-        self.sock.sendall(self.connection.data_to_send())
+        if data := self.connection.data_to_send():  # sendall waits for room even for nothing
+            self.sock.sendall(data)
 
     def send(self, *events: Event | str | bytes) -> None:
         """Send events or messages, in one segment."""

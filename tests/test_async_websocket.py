@@ -497,7 +497,7 @@ def test_pings_are_answered_and_sent_while_the_application_does_something_else(r
         frames.append(await peer.frame())
 
     async def main() -> None:
-        timeouts = Timeouts(ping_interval=0.05, pong=0.05)
+        timeouts = Timeouts(ping_interval=0.05, pong=1.0)
         async with scripted(script) as url:
             ws = await connect_async(url, timeouts=timeouts)
             await eventually(lambda: len(frames) == 3)

@@ -32,7 +32,7 @@ from sono_server.websocket import WebSocket as ServerSocket
 WAIT = 10.0  # seconds for what is sure to come
 SHORT = 0.05  # seconds for what is sure not to come
 MIB = 1 << 20
-QUICK = Timeouts(handshake=0.3, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
+QUICK = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
 
 
 def open_descriptors() -> int:

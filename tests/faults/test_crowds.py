@@ -17,6 +17,7 @@ from tests.servers import PATIENCE, Wire, dial, read_all, status
 
 MIB = 1 << 20
 SLACK = 0.1  # seconds that a busy machine may add to a latency
+ROUNDS = 3  # of a measured latency: another process may spoil one, the server's fault spoils all
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")
 
 
@@ -25,19 +26,19 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only
 def test_d01_idle_connections_take_little_and_none_is_timed_out(kind: str) -> None:
     """The full size is `python -m benchmarks.soak idle`."""
     count = 300
-    with victim(kind, ping_interval=0.3, pong=2.0) as server:
+    with victim(kind, ping_interval=0.3, pong=1.0) as server:
         with server.wire() as wire:
             wire.send("warm")
             wire.message()
         before = server.resident()
         with Crowd(server.address, count) as crowd:
-            opened = server.stats()["cpu"]
-            time.sleep(1.2)  # four pings each
-            pinged = server.stats()
+            began, opened = time.monotonic(), server.stats()["cpu"]
+            time.sleep(1.6)  # two pings each, and the time for the first one's answer
+            pinged, taken = server.stats(), time.monotonic() - began
             assert crowd.closes == {}
             assert pinged["open"] == count
             assert (server.resident() - before) / count < 64 * 1024
-            assert pinged["cpu"] - opened < 0.6  # half of the time, for 1,000 pings a second
+            assert pinged["cpu"] - opened < taken / 8
 
 
 def latencies(server: Victim, members: int, messages: int, pause: float) -> list[float]:
@@ -61,38 +62,46 @@ def test_d02_members_that_never_read_are_closed_and_slow_nobody_down(kind: str) 
     members, slow, messages = 45, 5, 150
     options = ("--send-buffer=8192",)
     with victim(kind, *options, max_queue=128 * 1024, pause_reading_at=65536) as server:
-        alone = latencies(server, members, messages, 0.004)
-        until(lambda: server.stats()["open"] == 0)
-        before = server.resident()
-        with contextlib.ExitStack() as stack:
-            for _ in range(slow):
-                stack.enter_context(server.wire("/fan", receive_buffer=4096))
-            together = latencies(server, members, messages, 0.004)
-            until(lambda: server.closed().get("4008", 0) == slow)
-        assert p99(together) < 2 * p99(alone) + SLACK
-        until(lambda: server.stats()["open"] == 0)
-        assert server.resident() - before < 8 * MIB
+
+        def none_slowed_down() -> bool:
+            alone = latencies(server, members, messages, 0.004)
+            until(lambda: server.stats()["open"] == 0)
+            before, closed = server.resident(), server.closed().get("4008", 0)
+            with contextlib.ExitStack() as stack:
+                for _ in range(slow):
+                    stack.enter_context(server.wire("/fan", receive_buffer=4096))
+                together = latencies(server, members, messages, 0.004)
+                until(lambda: server.closed().get("4008", 0) == closed + slow)
+            until(lambda: server.stats()["open"] == 0)
+            assert server.resident() - before < 8 * MIB
+            return p99(together) < 2 * p99(alone) + SLACK
+
+        assert any(none_slowed_down() for _ in range(ROUNDS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_d03_half_handshakes_are_cut_at_the_deadline_while_others_connect(kind: str) -> None:
     count, deadline = 150, 1.0
-    honest: list[float] = []
-    with victim(kind, handshake=deadline) as server, Drip(server.address, count, 0.05) as drip:
-        assert drip.begun.wait(10)
-        given_up = time.monotonic() + PATIENCE
-        while not drip.over and time.monotonic() < given_up:
-            started = time.monotonic()
-            with server.wire() as wire:
-                wire.send("in between")
-                assert wire.message() == "in between"
-            honest.append(time.monotonic() - started)
-        assert drip.over
-        assert len(honest) > 10
-        assert p99(honest) < 0.5
-        assert min(drip.lasted) >= deadline - 0.05
-        assert max(drip.lasted) < deadline + 1.5
-        assert set(drip.answers) == {b"HTTP/1.1 408 Request Timeout"}
+    with victim(kind, handshake=deadline) as server:
+
+        def all_are_in_time() -> bool:
+            honest: list[float] = []
+            with Drip(server.address, count, 0.05) as drip:
+                assert drip.begun.wait(PATIENCE)
+                given_up = time.monotonic() + PATIENCE
+                while not drip.over and time.monotonic() < given_up:
+                    started = time.monotonic()
+                    with server.wire() as wire:
+                        wire.send("in between")
+                        assert wire.message() == "in between"
+                    honest.append(time.monotonic() - started)
+                assert drip.over
+            assert set(drip.answers) == {b"HTTP/1.1 408 Request Timeout"}
+            assert min(drip.lasted) >= deadline - 0.05
+            assert len(honest) > 10
+            return p99(honest) < 0.5 and max(drip.lasted) < deadline + 1.5
+
+        assert any(all_are_in_time() for _ in range(ROUNDS))
 
 
 @linux
@@ -105,9 +114,10 @@ def test_d05_without_descriptors_nothing_spins_nobody_is_harmed_and_accepting_re
         members = [stack.enter_context(server.wire()) for _ in range(3)]
         waiting = [stack.enter_context(dial(server.address)) for _ in range(limit + excess)]
         until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) >= limit, what="the shortage")
-        cpu = cpu_of(server)
+        began, cpu = time.monotonic(), cpu_of(server)
         threading.Event().wait(1.5)
-        assert cpu_of(server) - cpu < 0.15  # a tenth of the time
+        taken = time.monotonic() - began
+        assert cpu_of(server) - cpu < taken / 10
         for number, member in enumerate(members):
             member.send(f"unharmed {number}")
             assert member.message() == f"unharmed {number}"

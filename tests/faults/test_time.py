@@ -55,10 +55,10 @@ def test_d04_a_stopped_client_is_detected_in_time_and_its_presence_cleared(kind:
 @pytest.mark.parametrize("kind", KINDS)
 def test_d04_a_client_that_is_alive_is_never_taken_for_a_stopped_one(kind: str) -> None:
     with (
-        victim(kind, ping_interval=0.1, pong=0.5) as server,
+        victim(kind, ping_interval=0.1, pong=1.0) as server,
         Crowd(server.address, 5) as crowd,
     ):
-        threading.Event().wait(1.0)  # many intervals
+        threading.Event().wait(2.4)  # three pings, and twice the time for their answers
         assert crowd.closes == {}
         assert server.closed() == {}
 
@@ -71,7 +71,7 @@ def test_d10_steps_of_the_wall_clock_time_nothing_out(kind: str) -> None:
         victim(kind, "--stepping-clock", **settings) as server,
         Crowd(server.address, 5) as crowd,
     ):
-        threading.Event().wait(1.2)  # some pings, beyond the handshake's deadline
+        threading.Event().wait(1.5)  # two pings, and beyond the deadlines of pong and handshake
         assert crowd.closes == {}
         assert server.closed() == {}
         with server.wire() as late:
@@ -107,7 +107,7 @@ def sources(pattern: str) -> list[Path]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_d10_a_server_that_was_stopped_reads_before_it_times_anybody_out(kind: str) -> None:
     with (
-        victim(kind, ping_interval=0.3, pong=0.5) as server,
+        victim(kind, ping_interval=0.3, pong=1.0) as server,
         Crowd(server.address, 10) as crowd,
         server.wire() as silent,
     ):
@@ -115,7 +115,7 @@ def test_d10_a_server_that_was_stopped_reads_before_it_times_anybody_out(kind: s
         server.signal(signal.SIGSTOP)
         for number in range(10):
             crowd.send(number, "sent while it was stopped")
-        threading.Event().wait(1.2)  # longer than all deadlines
+        threading.Event().wait(1.5)  # longer than all deadlines
         server.signal(signal.SIGCONT)
         until(lambda: server.closed() == {"1006": 1})  # who did not answer
         assert crowd.closes == {}

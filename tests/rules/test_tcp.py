@@ -233,12 +233,9 @@ def test_the_server_lingers_after_a_refusal_too() -> None:
         assert status(read_all(sock)) == 413
 
 
-TIMEOUTS = Timeouts(handshake=0.05, ping_interval=0.05, pong=0.05, close=0.05, write_stall=0.05)
-
-
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n"])
 def test_the_server_times_a_handshake_out(sent: bytes) -> None:
-    with running(timeouts=TIMEOUTS) as server, dial(server.address) as sock:
+    with running(timeouts=Timeouts(handshake=0.05)) as server, dial(server.address) as sock:
         sock.sendall(sent)
         assert status(read_all(sock)) == 408
 
@@ -266,7 +263,7 @@ def test_a_byte_now_and_then_does_not_extend_the_handshake() -> None:
 
 def test_the_server_times_a_close_out() -> None:
     application = Application()
-    server = Running(application, timeouts=TIMEOUTS)
+    server = Running(application, timeouts=Timeouts(close=0.05))
     with Wire(server.address) as wire:
         server.server.stop()
         assert application.closes.get(timeout=PATIENCE).code == 1006
