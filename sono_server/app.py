@@ -263,7 +263,9 @@ class Sono:
     async def handle_stream(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve one connection that asyncio accepted: `asyncio.start_server(sono.handle_stream)`.
 
-        Clients connect at /ws. `serve_async` is quicker.
+        Clients connect at /ws. `serve_async` is quicker, and ends by itself; here, close the
+        clients first: from Python 3.12 on asyncio's `Server.wait_closed` waits for connections,
+        and so do its `serve_forever` and `async with` at their end.
         """
         if self._streams is None or not self._streams.runs_here():
             self._streams = AnsweringHost(self._answer, Options(limits=self._limits))

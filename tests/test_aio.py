@@ -642,6 +642,24 @@ def test_streams_that_asyncio_accepts(on_asyncio: str) -> None:
     run(on_asyncio, main())
 
 
+def test_streams_have_ended_when_their_clients_were_closed(on_asyncio: str) -> None:
+    sono = Sono()
+
+    async def main() -> None:
+        server = await asyncio.start_server(sono.handle_stream, "127.0.0.1", 0)
+        wire = await asyncio.to_thread(Wire, server.sockets[0].getsockname()[:2], "/ws")
+        server.close()
+        for client in list(sono.clients.values()):
+            client.close(1001, "the end")
+        with wire:
+            assert await asyncio.to_thread(wire.closed) == Close(1001, "the end")
+            await asyncio.to_thread(wire.wait_for_end)
+        await asyncio.wait_for(server.wait_closed(), 10)
+        assert not sono.clients
+
+    run(on_asyncio, main())
+
+
 def test_a_stream_that_is_cancelled_is_cut_off(on_asyncio: str) -> None:
     sono = Sono()
     tasks: list[asyncio.Task[Any]] = []
