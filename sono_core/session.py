@@ -584,15 +584,17 @@ class Session:
         due = self.heard + self._timeouts.ping_interval
         if due > now:  # it spoke meanwhile; checked here and not at each read
             self.deadlines.set(Deadline.PING, due)
-        else:
+            return
+        self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
+        if self.heard >= self._pinged:  # else the last one's answer is still waited for
             self._pinged = now
             self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
             self.send(Ping())
 
     def _pong_due(self, now: float, paused: bool) -> None:
-        if self.heard >= self._pinged:
-            self._ping_due(now)
-        elif self.reading and not paused:
+        if self.heard >= self._pinged or Deadline.PONG in self.deadlines:
+            return  # it was answered, and another may have been sent in this very tick
+        if self.reading and not paused:
             self._give_up(_PING_UNANSWERED)
         else:  # nothing was read from it, so nothing could be heard
             self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)

@@ -438,6 +438,53 @@ def test_a_peer_that_does_not_answer_a_ping_is_given_up(role: Role) -> None:
     assert rig.transport.asked[-1] == "abort"
 
 
+@BOTH
+@pytest.mark.parametrize("ping_interval", [5.0, 20.0, 60.0])
+def test_silence_is_ended_by_a_ping_however_long_its_answer_may_take(
+    role: Role, ping_interval: float
+) -> None:
+    rig = Rig(role, timeouts=Timeouts(ping_interval=ping_interval, pong=20.0))
+    for _ in range(4):
+        rig.tick(rig.now + ping_interval)
+        assert rig.seen() == [Ping(b"")], "one in each interval"
+        rig.receives(b"\x8a\x80\0\0\0\0" if role is Role.SERVER else b"\x8a\0")
+    heard = rig.now
+    while rig.session.open:
+        rig.tick(rig.session.deadlines.next)
+    assert rig.now == heard + ping_interval + 20.0
+    assert rig.handler.closes == [Close(1006, "no answer to a ping", False)]
+
+
+def test_one_ping_is_waited_for_at_a_time() -> None:
+    rig = Rig(timeouts=Timeouts(ping_interval=5.0, pong=20.0))
+    rig.tick(5.0)
+    assert rig.seen() == [Ping(b"")]
+    rig.tick(10.0)
+    rig.now = 12.0
+    assert rig.seen() == []
+    rig.receives(b"\x8a\x80\0\0\0\0")
+    rig.tick(15.0)
+    assert rig.seen() == []
+    rig.tick(17.0)
+    assert rig.seen() == [Ping(b"")], "5 s after the last byte"
+    rig.tick(36.999)
+    assert rig.session.open
+    rig.tick(37.0)
+    assert rig.handler.closes == [Close(1006, "no answer to a ping", False)]
+
+
+def test_a_tick_that_comes_late_gives_up_nobody_who_had_answered() -> None:
+    rig = Rig(timeouts=Timeouts(ping_interval=15.0, pong=20.0))
+    rig.tick(15.0)
+    rig.seen()
+    rig.receives(b"\x8a\x80\0\0\0\0")
+    rig.tick(60.0)
+    assert rig.seen() == [Ping(b"")]
+    assert rig.session.open
+    rig.tick(80.0)
+    assert rig.handler.closes == [Close(1006, "no answer to a ping", False)]
+
+
 def test_the_pong_deadline_is_suspended_while_reading_is_paused() -> None:
     rig = Rig()
     rig.tick(20.0)

@@ -33,7 +33,7 @@ def test_d01_idle_connections_take_little_and_none_is_timed_out(kind: str) -> No
         before = server.resident()
         with Crowd(server.address, count) as crowd:
             began, opened = time.monotonic(), server.stats()["cpu"]
-            time.sleep(1.6)  # two pings each, and the time for the first one's answer
+            time.sleep(1.6)  # five pings each, and the time for the first ones' answers
             pinged, taken = server.stats(), time.monotonic() - began
             assert crowd.closes == {}
             assert pinged["open"] == count
