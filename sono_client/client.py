@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sono_core import Close
 from sono_core import client as protocol
 from sono_core.backoff import Backoff, Reconnection
+from sono_core.callbacks import require_plain
 from sono_core.client import Callback, ClientState, Incoming
 from sono_core.errors import ConnectError, ConnectionClosed
 
@@ -73,7 +74,11 @@ class SonoClient:
         """Call back with the payload of each event of that name; callbacks add up.
 
         The event `error` is what the server says of a refused packet: `{"code", "message"}`.
+
+        Raises:
+            TypeError: the callback cannot be called, or is a coroutine function.
         """
+        require_plain("callback", callback)
         self._state.on(event, callback)
 
     def off(self, event: str, callback: Callback | None = None) -> None:
@@ -82,11 +87,13 @@ class SonoClient:
 
     def on_connect(self, function: Function) -> Function:
         """Decorator: call the function as `f()` after each connection but the first."""
+        require_plain("function", function)
         self._on_connect.append(function)
         return function
 
     def on_disconnect(self, function: Function) -> Function:
         """Decorator: call the function as `f(close)` when a connection has ended."""
+        require_plain("function", function)
         self._on_disconnect.append(function)
         return function
 

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from . import packets
+from .callbacks import require_callable
 from .events import Request
 from .headers import Headers, is_host
 from .limits import DEFAULT_LIMITS
@@ -136,8 +137,7 @@ class ClientState:
         Raises:
             TypeError: the callback cannot be called.
         """
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, not of type {type(callback).__name__}")
+        require_callable("callback", callback)
         self._callbacks.setdefault(event, []).append(callback)
 
     def off(self, event: str, callback: Callback | None = None) -> None:

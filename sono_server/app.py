@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sono_core import Limits, Prepared, TextMessage, packets
+from sono_core.callbacks import require_callable
 from sono_core.events import Close
 from sono_core.hub import Deliver, Effect, Hub, Publish
 from sono_core.limits import DEFAULT_LIMITS
@@ -102,8 +103,8 @@ class Sono:
 
         Raises:
             ValueError: the event's name is reserved or no name.
-            TypeError: it is a coroutine function, and clients of a server that calls plain ones
-                are connected.
+            TypeError: it cannot be called; or it is a coroutine function, and clients of a server
+                that calls plain ones are connected.
         """
         packets.check_event(event, self._limits)
 
@@ -128,8 +129,7 @@ class Sono:
             ValueError: there is one already.
             TypeError: it cannot be called.
         """
-        if not callable(function):
-            raise TypeError(f"authenticate takes a function, not {type(function).__name__}")
+        require_callable("function", function)
         if self._authenticate:
             raise ValueError("authenticate was called before")
         self._authenticate = function
@@ -149,6 +149,7 @@ class Sono:
 
     def _register(self, function: Callable[..., object]) -> None:
         """Take note of a function of the application's."""
+        require_callable("function", function)
         if self._loop:
             awaited(self._loop, function)
         self._functions.append(function)

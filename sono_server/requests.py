@@ -163,8 +163,9 @@ class HTTPRequest:
 
         Raises:
             LocalProtocolError: a header is illegal.
-            TypeError: a callback is a coroutine function, and this server calls plain ones; one
-                on asyncio awaits it before the connection's next message is looked at.
+            TypeError: a callback cannot be called; or it is a coroutine function, and this server
+                calls plain ones; one on asyncio awaits it before the connection's next message is
+                looked at.
         """
         session, loop = self._session, self.loop
         is_awaited = awaited(loop, on_message, on_close)

@@ -9,6 +9,7 @@ from types import MethodType
 from typing import Any, Protocol
 
 from sono_core import Close, CloseCode, Ping, Prepared, TextMessage
+from sono_core.callbacks import is_coroutine_function, require_callable
 from sono_core.events import Accept, Reject, Request
 from sono_core.outgoing import close_payload, control_payload
 from sono_core.prepared import message_event
@@ -50,17 +51,16 @@ def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
     """Whether one of them is a coroutine function, to be awaited in tasks of the loop.
 
     Raises:
-        TypeError: one is, and this loop would never await it: nothing of it would run.
+        TypeError: one is, and this loop would never await it: nothing of it would run; or one
+            cannot be called.
     """
-    found = [function for function in functions if function and _is_coroutine_function(function)]
+    given = [function for function in functions if function is not None]
+    for function in given:
+        require_callable("callback", function)
+    found = [function for function in given if is_coroutine_function(function)]
     if found and loop.create_task is None:
         raise TypeError(f"{found[0]!r} is a coroutine function; this server calls plain ones")
     return bool(found)
-
-
-def _is_coroutine_function(function: Callable[..., object]) -> bool:
-    called = getattr(function, "__call__", None)  # noqa: B004 - of objects that are functions too
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 class WebSocket(Sender):

@@ -353,14 +353,6 @@ def test_a_callback_that_sends_much_is_held_up_by_a_server_that_does_not_read(ru
     run(main())
 
 
-def test_a_coroutine_function_is_no_callback(run: Loop) -> None:
-    async def on_message(ws: AsyncWebSocket, message: object) -> None:
-        """Nobody would await it."""
-
-    with pytest.raises(TypeError, match="plain function"):
-        connect_async("ws://localhost/", on_message=on_message)
-
-
 # -- back-pressure --------------------------------------------------------------------------------
 
 

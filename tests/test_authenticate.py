@@ -231,11 +231,6 @@ def test_there_is_one_such_function() -> None:
         sono.authenticate(by_cookie)
 
 
-def test_it_is_a_function() -> None:
-    with pytest.raises(TypeError, match="function"):
-        Sono().authenticate(None)  # type: ignore[type-var]
-
-
 def test_cookies() -> None:
     seen: list[dict[str, str]] = []
 

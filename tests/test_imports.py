@@ -28,6 +28,7 @@ OUTSIDE = {
     "hashlib",
     "http",
     "importlib",
+    "inspect",
     "itertools",
     "math",
     "re",
@@ -51,7 +52,7 @@ LAYERS = """
     outbox
     reader outgoing prepared head upgrade handshake
     connection asgi
-    deadlines transport
+    deadlines transport callbacks
     session
     driver protocol timers carrier waiting handlers
     memory testing

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from sono_core import Close
 from sono_core import client as protocol
 from sono_core.backoff import Backoff, Reconnection
+from sono_core.callbacks import require_callable
 from sono_core.client import Callback, ClientState, Incoming
 from sono_core.errors import ConnectError, ConnectionClosed
 
@@ -68,6 +69,9 @@ class AsyncSonoClient(Waiting):
         """Call back with the payload of each event of that name; callbacks add up.
 
         The event `error` is what the server says of a refused packet: `{"code", "message"}`.
+
+        Raises:
+            TypeError: the callback cannot be called.
         """
         self._state.on(event, callback)
 
@@ -77,11 +81,13 @@ class AsyncSonoClient(Waiting):
 
     def on_connect(self, function: Function) -> Function:
         """Decorator: call the function as `f()` after each connection but the first."""
+        require_callable("function", function)
         self._on_connect.append(function)
         return function
 
     def on_disconnect(self, function: Function) -> Function:
         """Decorator: call the function as `f(close)` when a connection ended, not after `close`."""
+        require_callable("function", function)
         self._on_disconnect.append(function)
         return function
 

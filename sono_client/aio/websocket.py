@@ -1,6 +1,5 @@
 """A client's WebSocket on asyncio, and how it is opened."""
 
-import inspect
 import math
 import os
 import ssl as tls
@@ -14,6 +13,7 @@ import msgspec
 from sono_client.fast import Sender
 from sono_client.settings import chosen_proxy, client_limits
 from sono_core import Close, Deflate, Limits, Ping, Prepared, Timeouts
+from sono_core.callbacks import require_plain
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
@@ -244,8 +244,8 @@ def connect_async(
         ConnectError: nobody answered, or not as a WebSocket server.
         ValueError, LocalProtocolError, TypeError: as `connect`, and at once.
     """
-    if inspect.iscoroutinefunction(on_message):
-        raise TypeError("on_message must be a plain function: nobody would await it")
+    if on_message is not None:
+        require_plain("on_message", on_message)
     of_session = client_limits(limits)
     if on_message is None:
         # What follows a message is looked at a turn later, so that the application's answer leaves
