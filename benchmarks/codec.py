@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from sono_core import Accept, Connection, Role
-from sono_core.frames import TEXT, encode_frame
+from sono_core.frames import encode_frame
 from sono_core.kernels import native, pure_apply_mask
 from sono_core.limits import DEFAULT_LIMITS
+from sono_core.opcodes import TEXT
 from sono_core.reader import MessageReader
 
 Function = Callable[[], object]

@@ -4,6 +4,7 @@ Bytes and events in, bytes and events out: nothing here touches a socket, a cloc
 log or the environment. See docs/embedding.md for how to drive it.
 """
 
+from .close_codes import CloseCode
 from .connection import LEGAL, Connection, State
 from .deadlines import Deadlines
 from .deflate import Deflate, SharedDeflaters
@@ -20,7 +21,6 @@ from .events import (
     Role,
     TextMessage,
 )
-from .frames import CloseCode
 from .headers import Headers
 from .kernels import native
 from .limits import Limits, Timeouts

@@ -8,17 +8,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapp
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import quote
 
+from .close import decode_close
+from .close_codes import CloseCode
 from .connection import Connection, State
+from .encode import check_reject, checked_fields
 from .errors import LocalProtocolError
 from .events import Accept, BinaryMessage, Close, Event, Ping, Pong, Reject, Request, TextMessage
 from .events import Role as _Role
-from .frames import CloseCode, decode_close
 from .headers import Headers
 from .limits import DEFAULT_LIMITS, Limits
+from .origin import check_origin
 from .outbox import Outbox
 from .outgoing import close_payload, payload_of
 from .prepared import Prepared
-from .upgrade import check_origin, check_reject, check_subprotocol, checked_fields
+from .upgrade import check_subprotocol
 
 Scope = MutableMapping[str, Any]
 ASGIEvent = MutableMapping[str, Any]

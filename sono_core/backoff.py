@@ -6,9 +6,9 @@ Exponential back-off with full jitter: clients that were cut off together come b
 import math
 from collections.abc import Callable
 
+from .close_codes import CloseCode
 from .errors import ConnectError
 from .events import Close
-from .frames import CloseCode
 
 _MAX_RETRY_AFTER = 300.0  # seconds that a server may ask a client to stay away
 

@@ -10,9 +10,9 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-from .frames import BINARY, MAX_HEADER, TEXT
 from .kernels import native
 from .limits import Limits
+from .opcodes import BINARY, MAX_HEADER, TEXT
 from .outbox import Outbox
 from .prepared import Prepared
 from .reader import Reader

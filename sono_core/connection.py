@@ -8,7 +8,10 @@ import enum
 from collections.abc import Callable, Collection, Iterator
 from typing import ClassVar, cast
 
+from .close import decode_close, encode_close
+from .close_codes import CloseCode
 from .deflate import Agreement, Deflate, Deflater, SharedDeflaters
+from .encode import refusal
 from .errors import HandshakeFailure, LocalProtocolError, ProtocolFailure
 from .events import (
     Accept,
@@ -22,23 +25,15 @@ from .events import (
     Role,
     TextMessage,
 )
-from .frames import (
-    CLOSE,
-    PING,
-    PONG,
-    CloseCode,
-    Frame,
-    MaskingKeys,
-    decode_close,
-    encode_close,
-)
+from .frames import Frame
 from .handshake import ClientHandshake, ServerHandshake
 from .limits import DEFAULT_LIMITS, Limits
+from .masking import MaskingKeys
+from .opcodes import CLOSE, PING, PONG
 from .outbox import new_outbox
 from .outgoing import close_payload, control_payload, payload_of
 from .prepared import Prepared
 from .reader import Reader, message_reader
-from .upgrade import refusal
 
 
 class State(enum.Enum):

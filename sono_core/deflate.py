@@ -4,10 +4,10 @@ import zlib
 
 import msgspec
 
+from .close_codes import CloseCode
 from .errors import ProtocolFailure
 from .events import Role
-from .frames import CloseCode
-from .headers import Extension
+from .grammar import Extension
 
 NAME = "permessage-deflate"
 _TAIL = b"\x00\x00\xff\xff"  # what every flush ends with and no message carries (section 7.2.1)

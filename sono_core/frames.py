@@ -4,23 +4,15 @@
 lengths, the order of fragments, and how much may still come. It does not look at payloads.
 """
 
-import enum
 import struct
-from collections.abc import Callable
 from typing import NamedTuple
 
+from .close_codes import CloseCode
 from .errors import ProtocolFailure
 from .events import Role
 from .kernels import apply_mask
 from .limits import Limits
-
-# Opcodes (section 5.2): plain integers, because they are compared for every frame.
-CONTINUATION = 0x0
-TEXT = 0x1
-BINARY = 0x2
-CLOSE = 0x8
-PING = 0x9
-PONG = 0xA
+from .opcodes import BINARY, CLOSE, CONTINUATION, MAX_CONTROL_PAYLOAD, PING, PONG, TEXT
 
 _FIN = 0x80
 _RSV1 = 0x40
@@ -28,44 +20,11 @@ _RSV2_RSV3 = 0x30
 _CONTROL = 0x08
 _MASKED = 0x80
 
-MAX_CONTROL_PAYLOAD = 125
-"""Bytes that a control frame carries at most (section 5.5)."""
-
-MAX_HEADER = 14
-"""Bytes of a frame's header at most: 2, a length of 8 and a masking key (section 5.2)."""
 
 _U16 = struct.Struct("!H")
 _U64 = struct.Struct("!Q")
 _HEADER_16 = struct.Struct("!BBH")
 _HEADER_64 = struct.Struct("!BBQ")
-
-
-class CloseCode(enum.IntEnum):
-    """Close codes (section 7.4.1 and IANA's registry), and Sono's own."""
-
-    NORMAL_CLOSURE = 1000
-    GOING_AWAY = 1001
-    PROTOCOL_ERROR = 1002
-    UNSUPPORTED_DATA = 1003
-    NO_STATUS_RECEIVED = 1005
-    ABNORMAL_CLOSURE = 1006
-    INVALID_PAYLOAD = 1007
-    POLICY_VIOLATION = 1008
-    MESSAGE_TOO_BIG = 1009
-    MANDATORY_EXTENSION = 1010
-    INTERNAL_ERROR = 1011
-    SERVICE_RESTART = 1012
-    TRY_AGAIN_LATER = 1013
-    BAD_GATEWAY = 1014
-    SLOW_READER = 4008
-
-
-def is_close_code(code: int) -> bool:
-    """Whether `code` may stand in a Close frame (section 7.4).
-
-    1004, 1005, 1006 and 1015 stay out: they name what no frame says.
-    """
-    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 class Frame(NamedTuple):
@@ -327,64 +286,3 @@ def encode_header(opcode: int, size: int, *, fin: bool, rsv1: bool, masked: bool
     if size <= 0xFFFF:
         return _HEADER_16.pack(first, bit | 126, size)
     return _HEADER_64.pack(first, bit | 127, size)
-
-
-class MaskingKeys:
-    """Fresh masking keys, one a frame, out of a secure source (section 5.3).
-
-    The source is asked for many keys at once: a system call a frame would cost more than the
-    frame.
-
-    Args:
-        random: gives that many unpredictable bytes, `os.urandom` for one.
-    """
-
-    __slots__ = ("_pool", "_position", "_random")
-
-    _KEYS = 256
-
-    def __init__(self, random: Callable[[int], bytes]) -> None:
-        self._random = random
-        self._pool = b""
-        self._position = 0
-
-    def __call__(self) -> bytes:
-        """The next key, 4 bytes."""
-        if self._position == len(self._pool):
-            self._pool = self._random(4 * self._KEYS)
-            self._position = 0
-        self._position += 4
-        return self._pool[self._position - 4 : self._position]
-
-
-def encode_close(code: int, reason: str) -> bytes:
-    """The payload of a Close frame (section 5.5.1), the reason cut to 123 bytes.
-
-    It is cut on the boundary of a character. 1005 stands for an empty payload.
-    """
-    if code == CloseCode.NO_STATUS_RECEIVED:
-        return b""
-    text = reason.encode()
-    if len(text) > MAX_CONTROL_PAYLOAD - 2:
-        text = text[: MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore").encode()
-    return _U16.pack(code) + text
-
-
-def decode_close(payload: bytes) -> tuple[int, str]:
-    """Code and reason of a Close frame (sections 5.5.1 and 7.4); 1005 if it is empty.
-
-    Raises:
-        ProtocolFailure: 1002 for a payload of one byte or an illegal code, 1007 for a reason
-            that is not UTF-8.
-    """
-    if not payload:
-        return CloseCode.NO_STATUS_RECEIVED, ""
-    if len(payload) < 2:
-        raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "close payload of one byte")
-    (code,) = _U16.unpack_from(payload)
-    if not is_close_code(code):
-        raise ProtocolFailure(CloseCode.PROTOCOL_ERROR, "illegal close code")
-    try:
-        return int(code), payload[2:].decode()
-    except UnicodeDecodeError:
-        raise ProtocolFailure(CloseCode.INVALID_PAYLOAD, "close reason is not UTF-8") from None

@@ -9,20 +9,20 @@ from collections.abc import Callable, Collection
 
 from . import deflate
 from .deflate import Agreement, Deflate
+from .encode import checked_fields, encode_head, reject_response
 from .errors import HandshakeFailure, LocalProtocolError
 from .events import Accept, Reject, Request
-from .head import HeadReader, ResponseReader, parse_request
-from .headers import Headers, is_host, is_token, parse_extensions
+from .grammar import is_host, is_token, parse_extensions
+from .head import HeadReader, parse_request
+from .headers import Headers
 from .limits import Limits
+from .responses import UpgradeResponseReader
 from .upgrade import (
     Upgrade,
     accept_key,
     accept_response,
     check_upgrade,
-    checked_fields,
     connection_options,
-    encode_head,
-    reject_response,
     upgrade_protocols,
 )
 
@@ -143,7 +143,7 @@ class ClientHandshake:
     def __init__(
         self, limits: Limits, options: Deflate | None, random: Callable[[int], bytes]
     ) -> None:
-        self._reader = ResponseReader(limits)
+        self._reader = UpgradeResponseReader(limits)
         self._options = options
         self._key = base64.b64encode(random(16)).decode()
         self._subprotocols: tuple[str, ...] = ()

@@ -11,7 +11,8 @@ import h11
 
 from .errors import HandshakeFailure
 from .events import Request
-from .headers import Headers, is_host, parse_tokens
+from .grammar import is_host, parse_tokens
+from .headers import Headers
 from .limits import Limits
 
 # What no line may contain: every control character but the tab; a CR or LF within a line too.
@@ -94,7 +95,7 @@ class HeadReader:
             raise HandshakeFailure(400, "folded header field")
 
 
-def _text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Headers:
+def text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Headers:
     """What h11 made of a head as text.
 
     Args:
@@ -128,7 +129,7 @@ def parse_request(head: bytes) -> Request:
     target = event.target.decode("latin-1")
     if not target.startswith("/") or "#" in target:
         raise HandshakeFailure(400, "the target is not in origin form")
-    headers = _text_fields(event.headers.raw_items(), head.isascii())
+    headers = text_fields(event.headers.raw_items(), head.isascii())
     fields = headers.combined()
     host = fields.get("host", "")
     if not is_host(host):  # a repeated one was joined by ", ", which none contains
@@ -141,94 +142,3 @@ def parse_request(head: bytes) -> Request:
     except ValueError:
         subprotocols = ()  # a WebSocket cannot be opened so, other requests do not care
     return Request(target, headers, event.method.decode("ascii"), host, subprotocols)
-
-
-def parse_response(parser: h11.Connection, head: bytes) -> h11.InformationalResponse | h11.Response:
-    """The response of a whole head.
-
-    Args:
-        parser: a client's, that has sent what is answered.
-
-    Raises:
-        HandshakeFailure: it is malformed, or of another major version.
-    """
-    try:
-        parser.receive_data(head)
-        event = parser.next_event()
-    except h11.RemoteProtocolError:
-        raise HandshakeFailure(0, "malformed response") from None
-    assert isinstance(event, (h11.InformationalResponse, h11.Response))
-    if not event.http_version.startswith(b"1."):
-        raise HandshakeFailure(0, "the response is not HTTP/1")
-    return event
-
-
-class ResponseReader:
-    """Reads the response to a client's upgrade: a 101, or a refusal with a bounded body."""
-
-    __slots__ = ("_body", "_head", "_headers", "_limits", "_parser", "_status")
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._head: HeadReader | None = HeadReader(limits)
-        self._parser = h11.Connection(h11.CLIENT)
-        # h11 wants to know what is being answered
-        upgrade = [("host", "-"), ("connection", "upgrade"), ("upgrade", "websocket")]
-        self._parser.send(h11.Request(method="GET", target="/", headers=upgrade))
-        self._parser.send(h11.EndOfMessage())
-        self._status = 0
-        self._headers = Headers()
-        self._body = bytearray()
-
-    def feed(self, data: bytes) -> tuple[int, Headers, bytes] | None:
-        """Status, headers, and what follows the head (101) or the body (otherwise).
-
-        None until they are complete. `b""` is the end of the stream, which completes a body.
-
-        Raises:
-            HandshakeFailure: what came is no HTTP/1.1 response, is too long or is cut off.
-        """
-        if self._head is None:
-            self._parser.receive_data(data)
-            return self._read_body()
-        if not data:
-            raise HandshakeFailure(0, "the connection ended before the response")
-        found = self._head.feed(data)
-        while found:
-            head, rest = found
-            self._parse_head(head)
-            if self._status == 101:
-                return self._status, self._headers, rest
-            if self._status >= 200:
-                self._head = None
-                if rest:  # to h11 b"" is the end of the stream
-                    self._parser.receive_data(rest)
-                return self._read_body()
-            self._head = HeadReader(self._limits)  # an interim response: the final one follows
-            if not rest:
-                break
-            found = self._head.feed(rest)
-        return None
-
-    def _parse_head(self, head: bytes) -> None:
-        event = parse_response(self._parser, head)
-        if event.status_code == 101 and event.http_version != b"1.1":
-            raise HandshakeFailure(0, "the response is not HTTP/1.1")
-        self._status = event.status_code
-        self._headers = _text_fields(event.headers.raw_items(), head.isascii())
-
-    def _read_body(self) -> tuple[int, Headers, bytes] | None:
-        """Take what h11 makes of the body; a broken or too long one is cut off."""
-        limit = self._limits.max_refusal_body
-        try:
-            while len(self._body) <= limit:
-                event = self._parser.next_event()
-                if isinstance(event, h11.Data):
-                    self._body += event.data
-                elif event is h11.NEED_DATA:
-                    return None
-                else:
-                    break
-        except h11.RemoteProtocolError:
-            pass
-        return self._status, self._headers, bytes(self._body[:limit])

@@ -4,12 +4,14 @@
 after inflation, UTF-8. The order of frames has been checked by `FrameDecoder`.
 """
 
+from .close_codes import CloseCode
 from .deflate import Inflater
 from .errors import ProtocolFailure
 from .events import BinaryMessage, TextMessage
-from .frames import TEXT, CloseCode, Frame
+from .frames import Frame
 from .kernels import Utf8Validator
 from .limits import Limits
+from .opcodes import TEXT
 
 
 def not_utf8() -> ProtocolFailure:

@@ -10,7 +10,6 @@ from urllib.parse import urldefrag, urljoin
 
 import msgspec
 
-from .client import Target, parse_url
 from .connection import Connection
 from .deflate import Deflate
 from .errors import ConnectError, LocalProtocolError
@@ -19,8 +18,9 @@ from .headers import Headers
 from .limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from .proxy import Proxy, address, parse_proxy
 from .session import Session
-from .transport import Driven, Handler, Transport
-from .tunnel import Carried, Tunnel
+from .transport import Carried, Driven, Handler, Transport
+from .tunnel import Tunnel
+from .uri import Target, parse_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SCHEMES = {"http": "ws", "https": "wss"}  # what servers write, and what they mean

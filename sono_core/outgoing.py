@@ -3,9 +3,11 @@
 RFC 6455, sections 5.5 (control frames) and 7.4 (close codes).
 """
 
+from .close import encode_close, is_close_code
+from .close_codes import CloseCode
 from .errors import LocalProtocolError
 from .events import BinaryMessage, Close, TextMessage
-from .frames import BINARY, MAX_CONTROL_PAYLOAD, TEXT, CloseCode, encode_close, is_close_code
+from .opcodes import BINARY, MAX_CONTROL_PAYLOAD, TEXT
 
 
 def payload_of(message: TextMessage | BinaryMessage) -> tuple[int, bytes]:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from .client import Target, parse_url
+from .uri import Target, parse_url
 
 # Variables that name the proxy, by whether the connection is to be secure; the first one counts.
 _VARIABLES = {

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from .deflate import Inflater
 from .errors import ProtocolFailure
 from .events import BinaryMessage, Event, Role, TextMessage
-from .frames import CLOSE, Frame, FrameDecoder, compressed_bound, legal_first_bytes
+from .frames import Frame, FrameDecoder, compressed_bound, legal_first_bytes
 from .kernels import native
 from .limits import Limits
 from .messages import MessageAssembler, not_utf8
+from .opcodes import CLOSE
 from .outbox import Outbox
 
 Item = TextMessage | BinaryMessage | Frame

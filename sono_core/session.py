@@ -6,8 +6,10 @@ all transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (who ends the stream
 
 import math
 
+from .close_codes import CloseCode
 from .connection import Connection, State
 from .deadlines import Deadline, Deadlines
+from .encode import refusal
 from .errors import HandshakeFailure
 from .events import (
     Accept,
@@ -21,13 +23,11 @@ from .events import (
     Role,
     TextMessage,
 )
-from .frames import CloseCode
 from .limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from .outbox import Outbox
 from .prepared import Prepared
 from .reader import Reader
 from .transport import Handler, Transport
-from .upgrade import refusal
 
 _LAST_MESSAGES = 1024  # and pings, that are looked at after a stream was lost
 # Ends without a closing handshake, as `on_close` reports them.

@@ -12,8 +12,7 @@ from .certificates import Certificates, client_context, server_context
 from .deadlines import Deadline, Deadlines
 from .outbox import Outbox, new_outbox
 from .reader import Reader
-from .transport import Transport
-from .tunnel import Carried
+from .transport import Carried, Transport
 
 _RECORD = 16 * 1024  # bytes that one record holds at most (RFC 8446, section 5.1)
 _CHUNK = 60 * 1024  # bytes encrypted ahead: what one write takes, with four records' overhead

@@ -110,3 +110,9 @@ class Handler(Protocol):
 
     def on_error(self, error: Exception) -> None:
         """A method of this handler raised. The connection is closed with 1011 if it is open."""
+
+
+class Carried(Driven, Protocol):
+    """What a tunnel carries: a `Session`, or TLS around one."""
+
+    transport: Transport

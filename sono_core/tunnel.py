@@ -4,58 +4,18 @@ A layer between a transport and what it carries: nothing of that leaves before t
 agreed, and nothing of the proxy's response gets there.
 """
 
-from typing import Protocol, cast
-
-import h11
+from typing import cast
 
 from .deadlines import Deadlines
+from .encode import encode_head
 from .errors import HandshakeFailure
-from .head import HeadReader, parse_response
 from .limits import DEFAULT_LIMITS, Limits
 from .outbox import Outbox
 from .proxy import Proxy
 from .reader import Reader
+from .responses import FinalHeadReader, connect_response_reader
 from .session import Session
-from .transport import Driven, Handler, Transport
-from .upgrade import encode_head
-
-_MAX_INTERIM = 8  # responses of status 1xx before the final one
-
-
-class Carried(Driven, Protocol):
-    """What a tunnel carries: a `Session`, or TLS around one."""
-
-    transport: Transport
-
-
-class _ResponseReader:
-    """Reads a proxy's response to CONNECT, the interim ones before it too."""
-
-    __slots__ = ("_head", "_interim", "_limits", "_parser")
-
-    def __init__(self, server: str, limits: Limits) -> None:
-        self._limits = limits
-        self._head = HeadReader(limits)
-        self._interim = 0
-        self._parser = h11.Connection(h11.CLIENT)  # which wants to know what is being answered
-        self._parser.send(h11.Request(method="CONNECT", target=server, headers=[("host", server)]))
-
-    def feed(self, data: bytes) -> tuple[int, str, bytes] | None:
-        """Status, phrase and what follows the head, or None until that has come whole.
-
-        Raises:
-            HandshakeFailure: what came is no acceptable response; its status means nothing.
-        """
-        while data and (found := self._head.feed(data)):
-            head, data = found
-            response = parse_response(self._parser, head)
-            if isinstance(response, h11.Response):
-                return response.status_code, response.reason.decode("latin-1"), data
-            self._interim += 1
-            if self._interim > _MAX_INTERIM:
-                raise HandshakeFailure(0, "too many interim responses")
-            self._head = HeadReader(self._limits)
-        return None
+from .transport import Carried, Handler, Transport
 
 
 class Tunnel:
@@ -83,7 +43,7 @@ class Tunnel:
         request = encode_head(f"CONNECT {server} HTTP/1.1", fields)
         self._inner = inner
         self._address = proxy.address
-        self._reader: _ResponseReader | None = _ResponseReader(server, limits)
+        self._reader: FinalHeadReader | None = connect_response_reader(server, limits)
         self.status: int | None = None
         """The HTTP status with which the proxy refused."""
         self._unwritten = len(request)
@@ -124,7 +84,7 @@ class Tunnel:
         else:
             self._inner.tick(now)
 
-    def _read(self, reader: _ResponseReader, data: bytes) -> bytes | None:
+    def _read(self, reader: FinalHeadReader, data: bytes) -> bytes | None:
         """What follows the response that opens the tunnel; None if that has not come."""
         try:
             response = reader.feed(data)
@@ -133,7 +93,8 @@ class Tunnel:
             return None
         if response is None:
             return None
-        status, phrase, rest = response
+        answer, _, rest = response
+        status, phrase = answer.status_code, answer.reason.decode("latin-1")
         if 200 <= status <= 299:
             return rest
         self.status = status

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from sono_core import Request
-from sono_core.headers import is_host
+from sono_core.grammar import is_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SCHEMES = ("http", "https")

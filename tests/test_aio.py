@@ -289,7 +289,8 @@ def test_a_peer_that_sends_much_more_than_its_share_is_served_in_turns() -> None
 def test_early_frames_come_after_the_answer() -> None:
     with running() as server, Wire(server.address, upgrade=False) as wire:
         head = wire.connection.data_to_send()
-        from sono_core.frames import TEXT, encode_frame
+        from sono_core.frames import encode_frame
+        from sono_core.opcodes import TEXT
 
         wire.sock.sendall(head + encode_frame(TEXT, b"early", mask=b"\1\2\3\4"))
         wire.next()

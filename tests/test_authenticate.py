@@ -12,7 +12,8 @@ import pytest
 
 from sono_core import Headers, Reject, Timeouts
 from sono_core.events import Accept
-from sono_core.frames import TEXT, encode_frame
+from sono_core.frames import encode_frame
+from sono_core.opcodes import TEXT
 from sono_server import Client, HTTPRequest, Refused, Sono
 from tests.servers import Wire, running
 

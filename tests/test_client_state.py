@@ -12,15 +12,14 @@ from sono_core import Headers, LocalProtocolError
 from sono_core.client import (
     ClientState,
     Incoming,
-    Target,
     broadcast,
     change_channel,
     direct_message,
     message,
-    parse_url,
 )
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.packets import parse
+from sono_core.uri import Target, parse_url
 
 # -- URLs ---------------------------------------------------------------------------------------
 

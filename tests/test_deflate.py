@@ -9,7 +9,7 @@ import pytest
 from sono_core import Deflate, Role, SharedDeflaters
 from sono_core.deflate import Agreement, Deflater, Inflater, agree, answer, offer
 from sono_core.errors import ProtocolFailure
-from sono_core.headers import parse_extensions
+from sono_core.grammar import parse_extensions
 
 
 def inflated(inflater: Inflater, *frames: bytes, limit: int = 1 << 20) -> bytes:

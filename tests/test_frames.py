@@ -3,23 +3,11 @@
 import pytest
 
 from sono_core import CloseCode, Limits, Role
+from sono_core.close import decode_close, encode_close, is_close_code
 from sono_core.errors import ProtocolFailure
-from sono_core.frames import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    TEXT,
-    Frame,
-    FrameDecoder,
-    MaskingKeys,
-    compressed_bound,
-    decode_close,
-    encode_close,
-    encode_frame,
-    is_close_code,
-)
+from sono_core.frames import Frame, FrameDecoder, compressed_bound, encode_frame
+from sono_core.masking import MaskingKeys
+from sono_core.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 MASK = b"\x37\xfa\x21\x3d"
 

@@ -4,7 +4,8 @@ import pytest
 
 from sono_core import Limits
 from sono_core.errors import HandshakeFailure
-from sono_core.head import HeadReader, ResponseReader, parse_request
+from sono_core.head import HeadReader, parse_request
+from sono_core.responses import UpgradeResponseReader
 
 HEAD = b"GET /a HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
 
@@ -80,14 +81,14 @@ def test_parse_request_refuses_with_a_status(head: bytes, status: int) -> None:
 
 
 def test_a_response_reader_gives_status_headers_and_the_rest() -> None:
-    found = ResponseReader(Limits()).feed(b"HTTP/1.1 101 X\r\nA: b\r\n\r\nrest")
+    found = UpgradeResponseReader(Limits()).feed(b"HTTP/1.1 101 X\r\nA: b\r\n\r\nrest")
     assert found is not None
     status, headers, rest = found
     assert (status, headers.fields(), rest) == (101, (("a", "b"),), b"rest")
 
 
 def test_a_body_may_come_in_a_segment_of_its_own() -> None:
-    reader = ResponseReader(Limits())
+    reader = UpgradeResponseReader(Limits())
     assert reader.feed(b"HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n") is None
     assert reader.feed(b"a") is None
     found = reader.feed(b"b")

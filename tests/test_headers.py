@@ -3,7 +3,7 @@
 import pytest
 
 from sono_core import Headers
-from sono_core.headers import (
+from sono_core.grammar import (
     is_field_value,
     is_host,
     is_token,

@@ -10,18 +10,10 @@ from typing import Any
 
 import pytest
 
-from sono_core import (
-    Accept,
-    BinaryMessage,
-    Connection,
-    Limits,
-    Reject,
-    Role,
-    TextMessage,
-    Timeouts,
-)
-from sono_core.frames import BINARY, CONTINUATION, encode_frame
+from sono_core import Accept, BinaryMessage, Connection, Limits, Reject, Role, TextMessage, Timeouts
+from sono_core.frames import encode_frame
 from sono_core.hub import Hub
+from sono_core.opcodes import BINARY, CONTINUATION
 from sono_core.packets import ChangeChannel, ChannelPayload, PacketError, parse
 from sono_core.quota import Quota
 from tests.fakes import Rig

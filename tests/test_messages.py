@@ -7,8 +7,9 @@ import pytest
 from sono_core import BinaryMessage, Limits, TextMessage
 from sono_core.deflate import Inflater
 from sono_core.errors import ProtocolFailure
-from sono_core.frames import BINARY, CONTINUATION, TEXT, Frame
+from sono_core.frames import Frame
 from sono_core.messages import MessageAssembler
+from sono_core.opcodes import BINARY, CONTINUATION, TEXT
 
 
 def piece(opcode: int, payload: bytes, fin: bool = True, complete: bool = True) -> Frame:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from sono_core import Accept, Headers, Limits, LocalProtocolError, Reject, Request, Role, Timeouts
-from sono_core.client import Target
 from sono_core.errors import ConnectError
 from sono_core.opening import Opening, Place
 from sono_core.proxy import proxy_for
+from sono_core.uri import Target
 from tests.certificates import client_side, expired, self_signed, server_side, wrong_name
 from tests.fakes import FakeTransport, RecordingHandler
 from tests.helpers import new_connection, repeatable

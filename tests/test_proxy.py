@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from sono_core.client import parse_url
 from sono_core.proxy import Proxy, parse_proxy, proxy_for
+from sono_core.uri import parse_url
 
 P, Q = "http://p:1", "http://q:2"
 

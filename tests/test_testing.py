@@ -21,8 +21,9 @@ from sono_core import (
     testing,
 )
 from sono_core.errors import ConnectionClosed, LocalProtocolError, ProtocolFailure
-from sono_core.frames import BINARY, CLOSE, PING, PONG, TEXT, encode_frame
+from sono_core.frames import encode_frame
 from sono_core.handlers import BaseHandler
+from sono_core.opcodes import BINARY, CLOSE, PING, PONG, TEXT
 from sono_core.prepared import message_event
 from sono_core.testing import Clock, MemoryClient, frames
 from sono_core.transport import Transport

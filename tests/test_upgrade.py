@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from sono_core import Accept, Deflate, Headers, LocalProtocolError, Reject, Request
+from sono_core.encode import refusal, reject_response
 from sono_core.errors import HandshakeFailure
-from sono_core.upgrade import (
-    Upgrade,
-    accept_key,
-    accept_response,
-    check_upgrade,
-    origin_allowed,
-    refusal,
-    reject_response,
-)
+from sono_core.origin import origin_allowed
+from sono_core.upgrade import Upgrade, accept_key, accept_response, check_upgrade
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 BAD_HEADERS = [

@@ -11,7 +11,7 @@ import re
 
 from sono_core import Role
 from sono_core.deflate import NAME, Deflate, agree, answer
-from sono_core.headers import (
+from sono_core.grammar import (
     Extension,
     is_field_value,
     is_host,
@@ -20,7 +20,7 @@ from sono_core.headers import (
     parse_list,
     parse_tokens,
 )
-from sono_core.upgrade import origin_allowed
+from sono_core.origin import origin_allowed
 
 from .checks import Target
 

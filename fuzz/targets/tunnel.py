@@ -13,8 +13,8 @@ from typing import NamedTuple, cast
 from sono_core import Limits
 from sono_core.outbox import Outbox
 from sono_core.proxy import parse_proxy
-from sono_core.transport import Transport
-from sono_core.tunnel import Carried, Tunnel
+from sono_core.transport import Carried, Transport
+from sono_core.tunnel import Tunnel
 
 from .checks import Target, ways
 
