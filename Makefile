@@ -74,7 +74,7 @@ browser-unit:
 	    esac; \
 	fi
 
-# A copy of its own, so that the extensions in use stay. Leaks are looked for in tests/test_native.py:
+# A copy of its own, so that the extensions in use stay. Leaks are looked for in tests/core/native/test_native.py:
 # the interpreter's own memory at exit is none.
 SANITIZED := build/sanitized
 .PHONY: sanitize
@@ -90,9 +90,9 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fu
 	@cd $(SANITIZED) && export PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	    SONO_TEST_REQUIRE=native \
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
-	    ../../$(BIN)/python -m pytest -p no:cacheprovider tests/rules tests/test_connection.py \
-	        tests/test_native.py tests/test_outbox.py tests/properties/test_native_agrees.py \
-	        tests/test_fast.py tests/test_selector.py tests/test_websocket.py && \
+	    ../../$(BIN)/python -m pytest -p no:cacheprovider tests/rules tests/core/websocket/test_connection.py \
+	        tests/core/native/test_native.py tests/core/websocket/test_outbox.py tests/properties/test_native_agrees.py \
+	        tests/io/test_fast.py tests/server/test_selector.py tests/server/test_websocket.py && \
 	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
 
 SOAK_MINUTES ?= 30

@@ -5,45 +5,30 @@ import sys
 from setuptools import Extension, setup
 
 FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden"]
-CORE = ("native", "outbox", "reader", "frames", "mask", "utf8")
-CORE_HEADERS = [f"sono_core/native/{name}.h" for name in CORE]
-
-
-def loop(package: str) -> Extension:
-    """A package's own build of what transports do for every message."""
-    return Extension(
-        f"{package}._loop",
-        [f"sono_server/native/{name}.c" for name in ("module", "turn", "carrier", "sender")],
-        include_dirs=["sono_core/native"],
-        depends=[*CORE_HEADERS, "sono_server/native/loop.h"],
-        define_macros=[("SONO_PACKAGE", f'"{package}"')],
-        extra_compile_args=FLAGS,
-        optional=True,
-    )
-
+CORE = "sono_core/native"
+CORE_HEADERS = [
+    f"{CORE}/{name}.h" for name in ("native", "outbox", "reader", "frames", "mask", "utf8")
+]
+CORE_SOURCES = ("module", "events", "reader", "payload", "outbox", "frames", "mask", "utf8")
+LOOP_SOURCES = ("module", "context", "transport", "sender")
 
 # Without a compiler the installation goes on, and pure Python does the same work.
 extensions = [
     Extension(
-        "sono_core._native",
-        [
-            f"sono_core/native/{name}.c"
-            for name in (
-                "module",
-                "events",
-                "reader",
-                "payload",
-                "outbox",
-                "frames",
-                "mask",
-                "utf8",
-            )
-        ],
+        "sono_core.native._native",
+        [f"{CORE}/{name}.c" for name in CORE_SOURCES],
         depends=CORE_HEADERS,
         extra_compile_args=FLAGS,
         optional=True,
     ),
-    *map(loop, ("sono_server", "sono_client")),
+    Extension(
+        "sono_io._loop",
+        [f"sono_io/native/{name}.c" for name in LOOP_SOURCES],
+        include_dirs=[CORE],
+        depends=[*CORE_HEADERS, "sono_io/native/loop.h"],
+        extra_compile_args=FLAGS,
+        optional=True,
+    ),
 ]
 
 setup(ext_modules=extensions if sys.platform != "win32" else extensions[:1])

@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from sono_core import Accept, Connection, Role
-from sono_core.frames import encode_frame
-from sono_core.kernels import native, pure_apply_mask
 from sono_core.limits import DEFAULT_LIMITS
-from sono_core.opcodes import TEXT
-from sono_core.reader import MessageReader
+from sono_core.native import accelerator, pure_apply_mask
+from sono_core.websocket import TEXT, MessageReader, encode_frame
 
 Function = Callable[[], object]
 Mask = Callable[[bytes, bytes], bytes]
@@ -35,9 +33,9 @@ _WIRE = _FRAME * MESSAGES
 
 
 def _native_mask() -> Mask:
-    if native is None:
+    if accelerator is None:
         raise ImportError("sono's extension is not built, or SONO_PURE is set")
-    mask: Mask = native.apply_mask
+    mask: Mask = accelerator.apply_mask
     return mask
 
 
@@ -91,7 +89,7 @@ def _decoding(connection: Connection) -> Function:
 
 
 def _sono() -> Function:
-    if native is None:
+    if accelerator is None:
         raise ImportError("sono's extension is not built, or SONO_PURE is set")
     return _decoding(_opened())
 

@@ -11,15 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from sono_core import (
-    BinaryMessage,
-    Close,
-    Deflate,
-    Limits,
-    Prepared,
-    TextMessage,
-    native_available,
-)
+from sono_core import BinaryMessage, Close, Deflate, Limits, Prepared, TextMessage, native_available
 from sono_core.limits import DEFAULT_LIMITS
 from sono_server import AsyncServer, HTTPRequest, Server, Sono, WebSocket, serve, serve_async
 

@@ -14,9 +14,9 @@ from gevent import select, socket
 from gevent.server import StreamServer
 
 from sono_core import Accept, Connection, Request, Role, Session, Timeouts
-from sono_core.handlers import BaseHandler
-from sono_core.prepared import message_event
-from sono_core.waiting import SocketDriver, Wanted
+from sono_core.lifecycle import BaseHandler
+from sono_core.websocket import message_event
+from sono_io import SocketDriver, Wanted
 
 
 class Echo(BaseHandler):

@@ -9,12 +9,12 @@ from random import Random
 from typing import NamedTuple
 
 from sono_core import BinaryMessage, Close, Connection, Event, Limits, Role, State, TextMessage
-from sono_core import connection as connection_module
-from sono_core import frames as frames_module
-from sono_core.deflate import Agreement
-from sono_core.kernels import pure_apply_mask
-from sono_core.outbox import Outbox
-from sono_core.reader import MessageReader
+from sono_core.native.kernels import pure_apply_mask
+from sono_core.websocket import connection as connection_module
+from sono_core.websocket import frames as frames_module
+from sono_core.websocket.deflate import Agreement
+from sono_core.websocket.outbox import Outbox
+from sono_core.websocket.reader import MessageReader
 
 LIMITS = (Limits(), Limits(max_message=1000, max_frame=600, max_fragments=8))
 AGREEMENTS = (

@@ -3,11 +3,10 @@
 `connect_async` and `AsyncSonoClient` are the same for asyncio.
 """
 
+from sono_client.aio import AsyncSonoClient, AsyncWebSocket, connect_async
 from sono_core.errors import ConnectError, ConnectionClosed
 
-from .aio import AsyncSonoClient, AsyncWebSocket, connect_async
-from .blocking import WebSocket, connect
-from .client import SonoClient
+from .blocking import SonoClient, WebSocket, connect
 
 __all__ = [
     "AsyncSonoClient",

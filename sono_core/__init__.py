@@ -5,9 +5,6 @@ log or the environment. See docs/embedding.md for how to drive it.
 """
 
 from .close_codes import CloseCode
-from .connection import LEGAL, Connection, State
-from .deadlines import Deadlines
-from .deflate import Deflate, SharedDeflaters
 from .errors import LocalProtocolError, SonoError
 from .events import (
     Accept,
@@ -22,15 +19,14 @@ from .events import (
     TextMessage,
 )
 from .headers import Headers
-from .kernels import native
+from .lifecycle import Deadlines, Handler, Session, Transport
 from .limits import Limits, Timeouts
-from .prepared import Prepared
-from .session import Session
-from .transport import Handler, Transport
+from .native import accelerator
+from .websocket import LEGAL, Connection, Deflate, Prepared, SharedDeflaters, State
 
 __version__ = "0.1.0"
 
-native_available: bool = native is not None
+native_available: bool = accelerator is not None
 """Whether the hot path runs in C. `SONO_PURE=1` in the environment says no."""
 
 __all__ = [

@@ -1,11 +1,9 @@
 """Sono's servers: `serve` and `serve_async` for HTTP requests and plain WebSockets, `Sono`."""
 
 from .aio import AsyncServer, serve_async
-from .app import Sono
-from .clients import Channel, Client
-from .requests import HTTPRequest, Refused
+from .app import Channel, Client, Sono
 from .selector import Server, serve
-from .websocket import WebSocket
+from .serving import HTTPRequest, Refused, WebSocket
 
 __all__ = [
     "AsyncServer",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sono_core import Deflate, Timeouts
-from sono_core.upgrade import accept_key
+from sono_core.websocket.upgrade import accept_key
 from sono_server import HTTPRequest, WebSocket, serve_async
 
 Result = TypeVar("Result")

@@ -5,19 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from sono_core import (
-    Accept,
-    Close,
-    Connection,
-    Event,
-    Limits,
-    Reject,
-    Request,
-    Role,
-    Timeouts,
-)
+from sono_core import Accept, Close, Connection, Event, Limits, Reject, Request, Role, Timeouts
+from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_core.session import Session
 from tests.helpers import new_connection
 
 

@@ -24,12 +24,12 @@ from sono_core import (
     Role,
     TextMessage,
 )
+from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS
-from sono_core.session import Session
-from sono_core.upgrade import accept_key
+from sono_core.websocket.upgrade import accept_key
+from sono_io.fast import new_turn
 from sono_server import Client, Sono
-from sono_server.fast import new_turn
-from sono_server.requests import HTTPRequest, RequestHandler
+from sono_server.serving.requests import HTTPRequest, RequestHandler
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455, section 1.3
 ANY_TAKEOVER = Deflate(context_takeover=True, threshold=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sono_core import Accept, Limits, Reject, Request, Role, Session, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_core.tls import SecureSession
+from sono_core.tls.layer import SecureSession
 from tests.certificates import client_side, server_side
 from tests.fakes import FakeTransport, RecordingHandler
 from tests.helpers import new_connection

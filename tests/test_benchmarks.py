@@ -366,7 +366,7 @@ def test_the_regression_check_compares_with_floors(
 def test_without_the_extension_the_regression_check_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.codec.native", None)
+    monkeypatch.setattr("benchmarks.codec.accelerator", None)
     assert regression.main() == 1
     assert "extension is not built" in capsys.readouterr().out
 

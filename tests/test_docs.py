@@ -12,7 +12,7 @@ import pytest
 
 from sono_client import SonoClient, connect
 from sono_core import LEGAL, Role, State
-from sono_core.packets import PacketError
+from sono_core.messaging.classic.packets import PacketError
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = re.compile(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
@@ -168,7 +168,7 @@ def test_the_protocol_names_every_error_code() -> None:
     text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
     errors = text.partition("## Errors")[2]
     documented = set(re.findall(r"^\| `([a-z-]+)` \|", errors, re.MULTILINE))
-    sources = [*(ROOT / "sono_core").glob("*.py"), ROOT / "sono_server" / "app.py"]
+    sources = [*(ROOT / "sono_core").rglob("*.py"), *(ROOT / "sono_server" / "app").glob("*.py")]
     raised = {
         code
         for source in sources

@@ -1,4 +1,8 @@
-"""The import rules of docs/architecture.md, on the syntax trees and in a fresh process."""
+"""The import rules of docs/architecture.md, on the syntax trees and in a fresh process.
+
+Ranks of packages come first, then those of the modules within each: what stands later may import
+what stands earlier, and never the reverse.
+"""
 
 import ast
 import importlib.util
@@ -9,11 +13,78 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("sono_core", "sono_server", "sono_client")
+
+CORE = ("errors", "close_codes", "headers", "events", "limits", "arguments")
+"""The vocabulary of sono_core, which everybody may use."""
+
+# For each package: what it may import of Sono, beside the vocabulary; and its modules, each of
+# which may import those before it.
+PACKAGES: dict[str, tuple[str, str]] = {
+    "sono_core.native": ("", "path kernels"),
+    "sono_core.http": ("sono_core.native", "grammar head responses encode"),
+    "sono_core.websocket": (
+        "sono_core.native sono_core.http",
+        """
+        opcodes close masking frames deflate messages outbox reader payloads prepared origin
+        upgrade handshake connection asgi
+        """,
+    ),
+    "sono_core.lifecycle": (
+        "sono_core.native sono_core.http sono_core.websocket",
+        "deadlines timers interfaces handlers session driver",
+    ),
+    "sono_core.tls": (
+        "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
+        "contexts layer",
+    ),
+    "sono_core.testing": (
+        "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
+        "pipe client",
+    ),
+    "sono_core.connect": (
+        "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle sono_core.tls",
+        "uri proxy tunnel connector backoff",
+    ),
+    "sono_core.messaging": ("sono_core.messaging.classic", "ratelimit hub"),
+    "sono_core.messaging.classic": ("", "packets client"),
+    "sono_io": (
+        "sono_core sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
+        "reference fast asyncio_protocol blocking",
+    ),
+    "sono_server.serving": (
+        "CORE sono_io",
+        "signals listeners forwarded browser_client websocket watchdog requests base",
+    ),
+    "sono_server.selector": ("CORE sono_io sono_server.serving", "transport server"),
+    "sono_server.aio": ("CORE sono_io sono_server.serving", "base streams server"),
+    "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
+    "sono_server.app": (
+        "CORE sono_io sono_server.serving sono_server.selector sono_server.aio sono_server.asgi",
+        "clients trampoline sono",
+    ),
+    "sono_server.operations": ("CORE sono_server.serving sono_server.app", "logs settings"),
+    "sono_server.cli": (
+        """
+        CORE sono_server.serving sono_server.selector sono_server.aio sono_server.asgi
+        sono_server.app sono_server.operations sono_client.cli
+        """,
+        "demo command",
+    ),
+    "sono_client": ("CORE", "options"),
+    "sono_client.blocking": (
+        "CORE sono_io sono_client",
+        "leader poll driver transport websocket sono_client",
+    ),
+    "sono_client.aio": (
+        "CORE sono_io sono_client",
+        "notifier callbacks dial transport websocket sono_client",
+    ),
+    "sono_client.cli": ("CORE sono_client sono_client.aio", "terminal commands"),
+}
+CORE_PACKAGES = {name for name in PACKAGES if name.startswith("sono_core.")} | {"sono_core"}
 
 # What sono_core may import from outside: pure modules, without I/O, clocks, threads and logs.
 OUTSIDE = {
-    "_thread",
     "h11",
     "msgspec",
     "zlib",
@@ -27,7 +98,6 @@ OUTSIDE = {
     "heapq",
     "hashlib",
     "http",
-    "importlib",
     "inspect",
     "itertools",
     "math",
@@ -38,67 +108,47 @@ OUTSIDE = {
 }
 # What only these may import: the choice between C and Python, and TLS, which others load if needed.
 ALONE = {
-    "kernels": {"os", "sono_core._native"},
-    "certificates": {"os", "ssl"},
-    "tls": {"ssl"},
+    "sono_core.native.path": {"os"},
+    "sono_core.tls.contexts": {"os", "ssl"},
+    "sono_core.tls.layer": {"ssl"},
 }
 NEVER_LOADED = ("socket", "ssl", "selectors", "asyncio", "threading", "logging")
-
-# Rooms of the core, which become its sub-packages, with their modules. A module imports those
-# that stand before it in its own room, and any of the rooms that its own may look into.
-ROOMS = {
-    "": "errors close_codes headers events limits callbacks",
-    "native": "kernels",
-    "http": "grammar head responses encode",
-    "websocket": """
-        opcodes close masking frames deflate messages outbox reader outgoing prepared origin
-        upgrade handshake connection asgi
-    """,
-    "lifecycle": "deadlines timers transport handlers session driver",
-    "io": "protocol carrier waiting",
-    "tls": "certificates tls",
-    "testing": "memory testing",
-    "connect": "uri proxy tunnel opening backoff",
-    "messaging": "packets quota hub client",
-    "all": "__init__",
-}
-INTO = {
-    "": (),
-    "native": (),
-    "http": ("", "native"),
-    "websocket": ("", "native", "http"),
-    "lifecycle": ("", "native", "http", "websocket"),
-    "io": ("", "native", "http", "websocket", "lifecycle"),
-    "tls": ("", "native", "http", "websocket", "lifecycle"),
-    "testing": ("", "native", "http", "websocket", "lifecycle"),
-    "connect": ("", "native", "http", "websocket", "lifecycle", "tls"),
-    "messaging": ("",),
-    "all": tuple(room for room in ROOMS if room != "all"),
-}
-ROOM_OF = {module: room for room, modules in ROOMS.items() for module in modules.split()}
-ORDER = [module for modules in ROOMS.values() for module in modules.split()]
+COMPILED = {"sono_core.native._native", "sono_io._loop"}
 
 
-def may_import(module: str) -> set[str]:
-    """The modules of the core that a module of the core may import."""
-    room = ROOM_OF[module]
-    own = ROOMS[room].split()
-    others = {other for other in ORDER if ROOM_OF[other] in INTO[room]}
-    return others | set(own[: own.index(module)])
+def sources() -> dict[str, ast.Module]:
+    """The syntax trees of the packages, by dotted name; a package's own is its `__init__`."""
+    found = {}
+    for package in ("sono_core", "sono_io", "sono_server", "sono_client"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name] = ast.parse(path.read_text("utf-8"))
+    return found
 
 
-def sources(package: str) -> dict[str, ast.Module]:
-    """The syntax trees of a package, by dotted name within it."""
-    folder = ROOT / package
-    return {
-        ".".join(path.relative_to(folder).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
-        for path in sorted(folder.rglob("*.py"))
-    }
+SOURCES = sources()
 
 
-def imports(package: str, module: str, tree: ast.Module) -> set[str]:
+def package_of(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
+def offered(package: str) -> set[str]:
+    """What a package names for others, some of it modules; in full."""
+    tree = SOURCES.get(f"{package}.__init__")
+    if tree is None:
+        return set()
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return {f"{package}.{name}" for name in names}
+
+
+def imports(module: str, tree: ast.Module) -> set[str]:
     """Absolute names of all modules that are imported anywhere in it, under conditions too."""
-    parents = [package, *module.split(".")[:-1]]
+    parents = module.split(".")[:-1]
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -107,55 +157,88 @@ def imports(package: str, module: str, tree: ast.Module) -> set[str]:
             base = parents[: len(parents) - node.level + 1] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
             submodules = {f"{name}.{alias.name}" for alias in node.names}
-            known = {
-                n
-                for n in submodules
-                for suffix in (".py", ".pyi")
-                if (ROOT / n.replace(".", "/")).with_suffix(suffix).exists()
-            }
+            known = submodules & (set(SOURCES) | COMPILED)
+            if name != ".".join(parents):
+                known -= offered(name)
             found |= known
             if len(known) < len(submodules):
                 found.add(name)
     return found
 
 
-GRAPH = {
-    (package, module): imports(package, module, tree)
-    for package in PACKAGES
-    for module, tree in sources(package).items()
-}
+GRAPH = {module: imports(module, tree) for module, tree in SOURCES.items()}
+MODULES = [module for module in GRAPH if not module.endswith("__init__")]
 
 
-def test_every_module_of_the_core_has_its_room() -> None:
-    assert {module for package, module in GRAPH if package == "sono_core"} == set(ORDER)
+def may_import(module: str) -> set[str]:
+    """The modules and packages of Sono that a module may import."""
+    package, _, name = module.rpartition(".")
+    vocabulary = {f"sono_core.{other}" for other in CORE}
+    if package == "sono_core":
+        return {f"sono_core.{other}" for other in CORE[: CORE.index(name)]}
+    others, own = PACKAGES[package]
+    allowed = set(others.split())
+    if "CORE" in allowed:
+        allowed |= CORE_PACKAGES
+    if "sono_client" in allowed:  # its one module beside the packages
+        allowed |= {"sono_client.options"}
+    order = own.split()
+    return vocabulary | allowed | {f"{package}.{other}" for other in order[: order.index(name)]}
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_the_core_imports_pure_modules_alone_and_its_arrows_point_one_way(module: str) -> None:
-    allowed = OUTSIDE | ALONE.get(module, set())
-    allowed |= {f"sono_core.{other}" for other in may_import(module)}
-    for name in GRAPH["sono_core", module]:
-        root = name.split(".")[0]
-        assert (name if root.startswith("sono_") else root) in allowed, f"{module} imports {name}"
+def test_every_module_has_its_rank() -> None:
+    ranked = {f"sono_core.{name}" for name in CORE} | {"sono_server.__main__"}
+    for package, (_, modules) in PACKAGES.items():
+        ranked |= {f"{package}.{name}" for name in modules.split()}
+    assert ranked == set(MODULES)
 
 
-@pytest.mark.parametrize(("package", "module"), GRAPH, ids=[".".join(key) for key in GRAPH])
-def test_nothing_is_hidden_behind_type_checking(package: str, module: str) -> None:
-    tree = sources(package)[module]
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "sono_server.__main__"])
+def test_imports_point_from_later_ranks_to_earlier_ones(module: str) -> None:
+    ours = {name for name in GRAPH[module] if name.startswith("sono_")} - COMPILED
+    if module == "sono_server.serving.browser_client":
+        ours -= {"sono_client"}  # the route that serves sono.js
+    assert ours <= may_import(module)
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "sono_core", "sono_server"])
+def test_a_package_names_what_others_may_use_and_nothing_else(package: str) -> None:
+    tree = SOURCES[f"{package}.__init__"]
+    for name in GRAPH[f"{package}.__init__"]:
+        assert name == package or name.startswith((f"{package}.", "sono_core"))
+    names = importlib.import_module(package).__all__
+    assert list(names) == sorted(set(names), key=names.index)
+    kinds = {type(node) for node in tree.body} - {ast.Expr, ast.ImportFrom, ast.Assign}
+    assert kinds <= ({ast.AnnAssign} if package == "sono_core" else set())
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("sono_core.")])
+def test_the_core_imports_pure_modules_alone(module: str) -> None:
+    outside = {name.split(".")[0] for name in GRAPH[module] if not name.startswith("sono_")}
+    assert outside <= OUTSIDE | ALONE.get(module, set())
+    assert not any(name.startswith("sono_io") for name in GRAPH[module])
+
+
+@pytest.mark.parametrize("module", GRAPH)
+def test_nothing_is_hidden_behind_type_checking(module: str) -> None:
+    tree = SOURCES[module]
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert "TYPE_CHECKING" not in names | attributes
 
 
 def test_server_and_client_do_not_import_each_other() -> None:
-    for (package, module), names in GRAPH.items():
-        other = {"sono_server": "sono_client", "sono_client": "sono_server"}.get(package)
+    seen = set()
+    for module, names in GRAPH.items():
+        top = module.split(".")[0]
+        other = {"sono_server": "sono_client", "sono_client": "sono_server"}.get(top)
         if other and any(name.split(".")[0] == other for name in names):
-            assert (package, module) in {("sono_server", "cli"), ("sono_server", "browser")}
+            seen.add(module)
+    assert seen == {"sono_server.cli.command", "sono_server.serving.browser_client"}
 
 
 def test_on_the_server_only_the_route_of_the_browser_client_looks_into_sono_client() -> None:
-    tree = sources("sono_server")["browser"]
+    tree = SOURCES["sono_server.serving.browser_client"]
     inside = {
         function.name
         for function in ast.walk(tree)
@@ -173,19 +256,30 @@ def test_on_the_server_only_the_route_of_the_browser_client_looks_into_sono_clie
     assert len(everywhere) == 1
 
 
-def test_only_selector_imports_selectors_and_only_aio_imports_asyncio() -> None:
-    for (package, module), names in GRAPH.items():
-        roots = {name.split(".")[0] for name in names}
-        if "selectors" in roots:
-            assert (package, module) == ("sono_server", "selector")
-        if "asyncio" in roots:
-            assert "aio" in module.split(".")
+def test_only_the_selector_server_imports_selectors() -> None:
+    users = {module for module, names in GRAPH.items() if "selectors" in names}
+    assert users == {"sono_server.selector.server"}
+
+
+def test_asyncio_is_imported_only_where_the_name_says_so() -> None:
+    for module, names in GRAPH.items():
+        if "asyncio" in names:
+            assert package_of(module) in {
+                "sono_server.aio",
+                "sono_server.asgi",
+                "sono_client.aio",
+                "sono_client.cli",  # the commands run on the asyncio client
+            }
 
 
 def test_a_fresh_process_with_the_whole_core_but_tls_has_loaded_no_io() -> None:
     program = "import h11, msgspec\nbefore = set(sys.modules)\nimport sono_core\n"
-    without_tls = [module for module in ORDER if module not in ("certificates", "tls", "__init__")]
-    program += "".join(f"import sono_core.{module}\n" for module in without_tls)
+    without_tls = [
+        module
+        for module in MODULES
+        if module.startswith(("sono_core.", "sono_io.")) and ".tls." not in module
+    ]
+    program += "".join(f"import {module}\n" for module in without_tls)
     program += f"loaded = {set(NEVER_LOADED)!r} & set(sys.modules)\n"
     if sys.version_info < (3, 11):  # there msgspec's uuid loads platform, and that subprocess
         program += "loaded -= before\n"

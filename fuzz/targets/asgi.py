@@ -7,8 +7,8 @@ first line is the scope's path, headers and all.
 from __future__ import annotations
 
 from sono_core import BinaryMessage, Close, Limits, Request, State, TextMessage
-from sono_core.asgi import ASGIConnection, ASGIEvent, Scope
 from sono_core.events import Accept, Event
+from sono_core.websocket.asgi import ASGIConnection, ASGIEvent, Scope
 
 from .checks import Target, check_end
 

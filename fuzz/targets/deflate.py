@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fuzz.reference import TAIL, WHOLE, Reference
-from sono_core.deflate import Deflater, Inflater
 from sono_core.errors import ProtocolFailure
+from sono_core.websocket.deflate import Deflater, Inflater
 
 from .checks import Target
 

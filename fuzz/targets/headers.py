@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 
 from sono_core import Role
-from sono_core.deflate import NAME, Deflate, agree, answer
-from sono_core.grammar import (
+from sono_core.http.grammar import (
     Extension,
     is_field_value,
     is_host,
@@ -20,7 +19,8 @@ from sono_core.grammar import (
     parse_list,
     parse_tokens,
 )
-from sono_core.origin import origin_allowed
+from sono_core.websocket.deflate import NAME, Deflate, agree, answer
+from sono_core.websocket.origin import origin_allowed
 
 from .checks import Target
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sono_core import Limits
-from sono_core.packets import (
+from sono_core.messaging.classic.packets import (
     RESERVED_EVENTS,
     ChangeChannel,
     Grab,

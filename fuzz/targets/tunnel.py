@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from sono_core import Limits
-from sono_core.outbox import Outbox
-from sono_core.proxy import parse_proxy
-from sono_core.transport import Carried, Transport
-from sono_core.tunnel import Tunnel
+from sono_core.connect.proxy import parse_proxy
+from sono_core.connect.tunnel import Tunnel
+from sono_core.lifecycle.interfaces import Carried, Transport
+from sono_core.websocket.outbox import Outbox
 
 from .checks import Target, ways
 

@@ -4,7 +4,7 @@ Thin I/O over `sono_core`'s opening, session and client state. Here bytes move, 
 and deadlines are kept while the event loop runs, whatever the application does meanwhile.
 """
 
-from .client import AsyncSonoClient
+from .sono_client import AsyncSonoClient
 from .websocket import AsyncWebSocket, connect_async
 
 __all__ = ["AsyncSonoClient", "AsyncWebSocket", "connect_async"]

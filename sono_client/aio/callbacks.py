@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from .waiting import Waiting
+from .notifier import Waiting
 
 logger = logging.getLogger("sono")
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 
-from sono_core.opening import Place
+from sono_core.connect import Place
 
 
 async def dial(place: Place, protocol: asyncio.BaseProtocol, timeout: float) -> None:

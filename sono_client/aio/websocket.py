@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from sono_client.fast import Sender
-from sono_client.settings import chosen_proxy, client_limits
+from sono_client.options import chosen_proxy, client_limits
 from sono_core import Close, Deflate, Limits, Ping, Prepared, Timeouts
-from sono_core.callbacks import require_plain
+from sono_core.arguments import require_plain
+from sono_core.connect import Opening
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_core.opening import Opening
-from sono_core.prepared import message_event
+from sono_core.websocket import message_event
+from sono_io import Sender
 
 from .dial import dial, reason
-from .wire import Wire
+from .transport import Wire
 
 _PING_BYTES = 8
 NORMAL = (1000, 1001, 1005)

@@ -100,7 +100,7 @@ static PyType_Slot rules_slots[] = {
 };
 
 PyType_Spec sono_rules_spec = {
-    .name = "sono_core._native.MessageRules",
+    .name = "sono_core.native._native.MessageRules",
     .basicsize = sizeof(Rules),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = rules_slots,
@@ -249,12 +249,12 @@ reader_events(PyObject *object, PyObject *otherwise)
     return (PyObject *)events;
 }
 
-PyDoc_STRVAR(feed_doc, "feed(data, /)\n--\n\nSee sono_core.reader.MessageReader.");
-PyDoc_STRVAR(next_doc, "next()\n--\n\nSee sono_core.reader.MessageReader.");
+PyDoc_STRVAR(feed_doc, "feed(data, /)\n--\n\nSee sono_core.websocket.reader.MessageReader.");
+PyDoc_STRVAR(next_doc, "next()\n--\n\nSee sono_core.websocket.reader.MessageReader.");
 PyDoc_STRVAR(deliver_doc, "deliver(on_message, outbox, pause, messages, size, /)\n--\n\n"
-                          "See sono_core.reader.MessageReader.");
-PyDoc_STRVAR(stop_doc, "stop()\n--\n\nSee sono_core.reader.MessageReader.");
-PyDoc_STRVAR(events_doc, "events(otherwise, /)\n--\n\nSee sono_core.reader.MessageReader.");
+                          "See sono_core.websocket.reader.MessageReader.");
+PyDoc_STRVAR(stop_doc, "stop()\n--\n\nSee sono_core.websocket.reader.MessageReader.");
+PyDoc_STRVAR(events_doc, "events(otherwise, /)\n--\n\nSee sono_core.websocket.reader.MessageReader.");
 
 static PyMethodDef reader_methods[] = {
     {"feed", reader_feed, METH_O, feed_doc},
@@ -275,7 +275,7 @@ static PyType_Slot reader_slots[] = {
 };
 
 PyType_Spec sono_reader_spec = {
-    .name = "sono_core._native.MessageReader",
+    .name = "sono_core.native._native.MessageReader",
     .basicsize = sizeof(Reader),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = reader_slots,
@@ -332,7 +332,7 @@ static PyType_Slot events_slots[] = {
 };
 
 PyType_Spec sono_events_spec = {
-    .name = "sono_core._native.Events",
+    .name = "sono_core.native._native.Events",
     .basicsize = sizeof(Events),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
              Py_TPFLAGS_DISALLOW_INSTANTIATION,

@@ -1,4 +1,4 @@
-/* sono_core._native: the hot path of sono_core. Multi-phase initialisation, no global state. */
+/* sono_core.native._native: the hot path of sono_core. Multi-phase initialisation, no global state. */
 
 #include "native.h"
 
@@ -48,7 +48,7 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 }
 
 PyDoc_STRVAR(apply_mask_doc,
-             "apply_mask(data, mask, /)\n--\n\nSee sono_core.kernels.apply_mask.");
+             "apply_mask(data, mask, /)\n--\n\nSee sono_core.native.kernels.apply_mask.");
 
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
@@ -122,7 +122,7 @@ static PyModuleDef_Slot slots[] = {
 
 struct PyModuleDef sono_module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "sono_core._native",
+    .m_name = "sono_core.native._native",
     .m_doc = "The hot path of sono_core, in C.",
     .m_size = sizeof(sono_state),
     .m_methods = methods,

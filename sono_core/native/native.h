@@ -1,4 +1,4 @@
-/* What belongs to the module, and what it offers to sono_server._loop. */
+/* What belongs to the module, and what it offers to sono_io._loop. */
 
 #ifndef SONO_NATIVE_H
 #define SONO_NATIVE_H
@@ -14,7 +14,7 @@
 #endif
 
 /* For another extension: the attribute `_api` is a capsule of that name. */
-#define SONO_API "sono_core._native._api"
+#define SONO_API "sono_core.native._native._api"
 
 typedef struct {
     size_t size; /* of this struct: both sides were built together, or will not do */

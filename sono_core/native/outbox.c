@@ -360,17 +360,17 @@ set_room(PyObject *object, PyObject *value, void *Py_UNUSED(closure))
 
 static PyGetSetDef outbox_fields[] = {
     {"size", get_size, NULL, "Bytes waiting.", NULL},
-    {"room", get_room, set_room, "See sono_core.outbox.Outbox.", NULL},
+    {"room", get_room, set_room, "See sono_core.websocket.outbox.Outbox.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(append_doc, "append(data, /)\n--\n\nSee sono_core.outbox.Outbox.");
+PyDoc_STRVAR(append_doc, "append(data, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(append_frame_doc,
-             "append_frame(opcode, payload, rsv1, mask, /)\n--\n\nSee sono_core.outbox.Outbox.");
-PyDoc_STRVAR(peek_doc, "peek()\n--\n\nSee sono_core.outbox.Outbox.");
-PyDoc_STRVAR(advance_doc, "advance(size, /)\n--\n\nSee sono_core.outbox.Outbox.");
-PyDoc_STRVAR(take_doc, "take()\n--\n\nSee sono_core.outbox.Outbox.");
-PyDoc_STRVAR(clear_doc, "clear()\n--\n\nSee sono_core.outbox.Outbox.");
+             "append_frame(opcode, payload, rsv1, mask, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
+PyDoc_STRVAR(peek_doc, "peek()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
+PyDoc_STRVAR(advance_doc, "advance(size, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
+PyDoc_STRVAR(take_doc, "take()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
+PyDoc_STRVAR(clear_doc, "clear()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 
 static PyMethodDef outbox_methods[] = {
     {"append", outbox_append, METH_O, append_doc},
@@ -391,7 +391,7 @@ static PyType_Slot outbox_slots[] = {
 };
 
 PyType_Spec sono_outbox_spec = {
-    .name = "sono_core._native.Outbox",
+    .name = "sono_core.native._native.Outbox",
     .basicsize = sizeof(Outbox),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = outbox_slots,

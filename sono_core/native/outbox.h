@@ -1,4 +1,4 @@
-/* Outbox: bytes on their way out, by reference. The specification is sono_core/outbox.py. */
+/* Outbox: bytes on their way out, by reference. The specification is sono_core/websocket/outbox.py. */
 
 #ifndef SONO_OUTBOX_H
 #define SONO_OUTBOX_H

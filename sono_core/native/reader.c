@@ -1,6 +1,6 @@
 /* From the peer's bytes to frames and messages. RFC 6455, section 5.
  *
- * The specification is MessageReader in sono_core/reader.py. This one takes valid input; what
+ * The specification is MessageReader in sono_core/websocket/reader.py. This one takes valid input; what
  * looks wrong it leaves to Python: it hands over the bytes at hand and where it stands, and Python
  * raises. So every error is defined there alone.
  */

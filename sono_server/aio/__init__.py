@@ -3,6 +3,16 @@
 Here bytes and ASGI's events move; what they mean is decided by the session and by `host`.
 """
 
+from .base import AnsweringHost, TaskPeer
 from .server import AsyncServer, serve_async
+from .streams import StreamReader, StreamWriter, serve_stream
 
-__all__ = ["AsyncServer", "serve_async"]
+__all__ = [
+    "AnsweringHost",
+    "AsyncServer",
+    "StreamReader",
+    "StreamWriter",
+    "TaskPeer",
+    "serve_async",
+    "serve_stream",
+]

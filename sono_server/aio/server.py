@@ -15,15 +15,19 @@ from typing import Any
 
 from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_core.protocol import SessionProtocol
-from sono_server.fast import Carrier
-from sono_server.fast import loop as loop_in_c
-from sono_server.host import RECEIVE_BUFFER, HostedPeer, Options
-from sono_server.listeners import listen, remove_file
-from sono_server.requests import HTTPRequest
-from sono_server.signals import StopSignals
+from sono_io import Carrier, SessionProtocol
+from sono_io import loop as loop_in_c
+from sono_server.serving import (
+    RECEIVE_BUFFER,
+    HostedPeer,
+    HTTPRequest,
+    Options,
+    StopSignals,
+    listen,
+    remove_file,
+)
 
-from .host import AsyncHost
+from .base import AsyncHost
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out

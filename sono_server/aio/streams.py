@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 
-from sono_core.protocol import SessionProtocol
-from sono_server.host import RECEIVE_BUFFER
+from sono_io import SessionProtocol
+from sono_server.serving import RECEIVE_BUFFER
 
-from .host import AnsweringHost, TaskPeer
+from .base import AnsweringHost, TaskPeer
 
 StreamReader = asyncio.StreamReader
 StreamWriter = asyncio.StreamWriter

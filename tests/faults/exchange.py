@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sono_client import AsyncSonoClient, ConnectionClosed
-from sono_core.backoff import Backoff, Reconnection
+from sono_core.connect.backoff import Backoff, Reconnection
 from tests.faults.oracle import KINDS, Oracle
 from tests.faults.proxy import Plan, Proxy
 from tests.servers import Address

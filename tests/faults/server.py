@@ -23,7 +23,7 @@ from typing import Any
 
 from sono_core import Close, Limits, Prepared, TextMessage
 from sono_server import HTTPRequest, Sono, WebSocket, serve, serve_async
-from sono_server.settings import changed
+from sono_server.operations.settings import changed
 
 
 class Application:

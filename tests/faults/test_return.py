@@ -12,7 +12,7 @@ import pytest
 
 from sono_client import AsyncSonoClient
 from sono_core import Close
-from sono_core.backoff import Backoff, Reconnection
+from sono_core.connect.backoff import Backoff, Reconnection
 from sono_core.errors import ConnectError
 from tests.faults.victims import KINDS, Victim, victim
 

@@ -28,8 +28,8 @@ from sono_core import (
     TextMessage,
     Timeouts,
 )
-from sono_core.frames import encode_frame
-from sono_core.opcodes import TEXT
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import TEXT
 from tests import certificates
 from tests.async_peers import switching
 from tests.rules.peers import opened, split

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import pytest
 
 from sono_core import Accept, Close, Limits, Ping, Pong, TextMessage, Timeouts
-from sono_core.frames import encode_frame
-from sono_core.opcodes import BINARY, CONTINUATION, PING, TEXT
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import BINARY, CONTINUATION, PING, TEXT
 from tests.hostile.conftest import FULL, MIB, Victim, assert_answered, linux
 from tests.rules.peers import request
 from tests.servers import Wire, dial

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from sono_core import Accept, Connection, Headers, LocalProtocolError, Reject, Request, Role
-from sono_core.frames import encode_frame
-from sono_core.grammar import parse_extensions
-from sono_core.opcodes import TEXT
+from sono_core.http.grammar import parse_extensions
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import TEXT
 from tests.hostile.conftest import FULL, MIB, Victim, linux
 from tests.rules.peers import connecting, request
 from tests.servers import ask, dial, get, read_all, status

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from sono_core import BinaryMessage, Close, Event, Ping, Pong, Role, TextMessage
-from sono_core.close import encode_close
-from sono_core.frames import encode_frame
-from sono_core.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from sono_core.websocket.close import encode_close
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 _TAIL = b"\x00\x00\xff\xff"
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sono_core import Limits
-from sono_core.hub import Deliver, Effect, Hub, Publish
-from sono_core.packets import PacketError, parse
+from sono_core.messaging.classic.packets import PacketError, parse
+from sono_core.messaging.hub import Deliver, Effect, Hub, Publish
 
 CLIENTS = ["a", "b", "c", "1001", "__proto__"]
 NAMES = ["Home", "news", "constructor", "x", "y", "z"]

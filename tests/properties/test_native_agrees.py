@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sono_core import Limits, Role
-from sono_core.deflate import Inflater
 from sono_core.errors import ProtocolFailure
-from sono_core.kernels import native, pure_apply_mask
-from sono_core.outbox import Outbox
-from sono_core.reader import Item, MessageReader, Reader, message_reader
+from sono_core.native.kernels import pure_apply_mask
+from sono_core.native.path import accelerator
+from sono_core.websocket.deflate import Inflater
+from sono_core.websocket.outbox import Outbox
+from sono_core.websocket.reader import Item, MessageReader, Reader, message_reader
 from tests.conftest import require
 
 from .strategies import (
@@ -41,7 +42,9 @@ pytestmark = pytest.mark.native
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    require("native", native is not None, "build it with a C compiler, and do not set SONO_PURE")
+    require(
+        "native", accelerator is not None, "build it with a C compiler, and do not set SONO_PURE"
+    )
 
 
 def inflater(agreed: Terms | None) -> Inflater | None:
@@ -100,7 +103,7 @@ def check_delivery(stream: Stream, chunking: Chunking, of: Limits, share: tuple[
     role, agreed, data = stream.receiver, stream.terms, stream.data
     pure = MessageReader(role, of, inflater(agreed))
     fast = message_reader(role, of, inflater(agreed))
-    assert delivered(fast, native.Outbox(), data, chunking, *share) == delivered(
+    assert delivered(fast, accelerator.Outbox(), data, chunking, *share) == delivered(
         pure, Outbox(), data, chunking, *share
     )
 
@@ -138,4 +141,4 @@ def test_bytes_like_frames(
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
 def test_masking(data: bytes, mask: bytes) -> None:
-    assert native.apply_mask(data, mask) == pure_apply_mask(data, mask)
+    assert accelerator.apply_mask(data, mask) == pure_apply_mask(data, mask)

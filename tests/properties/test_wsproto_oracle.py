@@ -17,9 +17,9 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
 from sono_core import BinaryMessage, Close, Event, Ping, Pong, Role, TextMessage
-from sono_core.close import encode_close
-from sono_core.frames import encode_frame
-from sono_core.opcodes import CONTINUATION, PING, TEXT
+from sono_core.websocket.close import encode_close
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import CONTINUATION, PING, TEXT
 from tests.helpers import open_connection
 
 from .strategies import (

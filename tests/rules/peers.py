@@ -11,16 +11,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sono_core import (
-    Accept,
-    Close,
-    Connection,
-    Event,
-    Reject,
-    Request,
-    Role,
-)
-from sono_core.upgrade import accept_key
+from sono_core import Accept, Close, Connection, Event, Reject, Request, Role
+from sono_core.websocket.upgrade import accept_key
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 MASK = b"\x37\xfa\x21\x3d"

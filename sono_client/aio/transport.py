@@ -1,0 +1,276 @@
+"""One session on one asyncio transport: moves its bytes, and keeps what it tells."""
+
+import asyncio
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sono_client.options import client_limits
+from sono_core import Close, Limits
+from sono_core.connect import Opening
+from sono_core.events import Accept, Reject, Request
+from sono_core.lifecycle import Session
+from sono_io import Carrier, SessionProtocol, new_turn
+from sono_io import loop as loop_in_c
+
+from .notifier import Waiting
+
+_RECEIVE = 256 * 1024  # bytes read at once
+_MAX_UNREAD = 1024  # messages held for the application before no more are read
+_MAX_UNREAD_SIZE = 1 << 20  # bytes or characters of them
+
+logger = logging.getLogger("sono")
+
+
+class _Buffers(threading.local):
+    """What the connections of a thread's event loop receive into."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_RECEIVE))
+
+
+_buffers = _Buffers()
+
+
+class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
+    """Transport and handler of one attempt's session, and the protocol of its asyncio transport."""
+
+    on_message: Callable[[str | bytes], object]
+    write_soon = Carrier.write_soon
+
+    def __init__(self, opening: Opening, limits: Limits) -> None:
+        Waiting.__init__(self)
+        self.turn = new_turn(_buffers.view, client_limits(limits))
+        """Its own; all share the buffer."""
+        self.turn.thread = threading.get_ident()
+        self._wake: Callable[[], object] | None = self._flush_soon
+        self.turn.wake = self._wake
+        self._loop = asyncio.get_running_loop()
+        self._opening = opening
+        self.pause_at = limits.pause_reading_at
+        """Bytes that may wait to be written before senders wait."""
+        self.queue_limit = limits.queue_limit
+        """Bytes that may wait in all; see `Limits`."""
+        # Bytes that may wait while more is read, so that what a server asks for, and does not
+        # read, is bounded: half, since one more turn of answers must not end the connection.
+        self._most_answers = self._allowance = limits.queue_limit // 2
+        self._timer: asyncio.TimerHandle | None = None
+        self.messages: deque[str | bytes] = deque()
+        """Those that wait for `take`."""
+        self._prompt = False  # whether something came since the application last sent
+        self._unread = 0  # length of them all
+        self._held = False
+        self.on_message = self._keep
+        self.connection: Session
+        """The session in the middle of what is driven."""
+        self._begun = False
+        self.failure: Exception | None = None
+        """Why nothing could be begun."""
+        self.response: Accept | Reject | None = None
+        self.closed_with: Close | None = None
+        self.pongs: dict[bytes, float] = {}
+        """When the pong to each outstanding ping came; infinite while it has not."""
+
+    # -- asyncio's protocol -----------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        Carrier.__init__(self, self.turn, transport.get_extra_info("socket").fileno())
+        self.start_on(transport, fast=loop_in_c is not None)
+        try:
+            self.session, self.connection = self._opening.begin(self, self, self.time())
+        except Exception as error:  # TLS may not know the host, or not find its authorities
+            self.failure = error
+            self._abandon()
+        else:
+            self._begun = True
+            self.flush(self.time())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._begun:
+            super().connection_lost(error)
+
+    def updated_slowly(self, size: int, now: float) -> None:
+        self.receive(bytes(_buffers.view[:size]), now)
+
+    # -- Driver -----------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return time.monotonic()
+
+    def _flush_soon(self) -> None:
+        self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.turn.flush(self.time())
+        self.notify()  # C may have written it all, without a word
+
+    def flush(self, now: float) -> None:
+        super().flush(now)
+        if not self.connection.outbox.size:
+            self._allowance = self._most_answers
+        self.notify()
+
+    def write_now(self) -> None:
+        super().write_now()
+        self.owe()
+
+    def _write_directly(self) -> int:
+        if not self._fast:
+            return 0
+        try:
+            return self.write_some()
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        few = self.connection.outbox.size <= self._allowance
+        self._read(few and self.session.reading)
+
+    def _rest(self) -> bytes:
+        try:
+            return os.read(self._stream.get_extra_info("socket").fileno(), _RECEIVE)
+        except OSError:
+            return b""
+
+    def _abandon(self) -> None:
+        Carrier.closed(self)
+        if self._timer:
+            self._timer.cancel()
+        super()._abandon()
+        self.turn.wake = self._wake = None  # no cycles: what was held is free at once
+        self.on_message = _ignore
+        self.notify()
+
+    def _pump_later(self) -> None:
+        self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self.pump(self.time())
+
+    def _tick_at(self, due: float) -> None:
+        self.scheduled = due
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0.0, due - self.time()), self._time_has_come)
+
+    def _time_has_come(self) -> None:
+        # What has arrived is read first; uvloop calls timers before it reads, and callbacks too.
+        self._loop.call_soon(self._loop.call_soon, self._tick)
+
+    def _tick(self) -> None:
+        if not self.session.over:
+            self.scheduled = math.inf
+            self.tick(self.time())
+
+    # -- Handler ----------------------------------------------------------------------------------
+
+    def on_request(self, request: Request) -> None:
+        """Never called on a client."""
+
+    def on_response(self, response: Accept | Reject) -> None:
+        self.response = response
+        self.connection.hold()  # until the application is there: see `begin`
+        if self.session.outbox is self.connection.outbox:
+            self.session = self.connection  # a tunnel that is open has nothing more to say
+
+    def _keep(self, message: str | bytes) -> None:
+        self._prompt = True
+        self.messages.append(message)
+        self._unread += len(message)
+        if len(self.messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE:
+            self._held = True
+            self.connection.hold()
+        self.notify()
+
+    def on_pong(self, payload: bytes) -> None:
+        if payload in self.pongs:
+            self.pongs[payload] = self.time()
+
+    def on_close(self, close: Close) -> None:
+        self.closed_with = close
+
+    def on_error(self, error: Exception) -> None:
+        logger.error("a handler failed; its connection is closed", exc_info=error)
+
+    # -- for the application ----------------------------------------------------------------------
+
+    def take(self) -> str | bytes:
+        """The oldest of them."""
+        message = self.messages.popleft()
+        self._unread -= len(message)
+        if self._held and self._few:
+            self._held = False
+            self.connection.release()
+        return message
+
+    @property
+    def _few(self) -> bool:
+        return len(self.messages) <= _MAX_UNREAD // 2 and self._unread <= _MAX_UNREAD_SIZE // 2
+
+    def drop(self) -> None:
+        """Forget them all, and those that come."""
+        self.messages.clear()
+        self._call(_ignore)
+
+    def begin(self, function: Callable[[str | bytes], object] | None) -> None:
+        """Deliver what comes, and came with the server's answer: to a function, or for `take`."""
+        if function:
+            self._call(function)
+        self.connection.release()
+
+    def _call(self, function: Callable[[str | bytes], object]) -> None:
+        if not self.session.over:
+            self.on_message = function
+            self.connection.handler = self  # so that whoever delivers looks again whom to call
+
+    def owe(self) -> None:
+        """Much waits, and it is the application's own: go on reading all the same.
+
+        Else two sides that both send much would wait for each other.
+        """
+        self._allowance = self._most_answers + self.connection.outbox.size
+
+    def cut_off(self) -> None:
+        """End the connection now, if it has not ended."""
+        if self._begun and not self.session.over:
+            self.session.lost()
+
+    async def responded(self) -> None:
+        """Wait until the server has answered, or it is clear that it will not."""
+        if self._begun:
+            await self.until(lambda: self.response)
+
+    async def until(self, done: Callable[[], object]) -> None:
+        """Wait until this is true, or the session is over."""
+        await super().until(lambda: done() or self.session.over)
+
+    def promptly(self, send: Callable[[Any], bool], message: str | bytes) -> bool:
+        """Send a message: at once if it may be an answer, else when the loop's turn is over."""
+        if not self._prompt or self.dirty:
+            return send(message)
+        self._prompt = False
+        turn = self.turn
+        turn.wake = None
+        try:
+            return send(message)
+        finally:
+            turn.wake = self._wake
+            self._flush()
+
+    def address(self, name: str) -> Any:
+        """Of the stream: `sockname` or `peername`."""
+        return self._stream.get_extra_info(name)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.closed_with is not None or self.session.over
+
+
+def _ignore(message: str | bytes) -> None:
+    """What happens to messages that nobody waits for."""

@@ -1,0 +1,258 @@
+"""The turns in which any number of threads move the bytes of one blocking client's socket.
+
+One lock guards the session and everything here; nobody holds it while waiting. Whoever waits for
+something holds it to look whether that has happened and to move what can be moved, and then
+polls the socket without it. One thread at a time polls, on the `Duty`; after each turn all the
+others look again, and when it leaves, one of them polls. If all polled, one could read what
+another waits for, and that one would sleep on. Since what is polled for may change meanwhile (a
+message that does not go out at once for one), the poll can be woken: without that, two threads on
+each side could wait for each other. The socket is closed when nobody polls it; before that it is
+shut down, which ends the poll.
+
+While a message is written this also reads, so that two sides that both send large messages do
+not wait for each other.
+"""
+
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sono_core.errors import ConnectionClosed
+from sono_core.lifecycle import Driver
+
+from .leader import Duty
+from .poll import Poll
+
+_RECEIVE = 256 * 1024  # bytes asked for in one read
+
+Result = TypeVar("Result")
+
+
+class Turns(Driver):
+    """A `Driver` on a socket that is connected.
+
+    Who derives from it sets `session` and supplies `error`, `has_room` and `interrupted`.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.start(fast=False)
+        self._sock = sock
+        self._poll = Poll(sock)
+        self._lock = threading.Lock()
+        self._duty = Duty()  # to poll
+        self._polled = (False, False, math.inf)  # what for; see `_wanted`
+        self.gone = False
+        """Whether the socket is not used any more."""
+        self.emptied = 0
+        """How often nothing was left to write."""
+
+    def error(self) -> ConnectionClosed:
+        """What is raised when the connection is no longer open."""
+        raise NotImplementedError
+
+    def has_room(self) -> bool:
+        """Whether more may be received, and more be made of what was."""
+        raise NotImplementedError
+
+    def interrupted(self) -> None:
+        """A step was left half done, by a KeyboardInterrupt perhaps: nothing can go on."""
+        raise NotImplementedError
+
+    def until(self, attempt: Callable[[], Result | None], timeout: float | None = None) -> Result:
+        """Let bytes move until an attempt gives anything but None.
+
+        Args:
+            attempt: is called with the lock, whenever something may have happened.
+            timeout: seconds to wait at most; what has come by then is looked at.
+
+        Raises:
+            TimeoutError: it gave nothing in time.
+            ConnectionClosed: it gives nothing and the connection is over.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        nested = self._duty.mine
+        looked = False
+        try:
+            while True:
+                with self._lock:
+                    result = attempt()
+                    if result is not None:
+                        self.tell_holder()
+                        return result
+                    if self.gone:
+                        raise self.error()
+                    now = time.monotonic()
+                    if looked and deadline <= now and not self._backlog:
+                        raise TimeoutError("nothing came in time")
+                    if self._move(now):
+                        self._duty.notify()
+                        continue
+                    self.tell_holder()
+                    waiter = self._duty.enter_or_take()
+                    if not waiter:
+                        self._polled = self._wanted()
+                if not waiter:
+                    self._poll_once(now, deadline)
+                    looked = True
+                elif deadline > now:
+                    self._duty.wait(waiter, deadline - now)
+                else:
+                    self._duty.wait(waiter, 0)
+                    self._look_meanwhile()
+                    looked = True
+        finally:
+            if not nested:
+                self._duty.leave()
+            if self.gone:
+                self._release()
+
+    # -- steps of a turn --------------------------------------------------------------------------
+
+    def _move(self, now: float) -> bool:
+        """Write what waits, or hand one event on; whether there was anything to do."""
+        session = self.session
+        try:
+            if session.outbox.size:
+                self.flush(now)
+                if self.gone or not session.outbox.size:
+                    return True
+            if self._backlog:
+                self.go_on(now)
+                return True
+        except BaseException:
+            self.break_off()
+            raise
+        return False
+
+    def _poll_once(self, now: float, deadline: float) -> None:
+        """Wait for the socket, read, and do what is due."""
+        read, write, due = self._polled
+        readable = self._poll.wait(read, write, min(due, deadline) - now)
+        with self._lock:
+            if not self.gone:
+                self._look(readable)
+            self._duty.notify()
+
+    def _look_meanwhile(self) -> None:
+        """Do that although another thread polls: there is no time to wait for it."""
+        with self._lock:
+            if not self.gone:
+                self._look(self.session.reading and self.has_room())
+            self._poll.wake()
+
+    def _look(self, readable: bool) -> None:
+        try:
+            if readable:
+                self._read()
+            now = time.monotonic()
+            if self.session.deadlines.next <= now:
+                self.tick(now)
+        except BaseException:
+            self.break_off()
+            raise
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(_RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.session.lost()
+        else:
+            self.receive(data, time.monotonic())
+
+    @property
+    def _backlog(self) -> bool:
+        """Whether more may be made of what was read."""
+        return self.session.pump_due and self.has_room()
+
+    def _wanted(self) -> tuple[bool, bool, float]:
+        """What to poll for: to read, to write, and until when."""
+        session = self.session
+        return session.reading and self.has_room(), session.outbox.size > 0, session.deadlines.next
+
+    def tell_holder(self) -> None:
+        """Have the thread that polls look again, if it should poll for something else now."""
+        if self._duty.taken and not self.gone:
+            read, write, due = self._wanted()
+            if (read, write) != self._polled[:2] or due < self._polled[2] or self._backlog:
+                self._poll.wake()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def break_off(self) -> None:
+        """End the connection without a look at the session, which may be half changed."""
+        self.interrupted()
+        self.abort()
+
+    def cut_off(self) -> None:
+        """End the connection now, if it has not ended."""
+        with self._lock:
+            if not self.gone:
+                try:
+                    self.session.lost()
+                except BaseException:
+                    self.break_off()
+                    raise
+        self._release()
+
+    def _release(self) -> None:
+        """Close what nobody polls any more."""
+        if not self._duty.taken:
+            self._sock.close()
+            self._poll.close()
+
+    # -- Driver -----------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return time.monotonic()
+
+    def write_soon(self) -> None:
+        """Every turn writes."""
+
+    def flush(self, now: float) -> None:
+        waiting = self.session.outbox.size
+        if waiting or self._closing:
+            super().flush(now)
+            if waiting and not self.session.outbox.size:
+                self.emptied += 1
+
+    def _write_some(self) -> int:
+        try:
+            return self._sock.send(self.session.outbox.peek())
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _end_stream(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the connection is gone; its loss is told apart
+            pass
+
+    def _abandon(self) -> None:
+        self.gone = True
+        if self._duty.taken:  # a descriptor that is polled must not be closed
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            self._poll.wake()
+        self._release()
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        """Each turn asks what to wait for."""
+
+    def _pump_later(self) -> None:
+        """Each turn asks whether to."""
+
+    def _tick_at(self, due: float) -> None:
+        """Each turn asks when to."""
+
+    def _rest(self) -> bytes:
+        try:
+            return self._sock.recv(_RECEIVE)
+        except OSError:
+            return b""

@@ -1,0 +1,173 @@
+"""What one blocking client's session tells, and what is asked of it."""
+
+import socket
+import time
+from collections import deque
+
+from sono_core import BinaryMessage, Close, Limits, Ping, TextMessage
+from sono_core.connect import Opening
+from sono_core.errors import ConnectionClosed
+from sono_core.events import Accept, Reject, Request
+from sono_core.lifecycle import Session
+
+from .driver import Turns
+
+_MAX_UNREAD = 1024  # messages held for the application while it is sending
+_MAX_UNREAD_SIZE = 64 << 20  # bytes of them: room for the echoes of many large messages
+Message = str | bytes
+_STILL_CLOSING = Close(1006, "the connection is closing", False)
+_INTERRUPTED = Close(1006, "interrupted", False)
+
+
+class Link(Turns):
+    """Transport and handler of one session on a socket that is connected.
+
+    What the session tells is kept in public attributes.
+    """
+
+    connection: Session
+    """The session in the middle of what is driven."""
+
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+        super().__init__(sock)
+        self._pause = limits.pause_reading_at
+        self._allowance = self._pause  # bytes that may wait to be written while more is read
+        self._messages: deque[Message] = deque()
+        self._unread = 0  # length of them all
+        self.response: Accept | Reject | None = None
+        self.closed: Close | None = None
+        self.pongs: dict[bytes, float | None] = {}
+        """When the pong to each outstanding ping came; None while it has not."""
+
+    # -- for the application ----------------------------------------------------------------------
+
+    def open(self, opening: Opening) -> None:
+        """Begin an attempt, and wait until it is answered, or the connection is over."""
+        try:
+            self._sock.setblocking(False)
+            self.session, self.connection = opening.begin(self, self, time.monotonic())
+        except BaseException:
+            self.break_off()
+            raise
+        self.until(lambda: True if self.response or self.gone else None)
+
+    def send(self, event: TextMessage | BinaryMessage) -> None:
+        """Send a message, and wait until the kernel has it all.
+
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+        """
+        emptied = self.post(event)
+        if self.emptied == emptied or self.closed:
+            self.until(lambda: self._written_since(emptied))
+
+    def post(self, event: TextMessage | BinaryMessage | Ping) -> int:
+        """Send as much as goes at once; how often everything had gone before.
+
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+        """
+        with self._lock:
+            try:
+                if self.closed or not self.connection.send(event):
+                    raise self.error()
+                emptied = self.emptied
+                self.flush(time.monotonic())
+            except Exception:  # the caller's mistakes, which changed nothing
+                raise
+            except BaseException:
+                self.break_off()
+                raise
+            # What the application sends is no sign of a server that does not read; and a server
+            # that answers it bit by bit reads no more of it before its answers are read.
+            self._allowance = self._pause + self.connection.outbox.size
+            self.tell_holder()
+            return emptied
+
+    def _written_since(self, emptied: int) -> bool | None:
+        self.check()
+        return True if self.emptied != emptied else None
+
+    def close_with(self, code: int, reason: str) -> None:
+        """Close, and wait until the connection is over. Interrupted, it is cut off."""
+        with self._lock:
+            self.connection.close(code, reason, time.monotonic())
+            self._messages.clear()
+            self._unread = 0
+        try:
+            self.until(lambda: self.gone or None)
+        except BaseException:
+            self.cut_off()
+            raise
+
+    def take(self) -> Message | None:
+        """For `until`: the oldest message."""
+        if not self._messages:
+            self.check()
+            return None
+        message = self._messages.popleft()
+        self._unread -= len(message)
+        return message
+
+    def pong(self, payload: bytes) -> float | None:
+        """For `until`: when the pong to a ping came.
+
+        Raises:
+            BufferError: it cannot be read, for nobody takes what came before it.
+        """
+        when = self.pongs[payload]
+        if when is None:
+            self.check()
+            if self._full:
+                raise BufferError("too many messages wait for recv")
+        return when
+
+    def check(self) -> None:
+        """Raises ConnectionClosed when the connection has ended."""
+        if self.closed:
+            raise self.error()
+
+    @property
+    def _full(self) -> bool:
+        """Whether so many messages wait that no more are read."""
+        return len(self._messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE
+
+    # -- Turns ------------------------------------------------------------------------------------
+
+    def error(self) -> ConnectionClosed:
+        closed = self.closed or _STILL_CLOSING
+        return ConnectionClosed(closed.code, closed.reason)
+
+    def has_room(self) -> bool:
+        """For what the server says, and for the pongs that it may cost."""
+        return not self._full and self.connection.outbox.size <= self._allowance
+
+    def interrupted(self) -> None:
+        self.closed = self.closed or _INTERRUPTED
+
+    def flush(self, now: float) -> None:
+        super().flush(now)
+        if not self.connection.outbox.size:
+            self._allowance = self._pause
+
+    # -- Handler ----------------------------------------------------------------------------------
+
+    def on_request(self, request: Request) -> None:
+        """Never called on a client."""
+
+    def on_response(self, response: Accept | Reject) -> None:
+        self.response = response
+
+    def on_message(self, message: Message, /) -> None:
+        self._messages.append(message)
+        self._unread += len(message)
+
+    def on_pong(self, payload: bytes) -> None:
+        if payload in self.pongs:
+            self.pongs[payload] = time.monotonic()
+
+    def on_close(self, close: Close) -> None:
+        self.closed = close
+
+    def on_error(self, error: Exception) -> None:
+        raise error  # of this class itself, a bug

@@ -1,0 +1,246 @@
+"""The blocking client for plain WebSockets: `connect`.
+
+Thin I/O over `sono_core`'s Session. Nothing runs in the background: bytes move while one of the
+methods is called, so a program that computes for long answers no pings meanwhile.
+"""
+
+import contextlib
+import os
+import socket
+import ssl as tls
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+from sono_client.options import blocking_limits, chosen_proxy
+from sono_core import BinaryMessage, Close, Deflate, Limits, Ping, TextMessage, Timeouts
+from sono_core.connect import Opening, Place
+from sono_core.errors import ConnectionClosed
+from sono_core.events import Accept
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+
+from .transport import Link, Message
+
+_PING_BYTES = 8
+_LEAST_WAIT = 0.001  # seconds: 0 would not wait at all
+NORMAL = (1000, 1001, 1005)
+"""Ends that no application treats as an error."""
+
+
+class WebSocket:
+    """A client's open connection; made by `connect`.
+
+    A context manager that closes, and an iterator over messages that ends with a normal close.
+    Several threads may use it at once; a message goes to one of those that wait for it. A signal
+    handler should raise, and not call it.
+    """
+
+    def __init__(self, link: Link, response: Accept) -> None:
+        self._link = link
+        self.response = response
+        """The server's 101, with its headers."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the handshake agreed on."""
+        return self.response.subprotocol
+
+    @property
+    def closed(self) -> Close | None:
+        """How the connection ended; None while it has not."""
+        return self._link.closed
+
+    def send(self, message: str | bytes) -> None:
+        """Send a text (str) or binary (bytes) message; returns when the kernel has it all.
+
+        What comes meanwhile is kept for `recv`: up to 1,024 messages or 64 MiB, beyond which
+        a server that insists on being read is given up as it stalls. Interrupted while it waits
+        to be written, the message is sent all the same by what is called next.
+
+        Raises:
+            ConnectionClosed: the connection is no longer open.
+            TypeError: `message` is neither.
+            LocalProtocolError: a text holds a lone surrogate.
+        """
+        self._link.send(
+            TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
+        )
+
+    def recv(self, timeout: float | None = None) -> str | bytes:
+        """The next message.
+
+        Args:
+            timeout: seconds to wait at most; 0 takes what has come.
+
+        Raises:
+            ConnectionClosed: there is none and will be none.
+            TimeoutError: none came in time.
+        """
+        return cast(Message, self._link.until(self._link.take, timeout))
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        while True:
+            try:
+                message = self.recv()
+            except ConnectionClosed as error:
+                if error.code in NORMAL:
+                    return
+                raise
+            yield message
+
+    def ping(self, timeout: float | None = None) -> float:
+        """Send a ping and wait for its pong; the seconds that it took.
+
+        Raises:
+            ConnectionClosed: the connection ended before.
+            TimeoutError: no pong came in time.
+            BufferError: so many messages wait for `recv` that no pong can be read.
+        """
+        link = self._link
+        payload = os.urandom(_PING_BYTES)
+        link.pongs[payload] = None
+        start = time.monotonic()
+        try:
+            link.post(Ping(payload))
+            return link.until(lambda: link.pong(payload), timeout) - start
+        finally:
+            del link.pongs[payload]
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close, and wait for the server to do the same, for `Timeouts.close` at most.
+
+        Messages that come meanwhile are dropped. Interrupted, the connection is cut off. Other
+        threads that wait for something are told that it is closed.
+
+        Raises:
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+        """
+        self._link.close_with(code, reason)
+
+    def cut_off(self) -> None:
+        """End the connection now, without a word to the server."""
+        self._link.cut_off()
+
+    def error(self) -> ConnectionClosed:
+        """What is raised now that the connection is no longer open."""
+        return self._link.error()
+
+    def __enter__(self) -> "WebSocket":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def connect(
+    url: str,
+    *,
+    subprotocols: Sequence[str] = (),
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    timeout: float = 10.0,
+    limits: Limits = DEFAULT_LIMITS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
+    ssl: tls.SSLContext | None = None,
+    unix: str | None = None,
+    proxy: str | bool | None = True,
+    max_redirects: int = 10,
+) -> WebSocket:
+    """Open a WebSocket.
+
+    Args:
+        url: as `ws://localhost:8080/ws`, or `wss://`.
+        subprotocols: to offer, in order of preference.
+        headers: more header fields of the request, Origin or Authorization for instance. No
+            other origin sees Authorization and Cookie.
+        timeout: seconds for the connection, over all addresses of the host; to look the host up
+            takes as long as the system lets it. Proxy, TLS and handshake together have
+            `timeouts.handshake`. Both count anew for each redirect.
+        limits: what the server may ask for. `pause_reading_at`, `max_queue` and the fair share
+            are a server's matter: here the application waits while it sends.
+        timeouts: how long it may take.
+        deflate: how permessage-deflate is offered, None not to.
+        ssl: for wss; by default a context that verifies the server's certificate.
+        unix: the path of a Unix socket to connect to instead of the URL's host.
+        proxy: the URL of an HTTP proxy, as `http://user:password@host:port`; True for what the
+            environment says (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`); None for none.
+        max_redirects: beyond which the server is given up; 0 follows none.
+
+    Raises:
+        ConnectError: nobody answered, or not as a WebSocket server; the text names the server
+            and the reason.
+        ValueError: `url` is no WebSocket URL, the proxy none that is supported, or the arguments
+            exclude each other.
+        LocalProtocolError: a subprotocol or a header is illegal.
+        TypeError: an argument is of the wrong type.
+    """
+    opening = Opening(
+        url,
+        random=os.urandom,
+        subprotocols=subprotocols,
+        headers=headers,
+        limits=blocking_limits(limits),
+        timeouts=timeouts,
+        deflate=deflate,
+        proxy=chosen_proxy(proxy),
+        tls=ssl,
+        unix=unix,
+        max_redirects=max_redirects,
+    )
+    while True:
+        link = _dial(opening, limits, timeout)
+        try:
+            link.open(opening)
+            accept = opening.answered(link.response)
+        except BaseException:  # KeyboardInterrupt for one
+            link.cut_off()
+            raise
+        if accept:
+            return WebSocket(link, accept)
+
+
+def _dial(opening: Opening, limits: Limits, timeout: float) -> Link:
+    place = opening.dial
+    try:
+        if place.unix is not None:
+            sock = _connected(socket.AF_UNIX, place.unix, timeout)
+        else:
+            sock = _first_that_answers(place, timeout)
+        try:
+            return Link(sock, limits)
+        except BaseException:  # no descriptor is left, for one
+            sock.close()
+            raise
+    except TimeoutError:
+        raise opening.failed("connecting took too long") from None
+    except OSError as error:
+        raise opening.failed(error.strerror or str(error)) from error
+
+
+def _first_that_answers(place: Place, timeout: float) -> socket.socket:
+    """A connection to one of a host's addresses, each of which has its share of the time."""
+    deadline = time.monotonic() + timeout
+    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    failure = OSError("the host has no address")
+    for tried, (family, _, _, _, address) in enumerate(found):
+        share = (deadline - time.monotonic()) / (len(found) - tried)
+        try:
+            sock = _connected(family, address, share)
+        except OSError as error:
+            failure = error
+        else:
+            with contextlib.suppress(OSError):  # of one that has ended again, on some systems
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+    raise failure
+
+
+def _connected(family: int, address: object, timeout: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(max(timeout, _LEAST_WAIT))
+        sock.connect(address)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+    return sock

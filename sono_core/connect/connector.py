@@ -1,0 +1,266 @@
+"""How a client gets to its open connection: where to dial, through what, and what an answer means.
+
+The procedure of every client, without its I/O. RFC 6455, sections 3 and 4.1; RFC 9110, section
+15.4 (redirects). While `begin`'s connection is answered by a redirect, dial anew.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+import msgspec
+
+from sono_core.errors import ConnectError, LocalProtocolError
+from sono_core.events import Accept, Reject, Role
+from sono_core.headers import Headers
+from sono_core.lifecycle import Carried, Driven, Handler, Session, Transport
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
+from sono_core.websocket import Connection, Deflate
+
+from .proxy import Proxy, address, parse_proxy
+from .tunnel import Tunnel
+from .uri import Target, parse_url
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_SCHEMES = {"http": "ws", "https": "wss"}  # what servers write, and what they mean
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+_MAX_REASON = 200  # characters of what a peer said that an exception quotes
+_UNTRUSTED = "certificate verify failed"  # how the reasons of `tls` begin then
+_LOST = Reject(0, body=b"the connection was lost")
+_DEFAULT_DEFLATE = Deflate()
+
+ProxyChoice = str | Callable[[Target], str | None] | None
+"""A proxy's URL for every connection, or who says which one a connection goes through."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a transport is to connect."""
+
+    host: str
+    port: int
+    unix: str | None = None
+    """The path of a Unix socket; then host and port are only names."""
+
+
+class Opening:
+    """The attempts to open one connection: the first, and one for each redirect.
+
+    Connect to `dial`, have that transport drive what `begin` gives, and hand the response, once
+    the handler is told of it, to `answered`; as long as that gives None, begin again.
+
+    Args:
+        url: `ws://` or `wss://`.
+        random: a secure source of that many bytes, `os.urandom` for one.
+        subprotocols: to offer, in order of preference.
+        headers: more header fields of the request, Origin or Authorization for instance.
+        credentials: the names of those of them that no other origin may see, beside
+            Authorization, Cookie and Proxy-Authorization.
+        limits: what the server, and a proxy, may ask for.
+        timeouts: how long it may take. The handshake's deadline counts anew for each attempt,
+            from `begin` on, and covers proxy, TLS and handshake together.
+        deflate: how permessage-deflate is offered, None not to.
+        proxy: the URL of an HTTP proxy, or what finds one, `proxy.proxy_for` for instance.
+        tls: an `ssl.SSLContext` for wss, wherever redirects lead; by default one that verifies.
+        proxy_tls: the same for a proxy with an https URL.
+        unix: the path of a Unix socket to connect to instead of the URL's host.
+        max_redirects: beyond which the server is given up; 0 follows none.
+
+    Raises:
+        ValueError: `url` is no WebSocket URL, the proxy none that is supported, or the
+            arguments exclude each other.
+        LocalProtocolError: a subprotocol or a header is illegal.
+        TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        random: Callable[[int], bytes],
+        subprotocols: Sequence[str] = (),
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        credentials: Collection[str] = (),
+        limits: Limits = DEFAULT_LIMITS,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        deflate: Deflate | None = _DEFAULT_DEFLATE,
+        proxy: ProxyChoice = None,
+        tls: Any = None,
+        proxy_tls: Any = None,
+        unix: str | None = None,
+        max_redirects: int = 10,
+    ) -> None:
+        for name, value in (("subprotocols", subprotocols), ("credentials", credentials)):
+            if isinstance(value, str):  # each letter would be one
+                raise TypeError(f"{name} must be a sequence of str, not a str")
+        target = parse_url(url)
+        for name, value in (("tls", tls), ("proxy_tls", proxy_tls)):
+            if value is not None and not hasattr(value, "wrap_bio"):
+                raise TypeError(f"{name} must be an ssl.SSLContext, not {type(value).__name__}")
+        if tls is not None and not target.secure:
+            raise ValueError(f"{url!r}: tls is for wss URLs")
+        if unix is not None and isinstance(proxy, str):
+            raise ValueError("a Unix socket is not reached through a proxy")
+        self._random = random
+        self._subprotocols = tuple(subprotocols)
+        self._headers = Headers(headers)
+        self._credentials = {*_CREDENTIALS, *(name.lower() for name in credentials)}
+        self._limits = limits
+        self._timeouts = timeouts
+        self._deflate = deflate
+        self._choice = proxy
+        self._tls = tls
+        self._proxy_tls = proxy_tls
+        self._unix = unix
+        self._redirects_left = max_redirects
+        self._driven: Driven | None = None
+        self._tunnel: Tunnel | None = None
+        self._aim(target)
+
+    def _aim(self, target: Target) -> None:
+        """Prepare an attempt; whatever is wrong with the request shows here."""
+        connection = Connection(
+            Role.CLIENT, limits=self._limits, deflate=self._deflate, random=self._random
+        )
+        connection.send(target.request(self._subprotocols, self._headers))
+        url = None
+        if self._unix is None:
+            url = self._choice(target) if callable(self._choice) else self._choice
+        self._connection: Connection | None = connection
+        self._proxy: Proxy | None = parse_proxy(url) if url else None
+        self.target = target
+        """The server of this attempt."""
+
+    @property
+    def dial(self) -> Place:
+        """Where the transport of this attempt is to connect."""
+        through = self._proxy or self.target
+        return Place(through.host, through.port, self._unix)
+
+    def begin(self, transport: Transport, handler: Handler, now: float) -> tuple[Driven, Session]:
+        """Send the request over a transport that is connected to `dial`.
+
+        Returns:
+            What the transport is to drive, and the session in the middle of it.
+
+        Raises:
+            LocalProtocolError: this attempt was begun already.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            raise LocalProtocolError("this attempt was begun already")
+        session = Session(
+            connection, transport, handler, now=now, limits=self._limits, timeouts=self._timeouts
+        )
+        layer: Carried = session
+        if self.target.secure:
+            layer = self._tls_around(layer, self._tls, self.target.host)
+        if self._proxy:
+            server = address(self.target.host, self.target.port)
+            layer = self._tunnel = Tunnel(layer, server, self._proxy, self._limits)
+            if self._proxy.secure:
+                layer = self._tls_around(layer, self._proxy_tls, self._proxy.host)
+        self._driven = layer
+        transport.write_soon()
+        return layer, session
+
+    def _tls_around(self, inner: Carried, context: Any, host: str) -> Carried:
+        from sono_core.tls import SecureSession, client_context  # only who uses TLS loads it
+
+        return SecureSession(inner, context or client_context(), server_hostname=host)
+
+    def answered(self, response: Accept | Reject | None) -> Accept | None:
+        """What follows from the answer to an attempt: it is open, or to be begun anew.
+
+        Any other attempt is ended here. To be called once an attempt, and not in the middle of
+        a call of its session.
+
+        Args:
+            response: what `Handler.on_response` was told; None if the end came without.
+
+        Returns:
+            The answer that opened the connection; None to connect to `dial` and begin again.
+
+        Raises:
+            ConnectError: the server refused, or did not answer as a WebSocket server; the text
+                names it and the reason.
+        """
+        driven, self._driven = self._driven, None
+        tunnel, self._tunnel = self._tunnel, None
+        if isinstance(response, Accept):
+            return response
+        if driven:
+            driven.lost()
+        response = response or _LOST
+        if response.status in _REDIRECTS:
+            self._follow(response)
+            return None
+        raise self._refusal(response, tunnel)
+
+    def failed(self, reason: str) -> ConnectError:
+        """The error to raise when there was no connecting to `dial`."""
+        return self._error(f"{self._through}{reason}")
+
+    @property
+    def _through(self) -> str:
+        """How the reasons of a proxy begin."""
+        return f"proxy {self._proxy.address}: " if self._proxy else ""
+
+    # -- redirects --------------------------------------------------------------------------------
+
+    def _follow(self, response: Reject) -> None:
+        locations = response.headers.get_all("location")
+        if len(locations) != 1:
+            raise self._error("redirected without exactly one Location", response.status)
+        if self._redirects_left <= 0:
+            raise self._error(f"redirected once too often: {_shown(locations[0])}", response.status)
+        self._redirects_left -= 1
+        old, new = self.target, self._resolved(locations[0], response.status)
+        if (old.secure, old.host, old.port) != (new.secure, new.host, new.port):
+            if self._unix is not None:
+                raise self._error("redirected away from a Unix socket", response.status)
+            kept = (field for field in self._headers.fields() if field[0] not in self._credentials)
+            self._headers = Headers.parsed(kept)
+        self._aim(new)
+
+    def _resolved(self, location: str, status: int) -> Target:
+        """Where a Location leads (RFC 9110, section 10.2.2)."""
+        old = self.target
+        base = f"{'wss' if old.secure else 'ws'}://{old.authority}{old.request_target}"
+        try:
+            url = urldefrag(urljoin(base, location)).url
+            scheme, _, rest = url.partition("://")
+            new = parse_url(f"{_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
+        except ValueError:
+            reason = f"redirected to what is no WebSocket URL: {_shown(location)}"
+            raise self._error(reason, status) from None
+        if old.secure and not new.secure:
+            raise self._error(f"redirected from wss to ws: {_shown(location)}", status)
+        return new
+
+    # -- refusals ---------------------------------------------------------------------------------
+
+    def _refusal(self, response: Reject, tunnel: Tunnel | None) -> ConnectError:
+        reason = _shown(response.body.decode("utf-8", "replace"))
+        if not response.status:
+            status = tunnel.status if tunnel else None
+            untrusted = reason.removeprefix(self._through).startswith(_UNTRUSTED)
+            return self._error(reason, status, untrusted=untrusted)
+        refused = f"refused with status {response.status}: {reason}".removesuffix(": ")
+        return self._error(refused, response.status, retry_after=_retry_after(response.headers))
+
+    def _error(self, reason: str, status: int | None = None, **more: Any) -> ConnectError:
+        return ConnectError(f"{self.target.authority}: {reason}", status, **more)
+
+
+def _shown(text: str) -> str:
+    """What of a peer's text stands in an exception's: its beginning, in one printable line."""
+    first, *_ = text.strip()[:_MAX_REASON].splitlines() or [""]
+    return "".join(character for character in first if character.isprintable())
+
+
+def _retry_after(headers: Headers) -> float | None:
+    """Seconds of Retry-After; a date would need a clock that is right."""
+    values = headers.get_all("retry-after")
+    if len(values) == 1 and values[0].isascii() and values[0].isdecimal():
+        return float(values[0])
+    return None

@@ -1,0 +1,197 @@
+"""A tunnel through an HTTP proxy, opened by CONNECT. RFC 9110, section 9.3.6.
+
+A layer between a transport and what it carries: nothing of that leaves before the proxy has
+agreed, and nothing of the proxy's response gets there.
+"""
+
+from typing import cast
+
+from sono_core.errors import HandshakeFailure
+from sono_core.http import FinalHeadReader, connect_response_reader, encode_head
+from sono_core.lifecycle import Carried, Deadlines, Handler, Session, Transport
+from sono_core.limits import DEFAULT_LIMITS, Limits
+from sono_core.websocket import Outbox, Reader
+
+from .proxy import Proxy
+
+
+class Tunnel:
+    """What a transport to a proxy drives, around what is meant for the server behind it.
+
+    Once it is open it only passes calls on. Its outbox is always that of what it carries, the
+    same object: what waits there at first is put by until the tunnel is open. Its deadlines are
+    those of what it carries too, so the proxy's time counts as the handshake's.
+
+    Args:
+        inner: has put into its outbox what is to go first through the tunnel.
+        server: its host and port, as CONNECT names them.
+        proxy: for its address and the credentials that it wants.
+        limits: of the head of the proxy's response.
+    """
+
+    __slots__ = ("_address", "_held", "_inner", "_outbox", "_reader", "_unwritten", "status")
+
+    def __init__(
+        self, inner: Carried, server: str, proxy: Proxy, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        fields = [("host", server)]
+        if proxy.authorization:
+            fields.append(("proxy-authorization", proxy.authorization))
+        request = encode_head(f"CONNECT {server} HTTP/1.1", fields)
+        self._inner = inner
+        self._address = proxy.address
+        self._reader: FinalHeadReader | None = connect_response_reader(server, limits)
+        self.status: int | None = None
+        """The HTTP status with which the proxy refused."""
+        self._unwritten = len(request)
+        self._outbox = inner.outbox
+        self._held = self._outbox.take()
+        self._outbox.append(request)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the proxy has agreed."""
+        return self._reader is None
+
+    # -- the proxy's answer -----------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """See `Driven`."""
+        if self._reader is None:
+            self._inner.receive(data, now)
+        elif not data:
+            self.lost()
+        elif (rest := self._read(self._reader, data)) is not None:
+            self._open()
+            if rest:
+                self._inner.receive(rest, now)
+
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
+        """See `Driven`."""
+        if self._reader is None:
+            self._inner.lost(rest, reason)
+            return
+        self._read(self._reader, rest)
+        self._fail(reason or "ended the connection before the tunnel was open")
+
+    def tick(self, now: float) -> None:
+        """See `Driven`."""
+        if self._reader and self.deadlines.next <= now:
+            self._fail("took too long to open the tunnel")
+        else:
+            self._inner.tick(now)
+
+    def _read(self, reader: FinalHeadReader, data: bytes) -> bytes | None:
+        """What follows the response that opens the tunnel; None if that has not come."""
+        try:
+            response = reader.feed(data)
+        except HandshakeFailure as failure:
+            self._fail(failure.reason)
+            return None
+        if response is None:
+            return None
+        answer, _, rest = response
+        status, phrase = answer.status_code, answer.reason.decode("latin-1")
+        if 200 <= status <= 299:
+            return rest
+        self.status = status
+        self._fail(f"refused with status {status}: {phrase}".removesuffix(": "))
+        return None
+
+    def _open(self) -> None:
+        self._reader = None
+        held, self._held = self._held, b""
+        self._outbox.append(held)
+        self.transport.write_soon()
+
+    def _fail(self, reason: str) -> None:
+        if not self._inner.over:
+            self._inner.lost(reason=f"proxy {self._address}: {reason}")
+
+    # -- passed on --------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the tunnel, and is asked by what the tunnel carries."""
+        return self._inner.transport
+
+    @transport.setter
+    def transport(self, transport: Transport) -> None:
+        self._inner.transport = transport
+
+    @property
+    def outbox(self) -> Outbox:
+        """See `Driven`."""
+        return self._outbox if self._reader else self._inner.outbox
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """See `Driven`."""
+        return self._inner.deadlines
+
+    @property
+    def over(self) -> bool:
+        """See `Driven`."""
+        return self._inner.over
+
+    @property
+    def wants_data(self) -> bool:
+        """See `Driven`."""
+        return self._inner.wants_data
+
+    @property
+    def reading(self) -> bool:
+        """See `Driven`."""
+        return self._inner.reading
+
+    @property
+    def pump_due(self) -> bool:
+        """See `Driven`."""
+        return self._inner.pump_due
+
+    def fast_path(self) -> Reader | None:
+        """See `Driven`."""
+        return self._inner.fast_path()
+
+    # What a transport asks of who gave it a reader, which is a session; see `Session.fast_path`.
+
+    @property
+    def handler(self) -> Handler:
+        """See `Session`."""
+        return cast(Session, self._inner).handler
+
+    @property
+    def heard(self) -> float:
+        """See `Session`."""
+        return cast(Session, self._inner).heard
+
+    @heard.setter
+    def heard(self, now: float) -> None:
+        cast(Session, self._inner).heard = now
+
+    def failed(self, error: Exception, now: float) -> None:
+        """See `Session`."""
+        cast(Session, self._inner).failed(error, now)
+
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """See `Driven`."""
+        self._inner.pump(now, messages, size)
+
+    def written(self, size: int, now: float) -> None:
+        """See `Driven`."""
+        if self._unwritten:
+            own = min(size, self._unwritten)
+            self._unwritten -= own
+            self._outbox.advance(own)
+            size -= own
+        if size:
+            self._inner.written(size, now)
+
+    def blocked(self, now: float) -> None:
+        """See `Driven`."""
+        if not self._reader:  # else the handshake's deadline counts
+            self._inner.blocked(now)
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """See `Driven`."""
+        self._inner.go_away(code, reason, now)

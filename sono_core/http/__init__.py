@@ -1,0 +1,25 @@
+"""HTTP/1.1 as far as an opening handshake needs it: strict heads, and the answers to them."""
+
+from .encode import check_reject, checked_fields, encode_head, refusal, reject_response
+from .grammar import Extension, is_host, is_token, parse_extensions, parse_list, parse_tokens
+from .head import HeadReader, parse_request
+from .responses import FinalHeadReader, UpgradeResponseReader, connect_response_reader
+
+__all__ = [
+    "Extension",
+    "FinalHeadReader",
+    "HeadReader",
+    "UpgradeResponseReader",
+    "check_reject",
+    "checked_fields",
+    "connect_response_reader",
+    "encode_head",
+    "is_host",
+    "is_token",
+    "parse_extensions",
+    "parse_list",
+    "parse_request",
+    "parse_tokens",
+    "refusal",
+    "reject_response",
+]

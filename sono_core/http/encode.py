@@ -1,0 +1,110 @@
+"""Heads and responses as bytes, from parts that were checked. RFC 9110, section 15; RFC 9112."""
+
+import functools
+import http
+from collections.abc import Collection
+
+from sono_core.errors import HandshakeFailure, LocalProtocolError
+from sono_core.events import Reject
+from sono_core.headers import Headers
+
+from .grammar import is_field_value, is_token
+
+# what the handshake writes itself
+_RESERVED_FIELDS = frozenset(
+    (
+        "connection",
+        "content-length",
+        "host",
+        "sec-websocket-accept",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+def reject_response(reject: Reject, method: str = "GET") -> bytes:
+    """A final response, after which the connection ends; without its body if asked by HEAD.
+
+    Raises:
+        LocalProtocolError: the status is not that of a final response, or a header is illegal.
+        TypeError: the status is no int, or the body not bytes.
+    """
+    fields = check_reject(reject)
+    if reject.status == 426:  # it must name what to upgrade to (RFC 9110, section 15.5.22)
+        fields += [("upgrade", "websocket"), ("connection", "Upgrade, close")]
+    else:
+        fields.append(("connection", "close"))
+    bodiless = reject.status in (204, 304)
+    if not bodiless:
+        fields.append(("content-length", str(len(reject.body))))
+    head = encode_head(_status_line(reject.status), fields)
+    return head if bodiless or method == "HEAD" else head + reject.body
+
+
+def check_reject(reject: Reject) -> list[tuple[str, str]]:
+    """The caller's own header fields of a refusal.
+
+    Raises:
+        LocalProtocolError, TypeError: as for `reject_response`.
+    """
+    for name, value, wanted in (("status", reject.status, int), ("body", reject.body, bytes)):
+        if not isinstance(value, wanted):
+            kind = type(value).__name__
+            raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
+    if not 200 <= reject.status <= 599:
+        raise LocalProtocolError(f"status {reject.status} is not that of a final response")
+    # which version is spoken is said in a refusal (RFC 6455, section 4.4), and only there
+    return checked_fields(reject.headers, allowed=("sec-websocket-version",))
+
+
+def refusal(failure: HandshakeFailure) -> Reject:
+    """The response to a request that the handshake refuses: its reason in one line of text."""
+    headers = Headers((("content-type", "text/plain; charset=utf-8"), *failure.headers))
+    return Reject(failure.status, headers, f"{failure.reason}\n".encode())
+
+
+@functools.lru_cache(maxsize=256)
+def _status_line(status: int) -> str:
+    try:
+        phrase = http.HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}"
+
+
+def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[tuple[str, str]]:
+    """The caller's own header fields.
+
+    Args:
+        allowed: of the fields that the handshake writes itself.
+
+    Raises:
+        LocalProtocolError: a name or a value is illegal, or the handshake's own to write.
+        TypeError: they are no `Headers`, or a value is no str.
+    """
+    if not isinstance(headers, Headers):
+        raise TypeError(f"headers must be Headers, not {type(headers).__name__}")
+    fields = list(headers.fields())
+    for name, value in fields:
+        if not is_token(name) or (name in _RESERVED_FIELDS and name not in allowed):
+            raise LocalProtocolError(f"header name {name!r} is illegal or not the caller's to set")
+        if not is_field_value(value):
+            raise LocalProtocolError(f"the value of header {name!r} is illegal")
+    return fields
+
+
+@functools.lru_cache(maxsize=256)
+def _spelled(name: str) -> str:
+    """As in RFC 6455: names have no case, but some peers think they have."""
+    return name.title().replace("Websocket", "WebSocket")
+
+
+def encode_head(first_lines: str, fields: list[tuple[str, str]]) -> bytes:
+    """A head as bytes; its parts have been checked."""
+    lines = [f"{_spelled(name)}: {value}" for name, value in fields]
+    return "\r\n".join([first_lines, *lines, "", ""]).encode("latin-1")

@@ -1,0 +1,145 @@
+"""One HTTP/1.1 head, read strictly and within bounds, then parsed by h11.
+
+RFC 9112, sections 2 to 6. h11 is a lenient parser and enforces no limit on what it gets in one
+piece; so bytes are counted and looked at line by line before it sees them.
+"""
+
+import re
+from collections.abc import Iterable
+
+import h11
+
+from sono_core.errors import HandshakeFailure
+from sono_core.events import Request
+from sono_core.headers import Headers
+from sono_core.limits import Limits
+
+from .grammar import is_host, parse_tokens
+
+# What no line may contain: every control character but the tab; a CR or LF within a line too.
+_forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+# A head, none of whose lines breaks a rule of `_check_line`.
+_faultless = re.compile(rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n").fullmatch
+# Bytes of these fields are looked at by the handshake and must be ASCII; others may be latin-1.
+_ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
+
+
+class HeadReader:
+    """Collects the bytes of a head, up to and with its empty line.
+
+    The first byte that breaks a rule decides, however the bytes were cut.
+    """
+
+    __slots__ = ("_data", "_limits", "_line_start", "_lines")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._data = bytearray()
+        self._line_start = 0
+        self._lines = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The whole head and what follows it, or None until its end comes.
+
+        Raises:
+            HandshakeFailure: 400, 414 or 431.
+        """
+        buffer = self._data
+        if not buffer and (end := data.find(b"\r\n\r\n") + 4) > 4:
+            head = data[:end]
+            if self._is_good(head):
+                return head, data[end:]
+        searched = len(buffer)
+        buffer += data
+        while True:
+            newline = buffer.find(b"\n", searched)
+            if newline < 0:
+                self._check_size(len(buffer))
+                return None
+            searched = newline + 1
+            self._check_size(searched)
+            line = bytes(buffer[self._line_start : searched])
+            self._check_line(line)
+            self._line_start = searched
+            if line == b"\r\n":
+                return bytes(buffer[:searched]), bytes(buffer[searched:])
+            self._lines += 1
+            if self._lines > self._limits.max_headers + 1:
+                raise HandshakeFailure(431, "too many header fields")
+
+    def _is_good(self, head: bytes) -> bool:
+        """Whether a head, which came in one piece, is clearly within all bounds.
+
+        Most are, and so need not be looked at line by line.
+        """
+        limits = self._limits
+        return (
+            len(head) <= limits.max_head_line
+            and len(head) <= limits.max_head
+            and head.count(b"\n") <= limits.max_headers + 2
+            and _faultless(head) is not None
+        )
+
+    def _check_size(self, end: int) -> None:
+        if self._lines == 0 and self._data[:1] <= b" ":
+            raise HandshakeFailure(400, "the head begins with a space or a control character")
+        if end - self._line_start > self._limits.max_head_line or end > self._limits.max_head:
+            status = 431 if self._lines else 414
+            raise HandshakeFailure(status, "the head or a line of it is too long")
+
+    def _check_line(self, line: bytes) -> None:
+        if not line.endswith(b"\r\n"):
+            raise HandshakeFailure(400, "a line does not end with CRLF")
+        if _forbidden(line, 0, len(line) - 2):
+            raise HandshakeFailure(400, "control character in the head")
+        if line[:1] in (b" ", b"\t"):
+            raise HandshakeFailure(400, "folded header field")
+
+
+def text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Headers:
+    """What h11 made of a head as text.
+
+    Args:
+        ascii_only: whether the whole head is.
+    """
+    fields = Headers.parsed(
+        [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in pairs]
+    )
+    if not ascii_only:
+        for name, value in fields.fields():
+            if not value.isascii() and _ASCII_FIELDS(name):
+                raise HandshakeFailure(400, f"{name} is not ASCII")
+    return fields
+
+
+def parse_request(head: bytes) -> Request:
+    """The request of a whole head.
+
+    Raises:
+        HandshakeFailure: 400, 501 (a transfer coding that h11 does not know) or 505.
+    """
+    parser = h11.Connection(h11.SERVER)
+    try:
+        parser.receive_data(head)
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise HandshakeFailure(error.error_status_hint, "malformed request") from None
+    assert isinstance(event, h11.Request)  # a whole head is a request or an error
+    if event.http_version != b"1.1":
+        raise HandshakeFailure(505, "HTTP/1.1 is required")
+    target = event.target.decode("latin-1")
+    if not target.startswith("/") or "#" in target:
+        raise HandshakeFailure(400, "the target is not in origin form")
+    headers = text_fields(event.headers.raw_items(), head.isascii())
+    fields = headers.combined()
+    host = fields.get("host", "")
+    if not is_host(host):  # a repeated one was joined by ", ", which none contains
+        raise HandshakeFailure(400, "exactly one valid Host is required")
+    if "content-length" in fields and "transfer-encoding" in fields:
+        raise HandshakeFailure(400, "the length of the body is ambiguous")
+    offered = fields.get("sec-websocket-protocol")
+    try:
+        subprotocols = tuple(parse_tokens([offered])) if offered else ()
+    except ValueError:
+        subprotocols = ()  # a WebSocket cannot be opened so, other requests do not care
+    return Request(target, headers, event.method.decode("ascii"), host, subprotocols)

@@ -1,0 +1,118 @@
+"""What a `Session` asks of the I/O that carries it, and what it offers in return."""
+
+from typing import Protocol
+
+from sono_core.events import Accept, Close, Reject, Request
+from sono_core.websocket import Outbox, Reader
+
+from .deadlines import Deadlines
+
+
+class Transport(Protocol):
+    """The I/O of one connection. No method may block, or raise for the peer's fault.
+
+    In return a transport calls the session (see `Driven`): `receive` with what it read (`b""` at
+    the end of the stream) while `session.reading`; `written` and `blocked` as it empties
+    `session.outbox`; `lost` when an I/O call failed; `tick` when `session.deadlines.next` is
+    reached; `pump` in a later turn when `session.pump_due`.
+    """
+
+    def write_soon(self) -> None:
+        """Bytes wait in the outbox: write them before this turn of the loop ends."""
+
+    def write_now(self) -> None:
+        """Many bytes wait: write at once what can be written without blocking."""
+
+    def close(self) -> None:
+        """Write the outbox, then end this side of the stream; go on reading until its end."""
+
+    def abort(self) -> None:
+        """End the stream in both directions at once. The last call, and always made."""
+
+
+class Driven(Protocol):
+    """What a transport drives: a `Session`, or a layer around one, such as TLS.
+
+    A layer is this to the transport below it, and a `Transport` to what it carries. See `Session`
+    for what the methods mean.
+    """
+
+    @property
+    def outbox(self) -> Outbox:
+        """What the transport is to write."""
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """When `tick` is due."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the transport is gone."""
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the peer's bytes are welcome, now or after a `pump`."""
+
+    @property
+    def reading(self) -> bool:
+        """Whether the transport should read now."""
+
+    @property
+    def pump_due(self) -> bool:
+        """Whether the transport should call `pump` in a later turn."""
+
+    def fast_path(self) -> Reader | None:
+        """What a transport may feed by itself while all is ordinary, else None.
+
+        Who gives one also has `handler`, `heard` and `failed`, as a `Session`: the transport uses
+        them instead of `receive`. A layer that changes bytes gives None.
+        """
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take what was read; `b""` is the end of the stream."""
+
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """Go on with what was received."""
+
+    def written(self, size: int, now: float) -> None:
+        """`size` bytes of the outbox, from its front, were written."""
+
+    def blocked(self, now: float) -> None:
+        """Nothing could be written although the outbox is not empty."""
+
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
+        """An I/O call failed: the stream is gone in both directions."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due by `now`."""
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """Server: end whatever state this is in, politely, because the server stops."""
+
+
+class Handler(Protocol):
+    """Who is told what happens on a connection. Exceptions go to `on_error` and close it."""
+
+    def on_request(self, request: Request) -> None:
+        """Server: a well-formed request, to be answered by `accept` or `respond`."""
+
+    def on_response(self, response: Accept | Reject) -> None:
+        """Client: the server's answer. After an `Accept` the connection is open."""
+
+    def on_message(self, message: str | bytes, /) -> object:
+        """A whole message."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """A pong, asked for or not."""
+
+    def on_close(self, close: Close) -> None:
+        """The end of a connection that was open; exactly once, and nothing comes after it."""
+
+    def on_error(self, error: Exception) -> None:
+        """A method of this handler raised. The connection is closed with 1011 if it is open."""
+
+
+class Carried(Driven, Protocol):
+    """What a tunnel carries: a `Session`, or TLS around one."""
+
+    transport: Transport

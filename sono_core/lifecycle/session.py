@@ -1,0 +1,598 @@
+"""One peer's live connection: every policy that I/O must follow, and no I/O.
+
+Keepalive, time-outs, back-pressure, fair shares and the end of the stream are decided here, for
+all transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (who ends the stream first).
+"""
+
+import math
+
+from sono_core.close_codes import CloseCode
+from sono_core.errors import HandshakeFailure
+from sono_core.events import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Reject,
+    Request,
+    Role,
+    TextMessage,
+)
+from sono_core.http import refusal
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
+from sono_core.websocket import Connection, Outbox, Prepared, Reader, State
+
+from .deadlines import Deadline, Deadlines
+from .interfaces import Handler, Transport
+
+_LAST_MESSAGES = 1024  # and pings, that are looked at after a stream was lost
+# Ends without a closing handshake, as `on_close` reports them.
+_ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
+_CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered in time", False)
+_BROKEN = Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
+_PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False)
+_STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
+_TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
+
+
+class _Nobody:
+    """Transport and handler of a session that is over."""
+
+    def _ignore(self, *arguments: object) -> None:
+        """Nobody is there any more."""
+
+    write_soon = write_now = close = abort = _ignore
+    on_request = on_response = on_message = on_pong = on_close = on_error = _ignore
+
+
+_NOBODY = _Nobody()
+
+
+class Session:
+    """A `Connection` in time: with deadlines, a transport and a handler.
+
+    Args:
+        connection: of either role, with nothing received yet.
+        transport: carries the bytes.
+        handler: is told what happens; may be exchanged at any time.
+        now: seconds of a clock that never steps; the handshake's deadline counts from here.
+    """
+
+    __slots__ = (
+        "_close_told",
+        "_ended",
+        "_ending",
+        "_handler",
+        "_held",
+        "_limits",
+        "_much",
+        "_opened",
+        "_over",
+        "_pinged",
+        "_resting",
+        "_timeouts",
+        "_verdict",
+        "backlog",
+        "connection",
+        "deadlines",
+        "heard",
+        "outbox",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        transport: Transport,
+        handler: Handler,
+        *,
+        now: float,
+        limits: Limits = DEFAULT_LIMITS,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        self.connection = connection
+        self.transport = transport
+        self._handler = handler
+        self.outbox: Outbox = connection.outbox
+        """What the transport is to write."""
+        self.deadlines = Deadlines()
+        """When `tick` is due."""
+        self.heard = now
+        """When the peer last sent anything."""
+        self.backlog = False
+        """Whether what was received may hold more events; see `pump_due`."""
+        self._limits = limits
+        self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting
+        self._timeouts = timeouts
+        self._pinged = now  # when a pong began to be waited for
+        self._held = False
+        self._resting = False  # until the next turn
+        self._opened = False
+        self._close_told = False
+        self._ended = False  # the peer's stream
+        self._ending = False  # this side's stream: the transport was asked to close it
+        self._over = False  # both: the transport is gone
+        self._verdict: Close | None = None  # why the connection is about to be given up
+        self.deadlines.set(Deadline.HANDSHAKE, now + timeouts.handshake)
+
+    @property
+    def handler(self) -> Handler:
+        """Who is told what happens."""
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: Handler) -> None:
+        self._handler = handler
+        self.outbox.room = 0  # whoever delivers to the old one comes back to ask
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can be sent."""
+        return self.connection.state is State.OPEN and not self._over and not self._verdict
+
+    @property
+    def over(self) -> bool:
+        """Whether the transport is gone."""
+        return self._over
+
+    @property
+    def _keeps_up(self) -> bool:
+        """Whether the peer reads what is sent to it; if not, nothing it says is looked at."""
+        return (
+            not self._over
+            and not self._verdict
+            and not self._holding
+            and self.outbox.size <= self._limits.pause_reading_at
+        )
+
+    @property
+    def _holding(self) -> bool:
+        """Whether the handler wants no more messages for now; a closing peer sends it none."""
+        paused = self._held or Deadline.PAUSE in self.deadlines
+        return paused and self.connection.state is State.OPEN
+
+    @property
+    def _listening(self) -> bool:
+        """Whether the handler is told messages: it holds none, and has not said goodbye."""
+        return self.connection.state is State.OPEN and not self._holding
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether the peer's bytes are welcome, now or after a `pump`."""
+        return self._keeps_up and not self._ended
+
+    @property
+    def reading(self) -> bool:
+        """Whether the transport should read now: what came earlier is dealt with first."""
+        return self.wants_data and not self.backlog
+
+    @property
+    def pump_due(self) -> bool:
+        """Whether the transport should call `pump` in a later turn."""
+        return self.backlog and self._keeps_up
+
+    def fast_path(self) -> Reader | None:
+        """What a transport may feed by itself while all is ordinary, else None.
+
+        Instead of `receive` it may then set `heard`, feed this reader, have it `deliver` to
+        `handler.on_message`, and call `pump` for whatever else comes; and drop from the outbox
+        what it could write at once instead of `written`. It asks again when it has called
+        anything here, and stops when the outbox has no `room`.
+        """
+        if not self.open or not self.reading or Deadline.STALL in self.deadlines:
+            return None
+        self.outbox.room = self._much
+        return self.connection.reader
+
+    # -- called by the transport ----------------------------------------------------------------
+    # After each of these calls it writes what waits in the outbox, as far as that goes.
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take what was read; `b""` is the end of the stream."""
+        self.heard = now
+        self._ended = not data
+        self.connection.take_in(data)
+        self.pump(now)
+
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """Hand events to the handler: a fair share of them, and only while the peer keeps up.
+
+        Args:
+            messages: how many a transport has delivered in this turn already; see `fast_path`.
+            size: bytes or characters of them.
+        """
+        outbox = self.outbox
+        pause = self._limits.pause_reading_at
+        messages = self._limits.max_turn_messages - messages
+        size = self._limits.max_turn_bytes - size
+        self.backlog = True
+        while messages > 0 and size > 0 and not self._resting:
+            if outbox.size > pause:
+                self.transport.write_now()
+                if outbox.size > pause:
+                    break
+            if self._verdict or self._holding:
+                break
+            taken, length = self._deliver(pause, messages, size, now)
+            messages -= taken
+            size -= length
+            if taken and (messages <= 0 or size <= 0 or outbox.size > pause or not outbox.room):
+                continue  # that is why it stopped; else no message comes next
+            event = self.connection.next_event()
+            if event is None:
+                self.backlog = False
+                break
+            messages -= 1
+            size -= self._dispatch(event, now)
+        self._resting = False
+        if self.connection.state is not State.OPEN:
+            self._settle(now)
+
+    def written(self, size: int, now: float) -> None:
+        """`size` bytes of the outbox, from its front, were written."""
+        outbox = self.outbox
+        outbox.advance(size)
+        if Deadline.STALL in self.deadlines and not self._verdict:
+            if outbox.size:
+                self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
+            else:
+                self.deadlines.unset(Deadline.STALL)
+            if self.reading and Deadline.PONG in self.deadlines:
+                # While nothing was read no pong could be seen: wait for it anew.
+                self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
+        if Deadline.CLOSE in self.deadlines:
+            # The peer's time to answer begins when it has got what it is to answer.
+            self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
+        if self._ending:
+            self._settle(now)
+
+    def blocked(self, now: float) -> None:
+        """Nothing could be written although the outbox is not empty."""
+        if Deadline.STALL not in self.deadlines:
+            self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
+
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
+        """An I/O call failed: the stream is gone in both directions.
+
+        Args:
+            rest: what could still be read from it.
+            reason: what failed, told to a client whose handshake it was.
+        """
+        if self._over:
+            return
+        self._over = True
+        if self._verdict:
+            self._tell_close(self._verdict)
+        elif reason and self.connection.role is Role.CLIENT and not self._opened:
+            self._dispatch(Reject(0, body=reason.encode()), self.heard)
+        else:
+            self.connection.take_in(rest)
+            self.connection.take_in(b"")
+            self._hear_out()
+        self._drop()
+
+    def _hear_out(self) -> None:
+        """Hand over what had arrived when the stream was lost, no more of it than fits in a turn.
+
+        Of what a handler that holds is not told, a Close is still of interest.
+        """
+        if not self._opened and self.connection.role is Role.SERVER:
+            return  # nobody is there to be answered
+        messages, size = _LAST_MESSAGES, self._limits.max_turn_bytes
+        self._resting = False
+        while messages > 0 and size > 0 and not self._resting:
+            event = self.connection.next_event()
+            if event is None:
+                return
+            messages -= 1
+            size -= self._dispatch(event, self.heard)
+        self._tell_close(_BROKEN)
+
+    def tick(self, now: float) -> None:
+        """Do what is due by `now`."""
+        due = self.deadlines.pop_due(now)
+        for kind in due:
+            if kind is Deadline.HANDSHAKE:
+                self._handshake_due(now)
+            elif kind is Deadline.PING:
+                self._ping_due(now)
+            elif kind is Deadline.PONG:
+                self._pong_due(now, Deadline.PAUSE in due)
+            elif kind is Deadline.STALL:
+                self._give_up(self._verdict or _STALLED)
+            elif kind is Deadline.CLOSE:
+                self._give_up(_CLOSE_UNANSWERED)
+            if self._over:
+                break
+
+    # -- called by the application --------------------------------------------------------------
+
+    def connect(self, request: Request) -> None:
+        """Client: send the request of the opening handshake.
+
+        Raises:
+            LocalProtocolError: the request is illegal, or was sent already.
+        """
+        self.connection.send(request)
+        self.transport.write_soon()
+
+    def accept(self, accept: Accept, now: float) -> bool:
+        """Server: open the connection, or refuse a request that is no valid upgrade.
+
+        Returns:
+            Whether the connection is open now.
+
+        Raises:
+            LocalProtocolError: a value in `accept` is illegal.
+        """
+        if not self._answer(accept, now):
+            return False
+        if self.connection.state is State.OPEN:
+            self._begin(now)
+            self.backlog = self._ended or self.connection.has_early_data
+        return self.open
+
+    def respond(self, reject: Reject, now: float) -> bool:
+        """Server: answer the request with anything but a WebSocket; False if it is too late.
+
+        Raises:
+            LocalProtocolError: a value in `reject` is illegal.
+        """
+        return self._answer(reject, now)
+
+    def verify(self, now: float) -> bool:
+        """Server: refuse the request already if `accept` would refuse it.
+
+        Returns:
+            Whether it is a valid upgrade from an allowed origin, and can still be accepted.
+        """
+        if self._over or self._verdict or self.connection.state is not State.REQUESTED:
+            return False
+        refused = self.connection.verify()
+        return refused is None or (self._answer(refused, now) and False)
+
+    def send(self, event: TextMessage | BinaryMessage | Ping | Prepared) -> bool:
+        """Send a message or a ping; False if the connection is no longer open.
+
+        A peer whose queue would grow beyond `Limits.queue_limit` is given up, with 4008. One
+        message always fits into an empty queue.
+
+        Raises:
+            TypeError, LocalProtocolError: as `Connection.send`.
+        """
+        if self.connection.state is not State.OPEN or self._over or self._verdict:
+            return False
+        outbox = self.outbox
+        waiting = outbox.size
+        if not waiting:
+            self.transport.write_soon()
+        self.connection.send(event)
+        return self.relieve(waiting) if outbox.size > self._much else True
+
+    def close(self, code: int, reason: str, now: float) -> bool:
+        """Begin the closing handshake; False if the connection is not open.
+
+        Raises:
+            TypeError, LocalProtocolError: the code or the reason is illegal.
+        """
+        if not self.open:
+            return False
+        self.connection.send(Close(code, reason))
+        self._await_end(now)
+        self.transport.write_soon()
+        return True
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """Server: end whatever state this is in, politely, because the server stops."""
+        if not self.close(code, reason, now) and not self._opened and not self._over:
+            self._refuse(503, reason, now)
+
+    def hold(self) -> None:
+        """Deliver no more messages until `release`: the handler is busy with the last one.
+
+        Nothing is read from the peer meanwhile, so that it feels what it asks for.
+        """
+        self._held = True
+        self.outbox.room = 0  # whoever delivers comes back to ask
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._held = False
+        self.transport.write_soon()  # after which the transport asks whether to pump and to read
+
+    def pause(self, seconds: float, now: float) -> None:
+        """Deliver no more messages for so long, and read nothing: the peer sends too fast."""
+        self.deadlines.set(Deadline.PAUSE, now + seconds)
+        self.outbox.room = 0  # whoever delivers comes back to ask
+
+    def end_turn(self) -> None:
+        """Deliver no more messages in this turn: the last ones made much work, others wait."""
+        self._resting = True
+        self.outbox.room = 0  # whoever delivers comes back to ask
+
+    def abort(self) -> None:
+        """End the connection without a closing handshake; `on_close` will report 1006."""
+        if not self._over:
+            self._condemn(_ABORTED)
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def _deliver(self, pause: int, messages: int, size: int, now: float) -> tuple[int, int]:
+        """Hand over the messages that come next, as many as there are."""
+        reader = self.connection.reader
+        if reader is None or not self.open:
+            return 0, 0
+        self.outbox.room = self._much
+        try:
+            return reader.deliver(self._handler.on_message, self.outbox, pause, messages, size)
+        except Exception as error:
+            self.failed(error, now)
+            return 1, 0
+
+    def _dispatch(self, event: Event, now: float) -> int:
+        """Tell the handler; the length of the message, 0 for other events."""
+        handler = self._handler
+        size = 0
+        try:
+            if isinstance(event, TextMessage):
+                size = len(event.text)
+                if self._listening:
+                    handler.on_message(event.text)
+            elif isinstance(event, BinaryMessage):
+                size = len(event.data)
+                if self._listening:
+                    handler.on_message(event.data)
+            elif isinstance(event, Close):
+                self._tell_close(event)
+            elif isinstance(event, Pong):
+                handler.on_pong(event.payload)
+            elif isinstance(event, Request):
+                self._grant_answer(now)
+                handler.on_request(event)
+            elif isinstance(event, Accept):
+                self._begin(now)
+                handler.on_response(event)
+            elif isinstance(event, Reject):
+                handler.on_response(event)
+        except Exception as error:
+            self.failed(error, now)
+        return size
+
+    def failed(self, error: Exception, now: float) -> None:
+        """The handler raised: that ends the connection."""
+        self._handler.on_error(error)
+        if not self.close(CloseCode.INTERNAL_ERROR, "internal error", now):
+            self._refuse(500, "internal error", now)
+
+    def _tell_close(self, close: Close) -> None:
+        if self._opened and not self._close_told:
+            self._close_told = True
+            try:
+                self._handler.on_close(close)
+            except Exception as error:
+                self._handler.on_error(error)
+
+    # -- states ---------------------------------------------------------------------------------
+
+    def _answer(self, answer: Accept | Reject, now: float) -> bool:
+        connection = self.connection
+        early = connection.state is State.CONNECTING and type(answer) is Reject
+        if self._over or self._verdict or not (early or connection.state is State.REQUESTED):
+            return False
+        if connection.role is Role.CLIENT:
+            return False
+        connection.send(answer)
+        self.transport.write_soon()
+        if connection.state is State.CLOSED:
+            self._settle(now)
+        return True
+
+    def _refuse(self, status: int, reason: str, now: float) -> None:
+        self._answer(refusal(HandshakeFailure(status, reason)), now)
+
+    def _grant_answer(self, now: float) -> None:
+        """A request that came in time, and was read late, is not the peer's fault."""
+        if self.deadlines.next <= now:
+            self.deadlines.set(Deadline.HANDSHAKE, now + self._timeouts.handshake)
+
+    def _begin(self, now: float) -> None:
+        self._opened = True
+        self.outbox.room = self._much
+        self.deadlines.unset(Deadline.HANDSHAKE)
+        self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
+
+    def _settle(self, now: float) -> None:
+        """Follow a connection that is no longer open to its end."""
+        if self._verdict:  # the next tick ends it
+            return
+        state = self.connection.state
+        if state is State.CLOSING:
+            if Deadline.CLOSE not in self.deadlines:
+                self._await_end(now)
+        elif state is State.CLOSED and not self._over:
+            if self._ended and not self.outbox.size:
+                self._over = True
+                self._drop()
+            elif not self._ending:
+                # The peer may still be sending; an unread byte would turn the end of the
+                # stream into a reset, which could destroy the Close frame on its way. So this
+                # side ends its half, and waits for the other's.
+                self._ending = True
+                self._await_end(now)
+                self.transport.close()
+
+    def _await_end(self, now: float) -> None:
+        self.deadlines.clear()
+        self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
+
+    def _condemn(self, verdict: Close) -> None:
+        """Give the connection up at the next tick.
+
+        Not now: the application is calling, and expects no `on_close` in the middle of it.
+        """
+        self._verdict = verdict
+        self.outbox.room = 0
+        self.deadlines.set(Deadline.STALL, -math.inf)
+        self.transport.write_soon()
+
+    def _give_up(self, close: Close) -> None:
+        self._over = True
+        self._tell_close(close)
+        self._drop()
+
+    def _drop(self) -> None:
+        self.backlog = False
+        self.deadlines.clear()
+        self.outbox.clear()
+        self.outbox.room = 0
+        self.transport.abort()
+        self.transport = self._handler = _NOBODY  # no cycles: what was held is free at once
+
+    def relieve(self, waiting: int) -> bool:
+        """Much waits: try to write it, and give a peer up that leaves too much.
+
+        Args:
+            waiting: bytes that did before the last message was added.
+
+        Returns:
+            Whether the peer was kept.
+        """
+        if Deadline.STALL not in self.deadlines:
+            self.transport.write_now()
+        if waiting and self.outbox.size > self._limits.queue_limit:
+            self._condemn(_TOO_SLOW)
+        return self._verdict is None
+
+    # -- deadlines ------------------------------------------------------------------------------
+
+    def _handshake_due(self, now: float) -> None:
+        if self.connection.role is Role.SERVER:
+            if self.connection.state is State.CONNECTING:
+                self._refuse(408, "the request took too long", now)
+            else:
+                self._refuse(503, "nobody answered the request", now)
+            return
+        self._over = True
+        self._dispatch(Reject(0, body=b"the handshake took too long"), now)
+        self._drop()
+
+    def _ping_due(self, now: float) -> None:
+        due = self.heard + self._timeouts.ping_interval
+        if due > now:  # it spoke meanwhile; checked here and not at each read
+            self.deadlines.set(Deadline.PING, due)
+            return
+        self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
+        if self.heard >= self._pinged:  # else the last one's answer is still waited for
+            self._pinged = now
+            self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
+            self.send(Ping())
+
+    def _pong_due(self, now: float, paused: bool) -> None:
+        if self.heard >= self._pinged or Deadline.PONG in self.deadlines:
+            return  # it was answered, and another may have been sent in this very tick
+        if self.reading and not paused:
+            self._give_up(_PING_UNANSWERED)
+        else:  # nothing was read from it, so nothing could be heard
+            self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)

@@ -1,0 +1,28 @@
+"""The classic dialect of the Sono protocol: one JSON object per text frame."""
+
+from . import client, packets
+from .client import Callback, ClientState, Incoming
+from .packets import (
+    Broadcast,
+    ChangeChannel,
+    DirectMessage,
+    Grab,
+    Message,
+    Packet,
+    PacketError,
+)
+
+__all__ = [
+    "Broadcast",
+    "Callback",
+    "ChangeChannel",
+    "ClientState",
+    "DirectMessage",
+    "Grab",
+    "Incoming",
+    "Message",
+    "Packet",
+    "PacketError",
+    "client",
+    "packets",
+]

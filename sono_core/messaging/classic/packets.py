@@ -1,0 +1,230 @@
+"""Sono's packets, classic dialect: parsing, validation, encoding. docs/protocol.md.
+
+A packet is one JSON object in one text message. Whatever a client sends, parsing gives a packet
+or a `PacketError`, which says what to answer.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from sono_core.errors import LocalProtocolError, SonoError
+from sono_core.limits import Limits
+
+GRAB = "grab"
+ERROR = "error"
+RESERVED_EVENTS = frozenset((GRAB, ERROR))
+"""Names of what the server itself says; no one else may use them."""
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_many_digits = re.compile(r"[0-9]{19}").search
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+# A string as a whole, or a bracket outside of strings. What begins like a string always matches,
+# so nothing is tried twice; whether it ends is the parser's to say.
+_strings_and_brackets = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL).finditer
+_MAX_TEXT = 256  # characters: a refusal quotes what it refuses, and must not grow with it
+
+
+class PacketError(SonoError):
+    """A packet that is refused; its sender alone is told `code` and the text."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text[:_MAX_TEXT]
+
+
+class MessagePayload(msgspec.Struct, frozen=True):
+    """What `message` and `broadcast` carry."""
+
+    message: Any
+
+
+class DirectPayload(msgspec.Struct, frozen=True):
+    """What `directmessage` carries."""
+
+    message: Any
+    to: str | int
+
+
+class ChannelPayload(msgspec.Struct, frozen=True):
+    """What `changeChannel` carries."""
+
+    to: str
+
+
+class GrabPayload(msgspec.Struct, frozen=True):
+    """What `grab` carries: the name of a listing, or anything else."""
+
+    message: Any
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="protocol", tag="message"):
+    """To every member of the sender's channel, the sender included."""
+
+    payload: MessagePayload
+    event: str = "message"
+
+
+class Broadcast(msgspec.Struct, frozen=True, tag_field="protocol", tag="broadcast"):
+    """To every member of the sender's channel but the sender."""
+
+    payload: MessagePayload
+    event: str = "message"
+
+
+class DirectMessage(msgspec.Struct, frozen=True, tag_field="protocol", tag="directmessage"):
+    """To one client, in whatever channel."""
+
+    payload: DirectPayload
+    event: str = "message"
+
+
+class ChangeChannel(msgspec.Struct, frozen=True, tag_field="protocol", tag="changeChannel"):
+    """Moves the sender to another channel."""
+
+    payload: ChannelPayload
+
+
+class Grab(msgspec.Struct, frozen=True, tag_field="protocol", tag="grab"):
+    """Asks for a listing."""
+
+    payload: GrabPayload
+    event: str = GRAB
+
+
+Packet = Message | Broadcast | DirectMessage | ChangeChannel | Grab
+
+_decoder = msgspec.json.Decoder(Packet)
+_encode = msgspec.json.Encoder().encode
+# What msgspec raises for bad input: ValidationError is a DecodeError; a lone surrogate, an
+# integer of thousands of digits and brackets without end raise the others.
+_BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
+
+
+def parse(text: str, limits: Limits) -> Packet:
+    """The packet in a text message.
+
+    Of duplicate keys the last wins; a `protocol` that contradicts itself is refused.
+
+    Raises:
+        PacketError: `invalid-packet` or `reserved-event`.
+    """
+    # The number of brackets bounds the depth, and few texts hold many: so most are not walked.
+    deep = text.count("[") + text.count("{") > limits.max_depth
+    if deep and _depth(text) > limits.max_depth:
+        raise PacketError("invalid-packet", f"nested deeper than {limits.max_depth} levels")
+    try:
+        packet: Packet = _decoder.decode(text)
+    except _BAD_JSON as error:
+        raise PacketError("invalid-packet", _explain(error)) from None
+    if isinstance(packet, ChangeChannel):
+        check_name(packet.payload.to, "channel", limits)
+        return packet
+    check_name(packet.event, "event", limits)
+    if packet.event in RESERVED_EVENTS and not isinstance(packet, Grab):
+        raise PacketError("reserved-event", f"the event {packet.event} is the server's own")
+    if _many_digits(text) and not _integers_fit(packet.payload):
+        raise PacketError("invalid-packet", "an integer does not fit into 64 bits")
+    return packet
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    return "not JSON"
+
+
+def _depth(text: str) -> int:
+    """How deeply brackets are nested outside of strings."""
+    depth = deepest = 0
+    for match in _strings_and_brackets(text):
+        first = text[match.start()]
+        if first in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in "]}":
+            depth -= 1
+    return deepest
+
+
+def _integers_fit(value: object) -> bool:
+    if isinstance(value, msgspec.Struct):
+        return all(_integers_fit(field) for field in msgspec.structs.astuple(value))
+    if isinstance(value, dict):
+        return all(map(_integers_fit, value.values()))
+    if isinstance(value, list):
+        return all(map(_integers_fit, value))
+    return not isinstance(value, int) or value in _INT64
+
+
+def check_name(name: str, what: str, limits: Limits) -> None:
+    """Whether a client may use `name` for a channel or an event.
+
+    Raises:
+        PacketError: `invalid-packet`: it is empty, too long or holds a control character.
+    """
+    if not 0 < len(name) <= limits.max_name:
+        raise PacketError("invalid-packet", f"{what}: 1 to {limits.max_name} characters")
+    if _control(name):
+        raise PacketError("invalid-packet", f"{what}: control characters are not allowed")
+
+
+def check_event(event: str, limits: Limits) -> None:
+    """Whether the caller may use a name for its own events.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it is reserved or no name.
+    """
+    if not isinstance(event, str):
+        raise TypeError(f"event must be a str, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise ValueError(f"the event name {event!r} is reserved")
+    try:
+        check_name(event, "event", limits)
+    except PacketError as error:
+        raise ValueError(f"event {event!r}: {error.text}") from None
+
+
+def dump(packet: object, message: object) -> str:
+    """A packet of the caller's as JSON.
+
+    Raises:
+        TypeError: `message`, which is in it, cannot be written as JSON.
+        LocalProtocolError: it holds a lone surrogate.
+    """
+    try:
+        return _encode(packet).decode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError("message holds a lone surrogate") from None
+    except (TypeError, OverflowError, RecursionError) as error:
+        kind = type(message).__name__
+        raise TypeError(f"message of type {kind} cannot be written as JSON: {error}") from None
+
+
+def relayed(event: str, message: object, sender: str) -> str:
+    """What a client said to others."""
+    return dump({"protocol": event, "payload": {"message": message, "from": sender}}, message)
+
+
+def from_server(event: str, message: object) -> str:
+    """What the server itself says. `message` stands twice, as the original sent it.
+
+    Raises:
+        TypeError: `message` cannot be written as JSON.
+        LocalProtocolError: it holds a lone surrogate.
+    """
+    payload = {"message": message}
+    return dump({"protocol": event, "payload": payload, "message": message}, message)
+
+
+def listing(event: str, kind: object, items: list[str]) -> str:
+    """The answer to a grab."""
+    return dump({"protocol": event, "payload": {"message": items, "type": kind}}, items)
+
+
+def error(code: str, text: str) -> str:
+    """What the sender of a refused packet is told."""
+    return dump({"protocol": ERROR, "payload": {"code": code, "message": text}}, text)

@@ -1,0 +1,21 @@
+"""Whether the hot path runs in C or in pure Python.
+
+The one import of `_native` is here; SONO_PURE=1 in the environment keeps it out.
+"""
+
+import os
+from typing import Any
+
+
+def _import_accelerator() -> Any:
+    if os.environ.get("SONO_PURE", "0") not in ("", "0"):
+        return None
+    try:
+        from . import _native
+    except ImportError:  # it is optional: no compiler, or another implementation of Python
+        return None
+    return _native
+
+
+accelerator = _import_accelerator()
+"""The module `_native`, or None: the pure path."""

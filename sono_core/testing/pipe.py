@@ -1,0 +1,184 @@
+"""A stream and the time in memory: nothing moves by itself, and no time passes.
+
+Streams behave as TCP's: each side ends by itself, what was written before the end arrives, and
+who leaves without reading what came resets the stream.
+"""
+
+import math
+from collections.abc import Callable
+
+from sono_core.lifecycle import Driven, Driver, Transport
+
+Builder = Callable[[Transport], Driven]
+"""Makes what one end of a stream drives: a `Session`, or a layer around one."""
+
+_MAX_STEPS = 1_000_000  # of one run: two ends that never fall silent end a test, too
+
+
+class Clock:
+    """A clock that stands still until it is told to go on. Called as `time.monotonic` is.
+
+    >>> clock = Clock()
+    >>> clock.now += 2.5
+    >>> clock()
+    2.5
+    """
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+        """Seconds."""
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class End(Driver):
+    """One end of a stream in memory: the transport of what is driven there."""
+
+    peer: "End"
+    """The other end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.start(fast=False)
+        self._clock = clock
+        self.capacity = math.inf
+        """Bytes that may have come here and wait to be read; then the peer's writes wait."""
+        self.chunk = math.inf
+        """Bytes that one read gives at most."""
+        self.cut = False
+        """Whether nothing arrives here any more: neither bytes nor the end of the stream."""
+        self.incoming = bytearray()
+        """What has come and was not read."""
+        self.sent = bytearray()
+        """Everything that was written here, as it was on the wire; see `frames`."""
+        self._blocked = False
+        self._finished = False  # the peer sends no more
+        self._reset = False  # the stream is gone in both directions
+        self._gone = False  # this end has left it
+
+    def inject(self, data: bytes) -> None:
+        """Send bytes past the session, such as those that none would send."""
+        self.sent += data
+        self.peer.incoming += data
+
+    def end(self) -> None:
+        """End this side of the stream, whatever the session wants."""
+        self.peer._finished = True
+
+    def reset(self) -> None:
+        """Lose the stream, as the peer's reset or a failing network does."""
+        self._reset = True
+
+    def step(self) -> bool:
+        """One turn of a loop here; whether there was anything to do."""
+        session, now = self.session, self._clock.now
+        if session.over:
+            return False
+        if self._reset and not self.cut:
+            session.lost()
+        elif self.dirty:
+            self.dirty = False
+            self.flush(now)
+        elif self.listed:
+            self.pump(now)
+        elif session.reading and not self.cut and (self.incoming or self._finished):
+            self._read(now)
+        elif session.deadlines.next <= now:
+            self.tick(now)
+        elif self._blocked and self._room() > 0:
+            self.flush(now)
+        else:
+            return False
+        return True
+
+    def _read(self, now: float) -> None:
+        size = int(min(self.chunk, len(self.incoming)))
+        data = bytes(self.incoming[:size])
+        del self.incoming[:size]
+        self.receive(data, now)
+
+    def _room(self) -> float:
+        return self.peer.capacity - len(self.peer.incoming)
+
+    # -- Driver -----------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._clock.now
+
+    def write_soon(self) -> None:
+        self.dirty = True
+
+    def _write_some(self) -> int:
+        if self.peer._gone and not self.cut:
+            raise ConnectionResetError("the peer has left")
+        data = self.session.outbox.peek()
+        size = int(max(0, min(self._room(), len(data))))
+        self.inject(bytes(data[:size]))
+        return size
+
+    def _end_stream(self) -> None:
+        self.end()
+
+    def _abandon(self) -> None:
+        self._gone = True
+        self.end()
+        if self.incoming:  # as TCP does if somebody leaves without reading what came
+            self.peer.reset()
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        self._blocked = blocked
+
+    def _pump_later(self) -> None:
+        """`step` looks at `listed`."""
+
+    def _tick_at(self, due: float) -> None:
+        """`step` and `Pair.advance` look at the deadlines themselves."""
+
+
+class Pair:
+    """Two ends of a stream in memory, and what is driven at each.
+
+    Args:
+        client: makes what is driven at one end, of the transport there.
+        server: the same for the other.
+        clock: for what both make; a new one if None.
+    """
+
+    def __init__(self, client: Builder, server: Builder, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.client, self.server = End(self.clock), End(self.clock)
+        self.client.peer, self.server.peer = self.server, self.client
+        self.client.session = client(self.client)
+        self.server.session = server(self.server)
+
+    def run(self) -> None:
+        """Let everything happen that happens now.
+
+        Raises:
+            RuntimeError: it never ends, for both sides answer every answer.
+        """
+        for _ in range(_MAX_STEPS):
+            if not self.client.step() | self.server.step():
+                return
+        raise RuntimeError("the two ends never fall silent")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: each deadline in it is kept when it is due, and all that follows."""
+        self.run()
+        until = self.clock.now + seconds
+        while (due := self._due()) <= until:
+            self.clock.now = due
+            self.run()
+        self.clock.now = until
+
+    def cut(self) -> None:
+        """Pull the cable: nothing arrives any more at either end, and neither is told."""
+        self.client.cut = self.server.cut = True
+
+    def reset(self) -> None:
+        """Lose the stream at both ends."""
+        self.client.reset()
+        self.server.reset()
+
+    def _due(self) -> float:
+        return min(self.client.session.deadlines.next, self.server.session.deadlines.next)

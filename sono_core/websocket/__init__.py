@@ -1,0 +1,37 @@
+"""RFC 6455 and RFC 7692: one connection, from its handshake to its last frame, without time."""
+
+from .asgi import ASGIConnection, ASGIEvent, Scope, encoded_fields
+from .connection import LEGAL, Connection, State
+from .deflate import Deflate, SharedDeflaters
+from .frames import Frame, FrameDecoder, encode_frame
+from .opcodes import BINARY, MAX_HEADER, TEXT
+from .outbox import Outbox, new_outbox
+from .payloads import close_payload, control_payload
+from .prepared import Prepared, message_event
+from .reader import MessageReader, Reader
+
+__all__ = [
+    "BINARY",
+    "LEGAL",
+    "MAX_HEADER",
+    "TEXT",
+    "ASGIConnection",
+    "ASGIEvent",
+    "Connection",
+    "Deflate",
+    "Frame",
+    "FrameDecoder",
+    "MessageReader",
+    "Outbox",
+    "Prepared",
+    "Reader",
+    "Scope",
+    "SharedDeflaters",
+    "State",
+    "close_payload",
+    "control_payload",
+    "encode_frame",
+    "encoded_fields",
+    "message_event",
+    "new_outbox",
+]

@@ -1,0 +1,251 @@
+"""ASGI's WebSocket events in place of bytes: what another server framed, as a `Connection`.
+
+Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message Format" 2.5. No I/O here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from typing import Any, ClassVar, NoReturn
+from urllib.parse import quote
+
+from sono_core.close_codes import CloseCode
+from sono_core.errors import LocalProtocolError
+from sono_core.events import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Reject,
+    Request,
+    TextMessage,
+)
+from sono_core.events import Role as _Role
+from sono_core.headers import Headers
+from sono_core.http import check_reject, checked_fields
+from sono_core.limits import DEFAULT_LIMITS, Limits
+
+from .close import decode_close
+from .connection import Connection, State
+from .origin import check_origin
+from .outbox import Outbox
+from .payloads import close_payload, payload_of
+from .prepared import Prepared
+from .upgrade import check_subprotocol
+
+Scope = MutableMapping[str, Any]
+ASGIEvent = MutableMapping[str, Any]
+
+_RESPONSE = "websocket.http.response"  # the extension with which a refusal has a status
+
+
+def request_of(scope: Mapping[str, Any]) -> Request:
+    """The request that a scope of type `websocket` or `http` describes."""
+    path = scope.get("raw_path") or quote(scope["path"]).encode()
+    query = scope.get("query_string") or b""
+    target = (b"?".join((path, query)) if query else path).decode("latin-1")
+    headers = Headers(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+    )
+    subprotocols = tuple(scope.get("subprotocols") or ())
+    return Request(
+        target, headers, scope.get("method", "GET"), headers.get("host", ""), subprotocols
+    )
+
+
+def encoded_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Header fields in ASGI's form; they have been checked."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+
+
+class EventOutbox(Outbox):
+    """ASGI events instead of bytes; each counts as the bytes that it carries, and one."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[tuple[ASGIEvent | str | bytes, int]] = deque()
+
+    def add(self, event: ASGIEvent | str | bytes, carried: int = 0) -> None:
+        """Add an event or a message to the end, kept by reference."""
+        self._waiting.append((event, carried + 1))
+        self.size += carried + 1
+
+    def first(self) -> tuple[ASGIEvent, int]:
+        """What to send next, and what it counts for; something must wait."""
+        event, size = self._waiting[0]
+        if isinstance(event, str):
+            return {"type": "websocket.send", "text": event}, size
+        if isinstance(event, bytes):
+            return {"type": "websocket.send", "bytes": event}, size
+        return event, size
+
+    def advance(self, size: int) -> None:
+        """The first event, which counts for so much, was sent."""
+        self.size -= size
+        self._waiting.popleft()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        super().clear()
+        self._waiting.clear()
+
+
+class ASGIConnection(Connection):
+    """A server's connection whose handshake and frames are an ASGI server's.
+
+    It is driven like any other, but for two things: what comes is given to `take_event`, with
+    `take_in(b"")` after the last; and `outbox` holds events. Pings are the ASGI server's too.
+
+    Args:
+        scope: of type `websocket`.
+        limits: `max_message` counts here; limits of heads and frames are the ASGI server's.
+        origins: as for `Connection`.
+    """
+
+    __slots__ = ("_origins", "_parting", "_received", "_refusable", "_request")
+
+    outbox: EventOutbox
+
+    def __init__(
+        self, scope: Scope, *, limits: Limits = DEFAULT_LIMITS, origins: Collection[str] = ()
+    ) -> None:
+        super().__init__(_Role.SERVER, limits=limits, deflate=None, origins=origins)
+        self.outbox = EventOutbox()  # `frames` stays another one
+        self._origins = origins
+        self._request = request_of(scope)
+        self._refusable = _RESPONSE in (scope.get("extensions") or ())
+        self._received: deque[ASGIEvent] = deque()
+        self._parting: Close | None = None  # what this side said
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    def take_event(self, event: ASGIEvent) -> None:
+        """Take what the ASGI server's `receive` gave."""
+        if self.state is not State.CLOSED:
+            self._received.append(event)
+
+    def take_in(self, data: bytes) -> None:
+        """`b""`: nothing more will come."""
+        if not data:
+            self._ended = True
+
+    def next_event(self) -> Event | None:
+        """See `Connection`."""
+        while self._received and self.state is not State.CLOSED:
+            received = self._received.popleft()
+            taken = self._TAKERS.get(received["type"], _ignored)(self, received)
+            if taken:
+                return taken
+        if self._ended and self.state is not State.CLOSED:
+            return self._end(CloseCode.ABNORMAL_CLOSURE, "the connection ended")
+        return None
+
+    def _take_connect(self, received: ASGIEvent) -> Event | None:
+        if self.state is not State.CONNECTING:
+            return None
+        self._enter(State.REQUESTED)
+        return self._request
+
+    def _take_message(self, received: ASGIEvent) -> Event | None:
+        text, data = received.get("text"), received.get("bytes")
+        limit = self._limits.max_message
+        size = len(data or b"") if text is None else len(text)
+        if size <= limit and text is not None and not text.isascii():
+            size = len(text.encode(errors="surrogatepass"))
+        if size > limit:
+            return self._fail_with(CloseCode.MESSAGE_TOO_BIG, "message too big")
+        return BinaryMessage(data or b"") if text is None else TextMessage(text)
+
+    def _take_disconnect(self, received: ASGIEvent) -> Event | None:
+        code = received.get("code") or CloseCode.NO_STATUS_RECEIVED
+        return self._end(code, received.get("reason") or "")
+
+    def _end(self, code: int, reason: str) -> Close | None:
+        """The ASGI server says that it is over, or nothing more."""
+        opened = self.state in (State.OPEN, State.CLOSING)
+        self._enter(State.CLOSED)
+        self.outbox.clear()
+        clean = code != CloseCode.ABNORMAL_CLOSURE
+        if self._parting and clean:  # the answer to it
+            code, reason = self._parting.code, self._parting.reason
+        return Close(code, reason, clean) if opened else None
+
+    def _fail_with(self, code: int, reason: str) -> Close:
+        self._append_close(Close(code, reason))
+        self._enter(State.CLOSED)
+        return Close(code, reason, False)
+
+    # -- out --------------------------------------------------------------------------------------
+
+    def _send_message(self, message: TextMessage | BinaryMessage) -> None:
+        payload = payload_of(message)[1]
+        self.outbox.add(message.text if isinstance(message, TextMessage) else payload, len(payload))
+
+    def _send_prepared(self, prepared: Prepared) -> None:
+        payload, text = prepared.payload, prepared.text
+        self.outbox.add(payload if text is None else text, len(payload))
+
+    def _send_close(self, close: Close) -> None:
+        self._append_close(close)
+        self._enter(State.CLOSING)
+
+    def _append_close(self, close: Close) -> None:
+        code, reason = decode_close(close_payload(close))
+        if code == CloseCode.NO_STATUS_RECEIVED:  # which ASGI cannot send
+            code = CloseCode.NORMAL_CLOSURE
+        self._parting = Close(code, reason)
+        self.outbox.add({"type": "websocket.close", "code": int(code), "reason": reason})
+
+    def _send_accept(self, accept: Accept) -> None:
+        request = self._request
+        check_subprotocol(accept.subprotocol, request.subprotocols)
+        headers = encoded_fields(checked_fields(accept.headers))
+        if refused := self.verify():
+            self._send_reject(refused)
+            return
+        self.subprotocol = accept.subprotocol
+        self.outbox.add(
+            {"type": "websocket.accept", "subprotocol": accept.subprotocol, "headers": headers}
+        )
+        self._enter(State.OPEN)
+
+    def _check_upgrade(self) -> None:
+        request = self._request
+        check_origin(request.headers.get("origin"), request.host, self._origins)
+
+    def _send_reject(self, reject: Reject) -> None:
+        headers = encoded_fields(check_reject(reject))
+        if self._refusable:
+            start = {"type": f"{_RESPONSE}.start", "status": reject.status, "headers": headers}
+            self.outbox.add(start)
+            body = {"type": f"{_RESPONSE}.body", "body": reject.body}
+            self.outbox.add(body, len(reject.body))
+        else:  # the server makes 403 of it
+            self.outbox.add({"type": "websocket.close"})
+        self._enter(State.CLOSED)
+
+    def _send_ping(self, ping: Ping | Pong) -> NoReturn:
+        raise LocalProtocolError("pings are the ASGI server's to send")
+
+    _TAKERS: ClassVar[dict[str, Callable[[Any, ASGIEvent], Event | None]]] = {
+        "websocket.connect": _take_connect,
+        "websocket.receive": _take_message,
+        "websocket.disconnect": _take_disconnect,
+    }
+    _SENDERS: ClassVar[dict[type, Callable[..., None]]] = {
+        Accept: _send_accept,
+        BinaryMessage: _send_message,
+        Close: _send_close,
+        Ping: _send_ping,
+        Pong: _send_ping,
+        Prepared: _send_prepared,
+        Reject: _send_reject,
+        TextMessage: _send_message,
+    }
+
+
+def _ignored(connection: ASGIConnection, received: ASGIEvent) -> None:
+    """What becomes of an event that this version of ASGI does not know."""

@@ -1,0 +1,407 @@
+"""The state machine of one connection, either role. RFC 6455, sections 4, 5.5, 7.
+
+Wires handshake, frames, deflate and messages, and gives the automatic answers: pongs, close
+echoes, failures. Bytes and events in, bytes and events out; it knows no socket and no time.
+"""
+
+import enum
+from collections.abc import Callable, Collection, Iterator
+from typing import ClassVar, cast
+
+from sono_core.close_codes import CloseCode
+from sono_core.errors import HandshakeFailure, LocalProtocolError, ProtocolFailure
+from sono_core.events import (
+    Accept,
+    BinaryMessage,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    Reject,
+    Request,
+    Role,
+    TextMessage,
+)
+from sono_core.http import refusal
+from sono_core.limits import DEFAULT_LIMITS, Limits
+
+from .close import decode_close, encode_close
+from .deflate import Agreement, Deflate, Deflater, SharedDeflaters
+from .frames import Frame
+from .handshake import ClientHandshake, ServerHandshake
+from .masking import MaskingKeys
+from .opcodes import CLOSE, PING, PONG
+from .outbox import new_outbox
+from .payloads import close_payload, control_payload, payload_of
+from .prepared import Prepared
+from .reader import Reader, message_reader
+
+
+class State(enum.Enum):
+    """Where a connection stands (RFC 6455, sections 4 and 7)."""
+
+    __hash__ = object.__hash__  # an enum's own is a call of Python
+
+    CONNECTING = "connecting"
+    """The request is outstanding."""
+    REQUESTED = "requested"
+    """The request was sent (client) or received (server); its answer is outstanding."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """This side has sent its Close; a client stays here until the server ends the stream."""
+    CLOSED = "closed"
+    """Nothing more will be sent or received: write what waits, then end the stream."""
+
+
+_MESSAGES = frozenset((TextMessage, BinaryMessage, Ping, Pong, Close, Prepared))
+_NOTHING: frozenset[type] = frozenset()
+
+LEGAL: dict[tuple[Role, State], frozenset[type]] = {
+    (Role.CLIENT, State.CONNECTING): frozenset((Request,)),
+    (Role.CLIENT, State.REQUESTED): _NOTHING,
+    (Role.CLIENT, State.OPEN): _MESSAGES,
+    (Role.CLIENT, State.CLOSING): _NOTHING,
+    (Role.CLIENT, State.CLOSED): _NOTHING,
+    (Role.SERVER, State.CONNECTING): frozenset((Reject,)),
+    (Role.SERVER, State.REQUESTED): frozenset((Accept, Reject)),
+    (Role.SERVER, State.OPEN): _MESSAGES,
+    (Role.SERVER, State.CLOSING): _NOTHING,
+    (Role.SERVER, State.CLOSED): _NOTHING,
+}
+"""What may be sent in which state."""
+
+_LEGAL_ON_CLIENTS = {state: LEGAL[Role.CLIENT, state] for state in State}
+_LEGAL_ON_SERVERS = {state: LEGAL[Role.SERVER, state] for state in State}
+
+_DEFAULT_DEFLATE = Deflate()
+_UNLIMITED = 1 << 62  # bytes; more than any message has
+
+
+class Connection:
+    """One WebSocket connection without its I/O.
+
+    Args:
+        role: which end this is.
+        limits: what the peer may ask for.
+        deflate: how permessage-deflate is used, or None to refuse it.
+        origins: a server's allowed origins beside its own; `"*"` allows all.
+        random: a client's secure source of that many bytes, `os.urandom` for one.
+        deflaters: shared by the connections of one loop; its own by default.
+        rewrite: changes a server's request before anybody sees it, as behind a proxy.
+
+    Raises:
+        TypeError: a client without `random`, or `origins` is a str.
+    """
+
+    __slots__ = (
+        "_deflater",
+        "_deflaters",
+        "_ended",
+        "_handshake",
+        "_incoming",
+        "_limits",
+        "_options",
+        "_sendable",
+        "frames",
+        "has_early_data",
+        "keys",
+        "outbox",
+        "plain",
+        "reader",
+        "role",
+        "state",
+        "subprotocol",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        deflate: Deflate | None = _DEFAULT_DEFLATE,
+        origins: Collection[str] = (),
+        random: Callable[[int], bytes] | None = None,
+        deflaters: SharedDeflaters | None = None,
+        rewrite: Callable[[Request], Request] | None = None,
+    ) -> None:
+        self.role = role
+        self._limits = limits
+        self._options = deflate
+        self._deflaters = deflaters
+        self._handshake: ServerHandshake | ClientHandshake
+        self.keys: MaskingKeys | None = None
+        """A client's masking keys, one a call."""
+        if isinstance(origins, str):  # any part of it would be an allowed origin
+            raise TypeError("origins must be a collection of str, not a str")
+        if role is Role.SERVER:
+            self._handshake = ServerHandshake(limits, deflate, origins, rewrite)
+        elif random is None:
+            raise TypeError("a client needs random, a secure source of bytes like os.urandom")
+        else:
+            self._handshake = ClientHandshake(limits, deflate, random)
+            self.keys = MaskingKeys(random)
+        self.outbox = self.frames = new_outbox()
+        """What waits to be written, for transports that write bit by bit.
+
+        `frames` is where a `Sender` may add frames past this object: here, unless they are made
+        elsewhere; then it is an outbox that never has `room`."""
+        self.reader: Reader | None = None
+        """What makes messages of the peer's frames; None before and after there are any."""
+        self.plain = _UNLIMITED
+        """Bytes of a message up to which it is never compressed."""
+        self.has_early_data = False
+        """Whether frames came with the request, before it was accepted."""
+        self.subprotocol: str | None = None
+        """What the handshake agreed on."""
+        self._incoming: list[bytes] = []  # before the connection is open
+        self._ended = False  # the peer's stream
+        self._deflater: Deflater | None = None
+        self._enter(State.CONNECTING)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self.outbox.room = 0
+        legal = _LEGAL_ON_SERVERS if self.role is Role.SERVER else _LEGAL_ON_CLIENTS
+        self._sendable = legal[state]
+
+    # -- in ---------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> Iterator[Event]:
+        """Take bytes of the peer; `b""` is the end of its stream.
+
+        Returns:
+            The events that all bytes so far give. They are parsed, and answered where the
+            protocol answers by itself, when they are pulled; what is not pulled stays.
+        """
+        self.take_in(data)
+        return self.reader.events(self.next_event) if self.reader else self._events()
+
+    def take_in(self, data: bytes) -> None:
+        """As `receive_data`, for who calls `next_event`."""
+        if not data:
+            self._ended = True
+        elif self.reader:
+            self.reader.feed(bytes(data))
+        elif self.state in (State.CONNECTING, State.REQUESTED):
+            self._incoming.append(bytes(data))
+
+    def _events(self) -> Iterator[Event]:
+        while (event := self.next_event()) is not None:
+            yield event
+
+    def next_event(self) -> Event | None:
+        """The next event, or None until more bytes come."""
+        state = self.state
+        if state is State.OPEN or state is State.CLOSING:
+            return self._next_frame_event()
+        if state is State.CLOSED:
+            return None
+        return self._next_handshake_event()
+
+    def _next_handshake_event(self) -> Event | None:
+        data = self._take_incoming()
+        try:
+            if isinstance(self._handshake, ServerHandshake):
+                return self._next_request(self._handshake, data)
+            return self._next_answer(self._handshake, data)
+        except HandshakeFailure as failure:
+            if self.role is Role.SERVER:
+                self.send(refusal(failure))
+                return None
+            self._enter(State.CLOSED)
+            return Reject(0, body=failure.reason.encode())
+
+    def _take_incoming(self) -> bytes:
+        data = b"".join(self._incoming)
+        self._incoming.clear()
+        return data
+
+    def _next_request(self, handshake: ServerHandshake, data: bytes) -> Request | None:
+        request = handshake.feed(data) if data else None
+        if request:
+            self._enter(State.REQUESTED)
+        elif self._ended and self.state is State.CONNECTING:
+            self._enter(State.CLOSED)
+        return request
+
+    def _next_answer(self, handshake: ClientHandshake, data: bytes) -> Accept | Reject | None:
+        answer = handshake.feed(data) if data else None
+        if answer is None and self._ended:
+            answer = handshake.feed(b"")
+        if isinstance(answer, Accept):
+            self.subprotocol = answer.subprotocol
+            self._open(handshake.agreement, handshake.rest)
+        elif answer:
+            self._enter(State.CLOSED)
+        return answer
+
+    def _open(self, agreement: Agreement | None, rest: bytes) -> None:
+        """Drop the handshake for the frames."""
+        inflater = None
+        if agreement and self._options:
+            inflater = agreement.inflater(self.role)
+            self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
+            self.plain = self._options.threshold - 1
+        self.reader = message_reader(self.role, self._limits, inflater)
+        if rest:
+            self.reader.feed(rest)
+            self.has_early_data = True
+        del self._handshake
+        self._enter(State.OPEN)
+
+    def _next_frame_event(self) -> Event | None:
+        if self.reader is None:  # a client that waits for the server to end the stream
+            if self._ended:
+                self._enter(State.CLOSED)
+            return None
+        try:
+            item = self.reader.next()
+            if isinstance(item, Frame):
+                return self._control_event(item.opcode, item.payload)
+            if item is not None:
+                return item
+        except ProtocolFailure as failure:
+            return self._fail(failure)
+        if self._ended:
+            self._enter(State.CLOSED)
+            return self._finish(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
+        return None
+
+    def _control_event(self, opcode: int, payload: bytes) -> Event:
+        if opcode == PING:
+            if self.state is State.OPEN:
+                self._append(PONG, payload)
+            return Ping(payload)
+        if opcode == PONG:
+            return Pong(payload)
+        code, reason = decode_close(payload)
+        if self.state is State.OPEN:  # else this is the echo
+            self._append(CLOSE, encode_close(code, ""))
+        # The server ends the TCP connection (section 7.1.1), so a client waits for that.
+        self._enter(State.CLOSED if self.role is Role.SERVER else State.CLOSING)
+        return self._finish(code, reason, True)
+
+    def _fail(self, failure: ProtocolFailure) -> Close:
+        """_Fail the WebSocket Connection_ (section 7.1.7): what follows is not looked at."""
+        if self.state is State.OPEN:
+            self._append(CLOSE, encode_close(failure.code, failure.reason))
+        self._enter(State.CLOSED)
+        return self._finish(failure.code, failure.reason, False)
+
+    def _finish(self, code: int, reason: str, clean: bool) -> Close:
+        """The last event; what is still held for frames and contexts is let go."""
+        self._deflater = None
+        reader, self.reader = self.reader, None
+        assert reader is not None  # only what it read gets here
+        reader.stop()
+        return Close(code, reason, clean)
+
+    def verify(self) -> Reject | None:
+        """Server: what an `Accept` of the request would be refused with; None if it would not be.
+
+        So that nobody is asked who sends it, and looks at its cookies, in vain.
+
+        Raises:
+            LocalProtocolError: there is no request to be answered.
+        """
+        if Accept not in self._sendable:
+            raise LocalProtocolError(f"there is no request to verify when {self.state.value}")
+        try:
+            self._check_upgrade()
+        except HandshakeFailure as failure:
+            return refusal(failure)
+        return None
+
+    def _check_upgrade(self) -> None:
+        handshake = cast(ServerHandshake, self._handshake)
+        if self._incoming:  # nobody may have asked for events since it came
+            handshake.feed(self._take_incoming())
+        handshake.check()
+
+    # -- out --------------------------------------------------------------------------------
+
+    def data_to_send(self) -> bytes:
+        """Everything that waits to be written; it is the caller's from now on."""
+        return self.outbox.take()
+
+    def send(self, event: Event | Prepared) -> None:
+        """Send an event. An `Accept` of what is no valid upgrade becomes the right refusal.
+
+        Raises:
+            LocalProtocolError: `LEGAL` does not allow the event now, or a value in it is
+                illegal.
+            TypeError: a value in it is of the wrong type.
+        """
+        kind = type(event)
+        if kind not in self._sendable:
+            raise LocalProtocolError(
+                f"a {self.role.value} may not send {kind.__name__} when {self.state.value}"
+            )
+        self._SENDERS[kind](self, event)
+
+    def _append(self, opcode: int, payload: bytes, rsv1: bool = False) -> None:
+        self.outbox.append_frame(opcode, payload, rsv1, self.keys() if self.keys else b"")
+
+    def _send_message(self, message: TextMessage | BinaryMessage) -> None:
+        opcode, payload = payload_of(message)
+        self._append_message(opcode, payload)
+
+    def _append_message(self, opcode: int, payload: bytes) -> None:
+        deflater = self._deflater_for(payload)
+        if deflater:
+            self._append(opcode, deflater.deflate(payload), rsv1=True)
+        else:
+            self._append(opcode, payload)
+
+    def _deflater_for(self, payload: bytes) -> Deflater | None:
+        return self._deflater if len(payload) > self.plain else None
+
+    def _send_prepared(self, prepared: Prepared) -> None:
+        deflater = self._deflater_for(prepared.payload)
+        if self.keys or (deflater and deflater.takeover):
+            self._append_message(prepared.opcode, prepared.payload)  # no two frames are alike
+        else:
+            self.outbox.append(prepared.frame(deflater))
+
+    def _send_ping(self, ping: Ping) -> None:
+        self._append(PING, control_payload(ping.payload))
+
+    def _send_pong(self, pong: Pong) -> None:
+        self._append(PONG, control_payload(pong.payload))
+
+    def _send_close(self, close: Close) -> None:
+        self._append(CLOSE, close_payload(close))
+        self._enter(State.CLOSING)
+
+    def _send_request(self, request: Request) -> None:
+        handshake = cast(ClientHandshake, self._handshake)
+        self.outbox.append(handshake.request(request))
+        self._enter(State.REQUESTED)
+
+    def _send_accept(self, accept: Accept) -> None:
+        handshake = cast(ServerHandshake, self._handshake)
+        try:
+            self._check_upgrade()  # of all that has come
+            self.outbox.append(handshake.accept(accept))
+        except HandshakeFailure as failure:
+            self._send_reject(refusal(failure))
+            return
+        self.subprotocol = accept.subprotocol
+        self._open(handshake.agreement, bytes(handshake.rest))
+
+    def _send_reject(self, reject: Reject) -> None:
+        handshake = cast(ServerHandshake, self._handshake)
+        self.outbox.append(handshake.reject(reject))
+        self._enter(State.CLOSED)
+
+    _SENDERS: ClassVar[dict[type, Callable[..., None]]] = {
+        Accept: _send_accept,
+        BinaryMessage: _send_message,
+        Close: _send_close,
+        Ping: _send_ping,
+        Pong: _send_pong,
+        Prepared: _send_prepared,
+        Reject: _send_reject,
+        Request: _send_request,
+        TextMessage: _send_message,
+    }

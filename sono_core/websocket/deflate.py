@@ -1,0 +1,272 @@
+"""permessage-deflate (RFC 7692): negotiation, inflation within bounds, deflation."""
+
+import zlib
+
+import msgspec
+
+from sono_core.close_codes import CloseCode
+from sono_core.errors import ProtocolFailure
+from sono_core.events import Role
+from sono_core.http import Extension
+
+NAME = "permessage-deflate"
+_TAIL = b"\x00\x00\xff\xff"  # what every flush ends with and no message carries (section 7.2.1)
+_STEP = 32 * 1024  # bytes inflated at once: zlib needs room for them twice
+_PIECE = 16 * 1024  # bytes given to zlib at once: it copies what it leaves of them
+# Of one message; each costs a new stream, and what it sends is two bytes at least.
+_MAX_FINAL_BLOCKS = 1024
+_WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}  # no leading zeros (section 7.1.2.1)
+
+
+class Deflate(msgspec.Struct, frozen=True, kw_only=True):
+    """How permessage-deflate is used where both sides agree to it.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    context_takeover: bool = False
+    """Keep a window from message to message: smaller frames for about 300 KiB a connection."""
+    max_window_bits: int = 15
+    """Base-2 logarithm of this side's compression window, 9 to 15."""
+    level: int = 6
+    """zlib's level, 1 (fastest) to 9 (smallest)."""
+    threshold: int = 1024
+    """Bytes below which a message is sent as it is."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_window_bits", 9, 15),
+            ("level", 1, 9),
+            ("threshold", 0, 1 << 62),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be from {low} to {high}")
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """The parameters that both sides agreed to (section 7.1)."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int | None = None
+    client_max_window_bits: int | None = None
+
+    def header(self) -> str:
+        """The extension's element of a Sec-WebSocket-Extensions field."""
+        parts = [NAME]
+        for name in self.__struct_fields__:
+            if value := getattr(self, name):
+                parts.append(name if value is True else f"{name}={value}")
+        return "; ".join(parts)
+
+    def inflater(self, role: Role) -> "Inflater":
+        """For what the peer of `role` sends."""
+        if role is Role.SERVER:
+            return Inflater(self.client_max_window_bits, not self.client_no_context_takeover)
+        return Inflater(self.server_max_window_bits, not self.server_no_context_takeover)
+
+    def deflater(
+        self, role: Role, options: Deflate, shared: "SharedDeflaters | None"
+    ) -> "Deflater":
+        """For what `role` sends; one of the shared ones where there is no context takeover."""
+        if role is Role.SERVER:
+            bits, takeover = self.server_max_window_bits, not self.server_no_context_takeover
+        else:
+            bits, takeover = self.client_max_window_bits, not self.client_no_context_takeover
+        if takeover or shared is None:
+            return Deflater(bits or 15, takeover, options.level)
+        return shared.get(bits or 15, options.level)
+
+
+class _UnacceptableError(Exception):
+    """These parameters cannot be agreed to."""
+
+
+def _parse(parameters: list[tuple[str, str | None]], *, in_offer: bool) -> dict[str, int | None]:
+    """The parameters by name, 1 for a flag; unknown, repeated or ill-formed ones are refused."""
+    values: dict[str, int | None] = {}
+    for name, text in parameters:
+        if name in values:
+            raise _UnacceptableError(f"{name} is repeated")
+        if name.endswith("_no_context_takeover"):
+            acceptable = text is None
+            values[name] = 1
+        else:
+            valueless = in_offer and name == "client_max_window_bits" and text is None
+            acceptable = valueless or text in _WINDOW_BITS
+            values[name] = _WINDOW_BITS.get(text or "")
+        if name not in Agreement.__struct_fields__ or not acceptable:
+            raise _UnacceptableError(f"{name} is unknown or has an illegal value")
+    return values
+
+
+def offer(options: Deflate) -> str:
+    """The element of Sec-WebSocket-Extensions with which a client asks for the extension."""
+    parts = [NAME, "client_max_window_bits"]
+    if not options.context_takeover:
+        parts[1:1] = ["server_no_context_takeover", "client_no_context_takeover"]
+    return "; ".join(parts)
+
+
+def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
+    """What a server agrees to: the first acceptable offer, or None (section 5.1)."""
+    for name, parameters in offers:
+        if name != NAME:
+            continue
+        try:
+            asked = _parse(parameters, in_offer=True)
+        except _UnacceptableError:
+            continue
+        bits = asked.get("server_max_window_bits")
+        if bits == 8:  # zlib deflates into windows of 9 bits and more only
+            continue
+        return Agreement(
+            bool(asked.get("server_no_context_takeover")) or not options.context_takeover,
+            bool(asked.get("client_no_context_takeover")) or not options.context_takeover,
+            _narrowed(bits, options),
+        )
+    return None
+
+
+def _narrowed(bits: int | None, options: Deflate) -> int | None:
+    """The window for this side's own compression; None for the full one.
+
+    One that was asked for stays named even if it is the full one: a server agrees to it by
+    repeating it (section 7.1.2.1).
+    """
+    if bits is None and options.max_window_bits == 15:
+        return None
+    return min(bits or 15, options.max_window_bits)
+
+
+def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreement:
+    """What a server's response means to the client that made `offer` (section 7.1).
+
+    Raises:
+        ValueError: the response is no legal answer to the offer.
+    """
+    try:
+        given = _parse(parameters, in_offer=False)
+    except _UnacceptableError as error:
+        raise ValueError(f"{NAME}: {error}") from None
+    if given.get("client_max_window_bits") == 8:
+        raise ValueError(f"{NAME}: a compression window of 8 bits is not supported")
+    if not options.context_takeover and not given.get("server_no_context_takeover"):
+        raise ValueError(f"{NAME}: server_no_context_takeover was asked for and not given")
+    return Agreement(
+        bool(given.get("server_no_context_takeover")),
+        bool(given.get("client_no_context_takeover")) or not options.context_takeover,
+        given.get("server_max_window_bits"),
+        _narrowed(given.get("client_max_window_bits"), options),
+    )
+
+
+class Inflater:
+    """Inflates the peer's messages, never past a limit (section 7.2.2).
+
+    Args:
+        bits: base-2 logarithm of the peer's window; None for the full one, 15.
+        takeover: whether the window lives on from message to message.
+    """
+
+    __slots__ = ("_bits", "_final_blocks", "_stream", "_takeover")
+
+    def __init__(self, bits: int | None, takeover: bool) -> None:
+        self._bits = bits or 15
+        self._takeover = takeover
+        self._final_blocks = 0  # of the message under way
+        self._stream: zlib._Decompress | None = None  # an idle connection without takeover has none
+
+    def inflate(self, data: bytes | bytearray, room: int, final: bool) -> list[bytes]:
+        """The inflated `data`, in pieces: a bomb holds no more memory than it may.
+
+        Args:
+            room: the bytes that it may be at most.
+            final: the data ends its message.
+
+        Raises:
+            ProtocolFailure: 1009 beyond the room, 1007 for what is not deflate data, 1008 for
+                too many final blocks.
+        """
+        pieces = []
+        stream = self._stream or zlib.decompressobj(-self._bits)
+        for start in range(0, len(data) or 1, _PIECE):
+            piece = data[start : start + _PIECE]
+            if final and start + _PIECE >= len(data):
+                piece += _TAIL
+            more = True  # zlib may have taken all of it, and not given all that it means
+            while piece or more:
+                step = min(_STEP, room + 1)
+                try:
+                    inflated = stream.decompress(piece, step)
+                except zlib.error:
+                    raise ProtocolFailure(
+                        CloseCode.INVALID_PAYLOAD, "message is not deflate data"
+                    ) from None
+                more = len(inflated) == step
+                room -= len(inflated)
+                if room < 0:
+                    raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
+                if inflated:
+                    pieces.append(inflated)
+                piece = stream.unconsumed_tail
+                if stream.eof:
+                    piece = stream.unused_data
+                    stream = self._next_stream()
+        if final:
+            self._final_blocks = 0
+        self._stream = None if final and not self._takeover else stream
+        return pieces
+
+    def _next_stream(self) -> "zlib._Decompress":
+        """A block with BFINAL ends zlib's stream, not the message (section 7.2.3.4)."""
+        self._final_blocks += 1
+        if self._final_blocks > _MAX_FINAL_BLOCKS:
+            raise ProtocolFailure(CloseCode.POLICY_VIOLATION, "too many final blocks")
+        return zlib.decompressobj(-self._bits)
+
+
+class Deflater:
+    """Deflates messages (section 7.2.1).
+
+    Without takeover nothing of one message is of use for the next, so that one deflater serves
+    any number of connections: see `SharedDeflaters`.
+    """
+
+    __slots__ = ("_flush", "_stream", "parameters", "takeover")
+
+    def __init__(self, bits: int, takeover: bool, level: int) -> None:
+        self.takeover = takeover
+        self.parameters = (bits, level)
+        """Base-2 logarithm of the window, and zlib's level."""
+        self._stream: zlib._Compress | None = None  # 256 KiB, for those who need it
+        # a full flush makes zlib forget what it could refer to
+        self._flush = zlib.Z_SYNC_FLUSH if takeover else zlib.Z_FULL_FLUSH
+
+    def deflate(self, data: bytes) -> bytes:
+        """The compressed payload of a whole message."""
+        if self._stream is None:
+            bits, level = self.parameters
+            self._stream = zlib.compressobj(level, wbits=-bits)
+        compressed = self._stream.compress(data) + self._stream.flush(self._flush)
+        return compressed[: -len(_TAIL)]
+
+
+class SharedDeflaters:
+    """The deflaters that the connections of one loop share, one a window size.
+
+    For one thread: a message is compressed in two calls that must not interleave.
+    """
+
+    __slots__ = ("_deflaters",)
+
+    def __init__(self) -> None:
+        self._deflaters: dict[tuple[int, int], Deflater] = {}
+
+    def get(self, bits: int, level: int) -> Deflater:
+        """The deflater without context takeover for that window and level."""
+        deflater = self._deflaters.get((bits, level))
+        if deflater is None:
+            deflater = self._deflaters[bits, level] = Deflater(bits, False, level)
+        return deflater

@@ -1,0 +1,110 @@
+"""Whole messages out of data frames. RFC 6455, sections 5.4, 5.6 and 8.1; RFC 7692, section 6.2.
+
+`MessageAssembler` decides everything that a payload can get wrong: compressed data, the size
+after inflation, UTF-8. The order of frames has been checked by `FrameDecoder`.
+"""
+
+from sono_core.close_codes import CloseCode
+from sono_core.errors import ProtocolFailure
+from sono_core.events import BinaryMessage, TextMessage
+from sono_core.limits import Limits
+from sono_core.native import Utf8Validator
+
+from .deflate import Inflater
+from .frames import Frame
+from .opcodes import TEXT
+
+
+def not_utf8() -> ProtocolFailure:
+    """What a text that is not UTF-8 is answered with (section 8.1)."""
+    return ProtocolFailure(CloseCode.INVALID_PAYLOAD, "text is not UTF-8")
+
+
+class MessageAssembler:
+    """Joins fragments and pieces of frames.
+
+    An uncompressed text is validated as its bytes come; a compressed one frame by frame, so
+    that the same bytes give the same failure however they were cut.
+
+    Args:
+        limits: `max_message` is enforced on inflated data.
+        inflater: where permessage-deflate was negotiated.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_compressed",
+        "_inflated",
+        "_inflater",
+        "_limit",
+        "_opcode",
+        "_room",
+        "_utf8",
+    )
+
+    def __init__(self, limits: Limits, inflater: Inflater | None = None) -> None:
+        self._limit = limits.max_message
+        self._inflater = inflater
+        self._opcode = 0  # of the message under way
+        self._compressed = False
+        self._buffer = bytearray()  # the message under way, or its compressed frame under way
+        self._inflated: list[bytes] = []
+        self._room = 0  # bytes to which it may still inflate
+        self._utf8: Utf8Validator | None = None
+
+    def push(self, frame: Frame) -> TextMessage | BinaryMessage | None:
+        """Take the next data frame, or piece of one; the message that it ends, if any.
+
+        Raises:
+            ProtocolFailure: 1007 or 1009; nothing more may be pushed after it.
+        """
+        opcode, payload, fin, rsv1, complete = frame
+        if not self._opcode:
+            if fin and complete and not rsv1:
+                return _message(opcode, payload)
+            self._opcode = opcode
+            self._compressed = rsv1
+            self._room = self._limit
+            self._utf8 = Utf8Validator() if opcode == TEXT else None
+        final = fin and complete
+        self._buffer += payload
+        if not self._compressed:
+            self._validate(payload, final)
+        elif complete:
+            self._inflate(final)
+        return self._finish() if final else None
+
+    def _inflate(self, final: bool) -> None:
+        assert self._inflater is not None  # RSV1 is refused where nothing was negotiated
+        frame, self._buffer = self._buffer, bytearray()
+        pieces = self._inflater.inflate(frame, self._room, final)
+        self._room -= sum(map(len, pieces))
+        self._inflated += pieces
+        for piece in pieces:
+            self._validate(piece, False)
+        self._validate(b"", final)
+
+    def _validate(self, data: bytes, final: bool) -> None:
+        if self._utf8 and not self._utf8.feed(data, final):
+            raise not_utf8()
+
+    def _finish(self) -> TextMessage | BinaryMessage:
+        data: bytes | bytearray = self._buffer
+        if self._compressed:
+            data = b"".join(self._inflated)
+            self._inflated = []
+        self._buffer = bytearray()
+        opcode, self._opcode = self._opcode, 0
+        if opcode == TEXT:
+            return TextMessage(data.decode())
+        return BinaryMessage(bytes(data))
+
+
+def _message(opcode: int, payload: bytes) -> TextMessage | BinaryMessage:
+    """A message that came in one frame."""
+    if opcode != TEXT:
+        return BinaryMessage(payload)
+    try:
+        return TextMessage(payload.decode())
+    except UnicodeDecodeError:
+        raise not_utf8() from None

@@ -1,0 +1,195 @@
+"""Bytes of the peer in, whole messages and control frames out. RFC 6455, section 5.
+
+`MessageReader` puts `FrameDecoder` and `MessageAssembler` in a row; it is the specification.
+`_native.MessageReader` does the same for valid input, and leaves what looks wrong to the
+functions here, so that every error is defined once.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Protocol
+
+from sono_core.errors import ProtocolFailure
+from sono_core.events import BinaryMessage, Event, Role, TextMessage
+from sono_core.limits import Limits
+from sono_core.native import accelerator
+
+from .deflate import Inflater
+from .frames import Frame, FrameDecoder, compressed_bound, legal_first_bytes
+from .messages import MessageAssembler, not_utf8
+from .opcodes import CLOSE
+from .outbox import Outbox
+
+Item = TextMessage | BinaryMessage | Frame
+"""What comes out: a message, or a control frame."""
+
+_UINT64 = (1 << 64) - 1  # no frame is larger, so a larger limit is the same
+
+
+class Reader(Protocol):
+    """What both implementations offer."""
+
+    def feed(self, data: bytes, /) -> None:
+        """Take bytes in; they stay until they are asked for."""
+
+    def next(self) -> Item | None:
+        """The next message or control frame, or None until more bytes come.
+
+        Raises:
+            ProtocolFailure: the peer broke a rule; nothing more may be asked for.
+        """
+
+    def deliver(
+        self,
+        on_message: Callable[[str | bytes], object],
+        outbox: Outbox,
+        pause: int,
+        messages: int,
+        size: int,
+        /,
+    ) -> tuple[int, int]:
+        """Call `on_message` for messages while nothing else is to be decided.
+
+        Args:
+            outbox: it ends when more than `pause` bytes wait there, or there is no `room`.
+            messages: after so many it ends;
+            size: or after so many bytes or characters of them.
+
+        Returns:
+            How many messages, and how much of them. What then comes next, if anything, `next`
+            says: a control frame and a failure are left to it.
+        """
+
+    def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
+        """Messages as they are asked for, and where something else comes next, `otherwise()`.
+
+        Ends when that gives None.
+        """
+
+    def stop(self) -> None:
+        """Drop everything: nothing more comes out."""
+
+
+class MessageReader:
+    """The reader in pure Python.
+
+    Args:
+        role: who reads.
+        limits: of messages, frames and fragments.
+        inflater: where permessage-deflate was negotiated.
+    """
+
+    __slots__ = ("_assembler", "_frames", "_next", "_stopped")
+
+    def __init__(self, role: Role, limits: Limits, inflater: Inflater | None) -> None:
+        self._frames = FrameDecoder(role, limits, inflater is not None)
+        self._assembler = MessageAssembler(limits, inflater)
+        self._next: Frame | ProtocolFailure | None = None  # what `deliver` came to
+        self._stopped = False
+
+    def feed(self, data: bytes, /) -> None:
+        """See `Reader`."""
+        self._frames.feed(data)
+
+    def next(self) -> Item | None:
+        """See `Reader`."""
+        if self._next:
+            found, self._next = self._next, None
+            if isinstance(found, ProtocolFailure):
+                raise found
+            return found
+        while not self._stopped and (frame := self._frames.next_frame()) is not None:
+            if frame.opcode >= CLOSE:
+                return frame
+            if message := self._assembler.push(frame):
+                return message
+        return None
+
+    def deliver(
+        self,
+        on_message: Callable[[str | bytes], object],
+        outbox: Outbox,
+        pause: int,
+        messages: int,
+        size: int,
+        /,
+    ) -> tuple[int, int]:
+        """See `Reader`."""
+        left, share = messages, size
+        while left > 0 and share > 0 and outbox.size <= pause and outbox.room and not self._next:
+            try:
+                item = self.next()
+            except ProtocolFailure as failure:
+                self._next = failure
+                break
+            if isinstance(item, TextMessage):
+                message: str | bytes = item.text
+            elif isinstance(item, BinaryMessage):
+                message = item.data
+            else:
+                self._next = item
+                break
+            left -= 1
+            share -= len(message)
+            on_message(message)
+        return messages - left, size - share
+
+    def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
+        """See `Reader`."""
+        while (event := otherwise()) is not None:
+            yield event
+
+    def stop(self) -> None:
+        """See `Reader`."""
+        self._stopped = True
+        self._next = None
+        del self._frames, self._assembler
+
+
+def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Reader:
+    """The fastest reader that there is."""
+    if accelerator is None:
+        return MessageReader(role, limits, inflater)
+    reader: Reader = accelerator.MessageReader(
+        _native_rules(role, limits, inflater is not None), inflater and inflater.inflate
+    )
+    return reader
+
+
+@lru_cache(maxsize=64)
+def _native_rules(role: Role, limits: Limits, compression: bool) -> Any:
+    """What the native readers of all connections of one kind share."""
+
+    def judge_header(
+        data: bytes, in_message: bool, fragments: int, budget: int, frame_limit: int
+    ) -> None:
+        """Raise what is wrong with the header that `data` begins with."""
+        decoder = FrameDecoder(role, limits, compression)
+        if in_message:
+            decoder.go_on(fragments, budget, frame_limit)
+        decoder.feed(data)
+        decoder.next_frame()
+
+    assert accelerator is not None
+    return accelerator.MessageRules(
+        masked=role is Role.SERVER,
+        legal=legal_first_bytes(compression),
+        max_message=min(limits.max_message, _UINT64),
+        max_frame=min(limits.max_frame, _UINT64),
+        max_fragments=min(limits.max_fragments, _UINT64),
+        max_compressed_message=min(compressed_bound(limits.max_message), _UINT64),
+        max_compressed_frame=min(compressed_bound(limits.max_frame), _UINT64),
+        text=TextMessage,
+        binary=BinaryMessage,
+        control=_control_frame,
+        judge_header=judge_header,
+        judge_text=_judge_text,
+    )
+
+
+def _control_frame(opcode: int, payload: bytes) -> Frame:
+    return Frame(opcode, payload, True, False, True)
+
+
+def _judge_text() -> None:
+    raise not_utf8()

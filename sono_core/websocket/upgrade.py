@@ -1,0 +1,139 @@
+"""The rules of a server's opening handshake, and the responses that follow from them.
+
+RFC 6455, sections 4.2 and 10.2; RFC 9110, section 15 (status codes). Pure functions: `handshake`
+calls them in their order.
+"""
+
+import binascii
+import functools
+import hashlib
+import re
+from collections.abc import Collection
+
+from sono_core.errors import HandshakeFailure, LocalProtocolError
+from sono_core.events import Accept, Request
+from sono_core.http import checked_fields, encode_head, parse_extensions, parse_list, parse_tokens
+
+from . import deflate
+from .deflate import Agreement, Deflate
+from .origin import check_origin
+
+# Base64 of 16 bytes as an encoder writes it: the last character stands for two bits.
+_is_key = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==").fullmatch
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
+
+
+def accept_key(key: str) -> str:
+    """Sec-WebSocket-Accept for a Sec-WebSocket-Key (section 4.2.2)."""
+    digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
+
+
+class Upgrade:
+    """A valid upgrade request: what of it the answer depends on."""
+
+    __slots__ = ("agreement", "key", "subprotocols")
+
+    def __init__(self, key: str, subprotocols: list[str], agreement: Agreement | None) -> None:
+        self.key = key
+        self.subprotocols = subprotocols
+        self.agreement = agreement
+
+
+def check_upgrade(request: Request, origins: Collection[str], options: Deflate | None) -> Upgrade:
+    """Hold a request against section 4.2.1, and against the allowed origins.
+
+    Raises:
+        HandshakeFailure: 400, 403, 405 or 426, with the headers that go with it.
+    """
+    # A repeated field is joined by ", ": the same for lists, and never legal where one is required.
+    fields = request.headers.combined()
+    if request.method != "GET":
+        raise HandshakeFailure(405, "a WebSocket is opened with GET", (("allow", "GET"),))
+    if "transfer-encoding" in fields or fields.get("content-length", "0") != "0":
+        raise HandshakeFailure(400, "an upgrade has no body")
+    if "websocket" not in upgrade_protocols(fields.get("upgrade", "")):
+        raise HandshakeFailure(426, "an upgrade to websocket is required")
+    if "upgrade" not in connection_options(fields.get("connection", "")):
+        raise HandshakeFailure(400, "Connection does not name Upgrade")
+    if fields.get("sec-websocket-version") != "13":
+        version = (("sec-websocket-version", "13"),)
+        raise HandshakeFailure(426, "WebSocket version 13 is required", version)
+    key = fields.get("sec-websocket-key", "")
+    if not _is_key(key):
+        raise HandshakeFailure(400, "exactly one Sec-WebSocket-Key of 16 bytes is required")
+    check_origin(fields.get("origin"), request.host, origins)
+    extensions = fields.get("sec-websocket-extensions")
+    agreement = _agree(extensions, options) if extensions else None
+    subprotocols = fields.get("sec-websocket-protocol")
+    return Upgrade(key, _offered(subprotocols) if subprotocols else [], agreement)
+
+
+@functools.lru_cache(maxsize=64)  # at most 64 lines of heads; browsers send the same few
+def _agree(offers: str, options: Deflate | None) -> Agreement | None:
+    """What is answered to Sec-WebSocket-Extensions.
+
+    Raises:
+        HandshakeFailure: 400 for what is malformed.
+    """
+    try:
+        extensions = parse_extensions([offers])
+    except ValueError:
+        raise HandshakeFailure(400, "malformed Sec-WebSocket-Extensions") from None
+    return deflate.answer(extensions, options) if options else None
+
+
+def _offered(subprotocols: str) -> list[str]:
+    """What a request offers in Sec-WebSocket-Protocol, in its order.
+
+    Raises:
+        HandshakeFailure: 400 for what is no list of tokens.
+    """
+    try:
+        return parse_tokens([subprotocols])
+    except ValueError:
+        raise HandshakeFailure(400, "malformed Sec-WebSocket-Protocol") from None
+
+
+def upgrade_protocols(value: str) -> list[str]:
+    """The protocols of Upgrade in lower case; others than websocket may have a version."""
+    return parse_list([value.lower()])
+
+
+def connection_options(value: str) -> list[str]:
+    """The tokens of Connection in lower case.
+
+    Raises:
+        HandshakeFailure: 400 for what is no list of tokens.
+    """
+    try:
+        return parse_tokens([value.lower()])
+    except ValueError:
+        raise HandshakeFailure(400, "malformed Connection") from None
+
+
+def accept_response(upgrade: Upgrade, accept: Accept) -> bytes:
+    """The 101 (section 4.2.2).
+
+    Raises:
+        LocalProtocolError: the subprotocol was not offered, or a header is illegal.
+    """
+    fields = [("sec-websocket-accept", accept_key(upgrade.key))]
+    check_subprotocol(accept.subprotocol, upgrade.subprotocols)
+    if accept.subprotocol is not None:
+        fields.append(("sec-websocket-protocol", accept.subprotocol))
+    if upgrade.agreement:
+        fields.append(("sec-websocket-extensions", upgrade.agreement.header()))
+    fields += checked_fields(accept.headers)
+    return encode_head(_SWITCHING, fields)
+
+
+def check_subprotocol(agreed: str | None, offered: Collection[str]) -> None:
+    """Whether a server may agree on it (section 4.2.2).
+
+    Raises:
+        LocalProtocolError: it was not offered.
+    """
+    if agreed is not None and agreed not in offered:
+        raise LocalProtocolError(f"subprotocol {agreed!r} was not offered")

@@ -1,0 +1,100 @@
+"""A session on a transport of asyncio's kind: what asyncio calls a protocol, without asyncio.
+
+Written against the interface of `asyncio.Transport`, which uvloop offers too. A write that the
+transport could not finish stays in the session's outbox until it has, so that the limits of the
+session count it.
+"""
+
+import contextlib
+from typing import Any
+
+from sono_core.lifecycle import Driver
+
+_HANDED_OVER = 64 * 1024  # bytes that a transport copies when a stream is full
+
+
+class SessionProtocol(Driver):
+    """A `Driver` whose bytes an asyncio transport moves.
+
+    Who derives from it adds `get_buffer` and `buffer_updated`, `time`, `write_soon`,
+    `_pump_later`, `_tick_at` and what is done when a connection begins and ends.
+    """
+
+    __slots__ = Driver.__slots__
+
+    _stream: Any  # the asyncio transport
+    _handed: int  # bytes at the front of the outbox that the transport has and has not written
+    _reads: bool
+
+    def start_on(self, transport: Any, fast: bool) -> None:
+        """As `start`; to be called by `connection_made`."""
+        self.start(fast)
+        self._stream = transport
+        self._handed = 0
+        self._reads = True
+        transport.set_write_buffer_limits(high=0)  # tell as soon as something must wait
+
+    # -- called by the event loop -----------------------------------------------------------------
+
+    def eof_received(self) -> bool:
+        """The peer has ended its side; True: go on writing."""
+        self.receive(b"", self.time())
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The stream is gone in both directions."""
+        if not self.session.over:
+            self.session.lost()
+
+    def pause_writing(self) -> None:
+        """Known already: `get_write_buffer_size` says it."""
+
+    def resume_writing(self) -> None:
+        """The transport has written what it had.
+
+        Nothing is written in this call: what fails in it would end asyncio's transport twice.
+        """
+        if not self.session.over:
+            self.write_soon()
+
+    # -- Driver -----------------------------------------------------------------------------------
+
+    def _write_directly(self) -> int:
+        """Write past the transport, while it has nothing to write; 0 if that does not go."""
+        return 0
+
+    def _write_some(self) -> int:
+        stream = self._stream
+        if self._handed:
+            left: int = stream.get_write_buffer_size()
+            written, self._handed = self._handed - left, left
+            return written
+        if written := self._write_directly():
+            return written
+        data = self.session.outbox.peek()
+        if len(data) > _HANDED_OVER:
+            data = memoryview(data)[:_HANDED_OVER]
+        stream.write(data)
+        self._handed = stream.get_write_buffer_size()
+        return len(data) - self._handed
+
+    def _end_stream(self) -> None:
+        with contextlib.suppress(OSError):  # of a connection that is gone; its loss is told apart
+            if self._stream.can_write_eof():
+                self._stream.write_eof()
+
+    def _abandon(self) -> None:
+        self._stream.abort()
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        # asyncio hands over what it read whether it is welcome or not, so a backlog pauses it too.
+        self._read(self.session.reading)
+
+    def _read(self, reads: bool) -> None:
+        """Go on reading or not."""
+        if reads != self._reads:
+            self._reads = reads
+            if reads:
+                self._stream.resume_reading()
+            else:
+                self._stream.pause_reading()

@@ -1,0 +1,117 @@
+"""A session on one socket, for code that waits: with a thread, a greenlet or a task for each.
+
+    while not session.over:
+        wait_for(sock, driver.wanted())
+        driver.turn()
+
+How to wait is all that is left to the loop. No socket is opened here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from sono_core.lifecycle import Driver
+
+_RECEIVE = 64 * 1024  # bytes asked for in one read
+_MAX_WAIT = 3600.0  # seconds: any way of waiting takes them, and waking up once more is cheap
+_SHUT_WR = 1  # on every system
+
+
+class NonBlockingSocket(Protocol):
+    """What is needed of a socket. Its methods raise BlockingIOError instead of waiting."""
+
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes | memoryview, /) -> int: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class Wanted(NamedTuple):
+    """What to wait for: whatever comes first."""
+
+    read: bool
+    """Until the socket can be read."""
+    write: bool
+    """Until it can be written."""
+    seconds: float
+    """Until so many have passed: at least 0, and never infinite."""
+
+
+class SocketDriver(Driver):
+    """The transport of one session on a socket that does not block. It decides nothing.
+
+    What the session is told and sends within `turn` is written there. Who sends from elsewhere
+    overrides `write_soon`, to end the wait.
+
+    Args:
+        sock: connected; the session's end closes it.
+        time: the clock that all deadlines are measured with.
+    """
+
+    def __init__(self, sock: NonBlockingSocket, time: Callable[[], float]) -> None:
+        self.start(fast=False)
+        self._sock = sock
+        self._time = time
+
+    def wanted(self) -> Wanted:
+        """What to wait for before the next turn."""
+        session = self.session
+        due = 0.0 if session.pump_due else session.deadlines.next - self._time()
+        return Wanted(session.reading, session.outbox.size > 0, max(0.0, min(due, _MAX_WAIT)))
+
+    def turn(self) -> None:
+        """Do what can be done without waiting: read or go on, keep the deadlines, and write."""
+        session = self.session
+        if session.pump_due:
+            self.go_on(self._time())
+        elif session.reading:
+            self._read()
+        self.tick(self._time())  # after reading: what came in time must have been received
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(_RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.session.lost()
+        else:
+            self.receive(data, self._time())
+
+    # -- Driver -----------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._time()
+
+    def write_soon(self) -> None:
+        """Every turn writes."""
+
+    def _write_some(self) -> int:
+        try:
+            return self._sock.send(self.session.outbox.peek())
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _end_stream(self) -> None:
+        try:
+            self._sock.shutdown(_SHUT_WR)
+        except OSError:  # the connection is gone; its loss is told apart
+            pass
+
+    def _abandon(self) -> None:
+        self._sock.close()
+
+    def _rest(self) -> bytes:
+        try:
+            return self._sock.recv(_RECEIVE)
+        except OSError:
+            return b""
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        """`wanted` says it."""
+
+    def _pump_later(self) -> None:
+        """`turn` asks whether to."""
+
+    def _tick_at(self, due: float) -> None:
+        """`wanted` says it."""

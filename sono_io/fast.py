@@ -1,0 +1,42 @@
+"""What happens for every message: in C where `_loop` was built, else in `reference`."""
+
+import time
+from typing import Any
+
+from sono_core import Limits, Prepared
+from sono_core.native import accelerator
+
+from .reference import Carrier, Sender, Turn
+
+
+def _import_loop() -> Any:
+    if accelerator is None:
+        return None
+    try:
+        from . import _loop
+    except ImportError:  # it was not built, or for another version of the core
+        return None
+    return _loop
+
+
+loop = _import_loop()
+"""The module `_loop`, or None: the pure path."""
+
+if loop:  # the names stand for types, which mypy would have fixed
+    Turn = loop.Turn  # type: ignore[misc]
+    Carrier = loop.Carrier  # type: ignore[misc]
+    Sender = loop.Sender  # type: ignore[misc]
+
+__all__ = ["Carrier", "Sender", "Turn", "loop", "new_turn"]
+
+
+def new_turn(buffer: memoryview, limits: Limits) -> Turn:
+    """What the connections of a loop with these limits share."""
+    return Turn(
+        buffer=buffer,
+        pause=limits.pause_reading_at,
+        messages=limits.max_turn_messages,
+        size=limits.max_turn_bytes,
+        prepared=Prepared,
+        time=time.monotonic,
+    )

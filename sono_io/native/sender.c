@@ -1,0 +1,251 @@
+/* Sender: a message from the application into the outbox. RFC 6455, section 5.6.
+ *
+ * This is the ordinary case alone: in the loop's thread, to a peer that keeps up, a message that
+ * is not compressed. For everything else the method `send_slowly` of
+ * the WebSocket is called; what is wrong with a message is said there.
+ */
+
+#include "loop.h"
+
+#include <pythread.h>
+#include <string.h>
+#include <structmember.h>
+
+/* How the transport writes: as C does, or in its own way (NULL). */
+static Carrier *
+as_carrier(const Sender *self)
+{
+    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->turn));
+    return PyObject_TypeCheck(self->transport, state->carrier_type) ? (Carrier *)self->transport
+                                                                    : NULL;
+}
+
+/* Has what is about to be the first to wait written before the loop waits. */
+static int
+write_soon(Sender *self)
+{
+    Carrier *carrier = as_carrier(self);
+    if (carrier)
+        return sono_carrier_write_soon(carrier);
+    PyObject *done = PyObject_CallMethod(self->transport, "write_soon", NULL);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+/* What those that follow return, or -1 with an exception. */
+enum { NOT_HERE, SENT, GIVEN_UP };
+
+/* Whether a message may be added. If that makes it much that waits, the carrier that has to write
+ * it at once is in `carrier`. */
+static bool
+may_add(const Sender *self, size_t size, Carrier **carrier)
+{
+    *carrier = NULL;
+    if (size > self->plain)
+        return false;
+    if (self->outbox->size + size + SONO_MAX_HEADER <= self->outbox->room)
+        return true;
+    *carrier = as_carrier(self);
+    return *carrier && (*carrier)->reader;
+}
+
+/* What is much is written at once; where that does not help, the session decides. */
+static int
+relieve(Sender *self, Carrier *carrier, size_t waited)
+{
+    sono_carrier_write(carrier); /* an error comes again when it is flushed */
+    if (self->outbox->size <= self->outbox->room)
+        return SENT;
+    PyObject *kept = PyObject_CallMethod(carrier->session, "relieve", "n", (Py_ssize_t)waited);
+    Py_XDECREF(kept);
+    return !kept ? -1 : kept == Py_True ? SENT : GIVEN_UP;
+}
+
+/* A client's masking key (section 5.3). */
+static int
+fresh_key(PyObject *keys, uint32_t *key)
+{
+    PyObject *bytes = PyObject_CallNoArgs(keys);
+    if (!bytes)
+        return -1;
+    int right = PyBytes_CheckExact(bytes) && PyBytes_GET_SIZE(bytes) == sizeof *key;
+    if (right)
+        memcpy(key, PyBytes_AS_STRING(bytes), sizeof *key);
+    else
+        PyErr_SetString(PyExc_TypeError, "keys must give 4 bytes");
+    Py_DECREF(bytes);
+    return right ? 0 : -1;
+}
+
+static int
+send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t size)
+{
+    Carrier *carrier;
+    if (!may_add(self, size, &carrier))
+        return NOT_HERE;
+    size_t waited = self->outbox->size;
+    if (!waited && write_soon(self) < 0)
+        return -1;
+    uint32_t key = 0;
+    if (self->keys && fresh_key(self->keys, &key) < 0)
+        return -1;
+    if (self->turn->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner, data,
+                                      size, self->keys != NULL, key) < 0)
+        return -1;
+    return carrier ? relieve(self, carrier, waited) : SENT;
+}
+
+static int
+send_text(Sender *self, PyObject *text)
+{
+    if (PyUnicode_IS_COMPACT_ASCII(text))
+        return send_payload(self, SONO_TEXT, text, PyUnicode_DATA(text),
+                            (size_t)PyUnicode_GET_LENGTH(text));
+    if ((size_t)PyUnicode_GET_LENGTH(text) > self->plain) /* it has more bytes than characters */
+        return NOT_HERE;
+    PyObject *bytes = PyUnicode_AsUTF8String(text);
+    if (!bytes) { /* a lone surrogate */
+        PyErr_Clear();
+        return NOT_HERE;
+    }
+    int done = send_payload(self, SONO_TEXT, bytes, PyBytes_AS_STRING(bytes),
+                            (size_t)PyBytes_GET_SIZE(bytes));
+    Py_DECREF(bytes);
+    return done;
+}
+
+/* Keeps the frame of a message that many are about to get. */
+static int
+keep_prepared(Turn *turn, PyObject *prepared)
+{
+    if (turn->prepared == prepared)
+        return 0;
+    PyObject *frame = PyObject_CallMethod(prepared, "frame", NULL);
+    PyObject *payload = frame ? PyObject_GetAttrString(prepared, "payload") : NULL;
+    Py_ssize_t size = payload ? PyObject_Size(payload) : -1;
+    Py_XDECREF(payload);
+    if (size < 0 || !PyBytes_CheckExact(frame)) {
+        Py_XDECREF(frame);
+        return -1;
+    }
+    Py_XSETREF(turn->frame, frame);
+    Py_XSETREF(turn->prepared, Py_NewRef(prepared));
+    turn->prepared_size = (size_t)size;
+    return 0;
+}
+
+static int
+send_prepared(Sender *self, PyObject *prepared)
+{
+    Turn *turn = self->turn;
+    Carrier *carrier;
+    if (keep_prepared(turn, prepared) < 0)
+        return -1;
+    if (self->keys || !may_add(self, turn->prepared_size, &carrier)) /* no two frames are alike */
+        return NOT_HERE;
+    size_t waited = self->outbox->size;
+    if (!waited && write_soon(self) < 0)
+        return -1;
+    if (turn->api->append(self->outbox, turn->frame) < 0)
+        return -1;
+    return carrier ? relieve(self, carrier, waited) : SENT;
+}
+
+static PyObject *
+sender_send(PyObject *object, PyObject *message)
+{
+    Sender *self = (Sender *)object;
+    Turn *turn = self->turn;
+    int done = NOT_HERE;
+    if (!sono_initialised(turn))
+        return NULL;
+    if (turn->thread == PyThread_get_thread_ident() && self->outbox->room) {
+        if (PyUnicode_CheckExact(message))
+            done = PyUnicode_READY(message) < 0 ? -1 : send_text(self, message);
+        else if (PyBytes_CheckExact(message))
+            done = send_payload(self, SONO_BINARY, message, PyBytes_AS_STRING(message),
+                                (size_t)PyBytes_GET_SIZE(message));
+        else if ((PyObject *)Py_TYPE(message) == turn->prepared_type)
+            done = send_prepared(self, message);
+    }
+    if (done < 0)
+        return NULL;
+    if (done) {
+        turn->sent++;
+        return PyBool_FromLong(done == SENT);
+    }
+    turn->sent_slowly++;
+    return PyObject_CallMethod(object, "send_slowly", "O", message);
+}
+
+/* -- the type ------------------------------------------------------------------------------ */
+
+static int
+sender_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"turn", "transport", "outbox", "plain", "keys", NULL};
+    Sender *self = (Sender *)object;
+    PyObject *turn, *transport, *outbox, *keys = Py_None;
+    Py_ssize_t plain;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn|O", names, &turn, &transport, &outbox,
+                                     &plain, &keys))
+        return -1;
+    if (!sono_is_turn(turn) || Py_TYPE(outbox) != ((Turn *)turn)->api->outbox_type) {
+        PyErr_SetString(PyExc_TypeError, "the turn and the outbox must be native");
+        return -1;
+    }
+    Py_XSETREF(self->turn, (Turn *)Py_NewRef(turn));
+    Py_XSETREF(self->transport, Py_NewRef(transport));
+    Py_XSETREF(self->outbox, (Outbox *)Py_NewRef(outbox));
+    Py_XSETREF(self->keys, keys == Py_None ? NULL : Py_NewRef(keys));
+    self->plain = (size_t)plain;
+    return 0;
+}
+
+static int
+sender_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Sender *self = (Sender *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->turn);
+    Py_VISIT(self->transport);
+    Py_VISIT(self->keys);
+    return 0;
+}
+
+static void
+sender_dealloc(PyObject *object)
+{
+    Sender *self = (Sender *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    Py_CLEAR(self->turn);
+    Py_CLEAR(self->transport);
+    Py_CLEAR(self->outbox);
+    Py_CLEAR(self->keys);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(send_doc, "send(message, /)\n--\n\nSee sono_io.reference.Sender.");
+
+static PyMethodDef sender_methods[] = {
+    {"send", sender_send, METH_O, send_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot sender_slots[] = {
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, sender_init},
+    {Py_tp_dealloc, sender_dealloc},
+    {Py_tp_traverse, sender_traverse},
+    {Py_tp_methods, sender_methods},
+    {0, NULL},
+};
+
+PyType_Spec sono_sender_spec = {
+    .name = "sono_io._loop.Sender",
+    .basicsize = sizeof(Sender),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = sender_slots,
+};

@@ -1,0 +1,435 @@
+"""`Sono`: channels, clients and events for applications, over any server's WebSockets.
+
+Routing is decided by `sono_core.messaging.hub`; here its effects are carried out, and applications
+are called.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from sono_core import Limits, Prepared, TextMessage
+from sono_core.arguments import require_callable
+from sono_core.events import Close
+from sono_core.limits import DEFAULT_LIMITS
+from sono_core.messaging import Deliver, Effect, Hub, Publish, Quota
+from sono_core.messaging.classic import ChangeChannel, Grab, PacketError, packets
+from sono_server.aio import AnsweringHost, StreamReader, StreamWriter, serve_async, serve_stream
+from sono_server.asgi import ASGIApplication
+from sono_server.selector import serve
+from sono_server.serving import (
+    HEALTHY,
+    JAVASCRIPT,
+    HTTPRequest,
+    Loop,
+    Options,
+    Refused,
+    WebSocket,
+    awaited,
+    browser_client,
+    logger,
+)
+
+from . import trampoline as steps
+from .clients import Channel, Client
+from .trampoline import Steps
+
+Function = TypeVar("Function", bound=Callable[..., object])
+EventHandler = Callable[[Client, Any], object]
+
+
+class Sono:
+    """A real-time messaging server: clients in channels, who send each other events.
+
+    Args:
+        home: the channel that new clients enter.
+        open_channels: whether clients may create channels by moving there.
+        limits: of packets and channels; of connections too where it serves by itself, as in `run`.
+
+    Raises:
+        ValueError: `home` is no channel name.
+    """
+
+    def __init__(
+        self, *, home: str = "Home", open_channels: bool = False, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self._limits = limits
+        self._hub = Hub(home, open_channels=open_channels, limits=limits)
+        self._clients: dict[str, Client] = {}
+        self._handlers: dict[str, list[EventHandler]] = {}
+        self._functions: list[Callable[..., object]] = []  # of whatever kind
+        self._authenticate: Callable[[HTTPRequest], object] | None = None
+        self._on_connect: list[Callable[[Client], object]] = []
+        self._on_disconnect: list[Callable[[Client, Close], object]] = []
+        self._delivered = 0  # messages to members of channels, in all
+        self._loop: Loop | None = None
+        self._streams: AnsweringHost | None = None  # runs connections that asyncio accepted
+        described: tuple[steps.Describe, ...] = (self._receive, self._leave, self._greet)
+        self._ways = (tuple(map(steps.called, described)), tuple(map(steps.awaited, described)))
+        self._ask = (steps.called(self._let_in), steps.awaited(self._let_in))
+
+    # -- for applications: what is there --------------------------------------------------------
+
+    @property
+    def clients(self) -> Mapping[str, Client]:
+        """All clients by their ids; a live view, to be copied in other threads."""
+        return MappingProxyType(self._clients)
+
+    @property
+    def channels(self) -> dict[str, Channel]:
+        """All channels by their names."""
+        return {name: Channel(name, self) for name in list(self._hub.channels)}
+
+    def channel(self, name: str) -> Channel:
+        """The channel of that name, which is created if need be and stays. From any thread.
+
+        Raises:
+            ValueError: it is no channel name, or there are too many channels. In other threads
+                than the server's only the name is checked at once.
+        """
+        loop = self._loop
+        if loop is None or loop.in_loop():
+            self._hub.create(name)
+        else:
+            self._hub.check(name)
+            if not loop.call_soon(self._hub.create, name):
+                self._hub.create(name)  # the loop has ended, so nobody else does anything
+        return Channel(name, self)
+
+    # -- for applications: what happens ---------------------------------------------------------
+
+    def on(self, event: str) -> Callable[[Function], Function]:
+        """Decorator: call the function as `f(client, message)` before such a packet is routed.
+
+        If it returns False the packet goes no further. Functions add up, in order. On asyncio
+        they may be coroutine functions: the client's next packet is not looked at before they
+        are done.
+
+        Raises:
+            ValueError: the event's name is reserved or no name.
+            TypeError: it cannot be called; or it is a coroutine function, and clients of a server
+                that calls plain ones are connected.
+        """
+        packets.check_event(event, self._limits)
+
+        def register(function: Function) -> Function:
+            self._register(function)
+            self._handlers.setdefault(event, []).append(function)
+            return function
+
+        return register
+
+    def authenticate(self, function: Function) -> Function:
+        """Decorator: ask the function, as `f(request)`, who sends a request, before the 101.
+
+        It looks at `request.headers`, `cookies`, `query` and `client`, and returns who that is:
+        the client's `identity`. If it returns None or False the request is refused with 403; it may
+        raise `Refused` with another status. Requests that could not be accepted anyway, those of
+        foreign pages for one, are refused before it is asked. On asyncio it may be a coroutine
+        function, which has the time of the handshake; what the client sends meanwhile is not
+        looked at.
+
+        Raises:
+            ValueError: there is one already.
+            TypeError: it cannot be called.
+        """
+        require_callable("function", function)
+        if self._authenticate:
+            raise ValueError("authenticate was called before")
+        self._authenticate = function
+        return function
+
+    def on_connect(self, function: Function) -> Function:
+        """Decorator: call the function as `f(client)` when a client is in the home channel."""
+        self._register(function)
+        self._on_connect.append(function)
+        return function
+
+    def on_disconnect(self, function: Function) -> Function:
+        """Decorator: call the function as `f(client, close)` when a client has left."""
+        self._register(function)
+        self._on_disconnect.append(function)
+        return function
+
+    def _register(self, function: Callable[..., object]) -> None:
+        """Take note of a function of the application's."""
+        require_callable("function", function)
+        if self._loop:
+            awaited(self._loop, function)
+        self._functions.append(function)
+
+    # -- for applications: what to do -----------------------------------------------------------
+
+    def emit(self, message: object, event: str = "message") -> None:
+        """Send an event to every client, in whatever channel. From any thread.
+
+        Raises:
+            TypeError, LocalProtocolError: `message` cannot be written as JSON.
+            ValueError: the event's name is reserved or no name.
+        """
+        self._publish(Publish(None, self._from_server(event, message)))
+
+    def connect(
+        self, request: HTTPRequest, callback: Callable[..., object] | None = None
+    ) -> Client | None:
+        """Make the sender of a request a client, in the home channel.
+
+        Args:
+            callback: called with the client, or without argument if it takes none, once the
+                client is in the home channel. If it raises, the connection is closed with 1011.
+                On asyncio it may be a coroutine function, as those of `on_connect` may; no
+                packet of the client is looked at before they are done.
+
+        Returns:
+            None if the request was refused or the peer is gone, or while a coroutine function
+            is asked who it is.
+
+        Raises:
+            RuntimeError: another server, which still runs, has this Sono's clients.
+            TypeError: the callback, or a function that was registered, is a coroutine function,
+                and this server calls plain ones.
+        """
+        if self._authenticate is None:
+            return self._admit(request, None, callback)
+        ask, ask_later = self._ask
+        if not request.verify():
+            return None
+        if awaited(request.loop, self._authenticate):
+            assert request.loop.create_task  # else it would have raised
+            request.loop.create_task(ask_later(request, callback), brief=True)
+            return None
+        client: Client | None = ask(request, callback)
+        return client
+
+    def _admit(
+        self, request: HTTPRequest, identity: object, callback: Callable[..., object] | None
+    ) -> Client | None:
+        if self._loop and not (self._loop.ended or self._loop.in_loop()):
+            request.respond(500, "internal error\n")
+            raise RuntimeError("a Sono belongs to one running server")
+        receive, leave, greet = self._ways[awaited(request.loop, callback, *self._functions)]
+        socket = request.accept(receive, leave)
+        if not socket.open:
+            return None
+        self._loop = request.loop
+        client = Client(socket, self, identity, Quota(self._limits, request.loop.time()))
+        socket.data = client
+        self._clients[client.id] = client
+        self._hub.add(client.id)
+        socket.call(greet, callback)
+        return client
+
+    def serve_client(self, request: HTTPRequest) -> bool:
+        """Answer a request with the browser client, `sono.js`."""
+        return request.respond(200, browser_client(), JAVASCRIPT)
+
+    def run(
+        self,
+        host: str | None = None,
+        port: int = 8080,
+        path: str = "/ws",
+        **options: Any,
+    ) -> None:
+        """Serve clients at `path`, until stopped.
+
+        Beside them the browser client at /sono.js, and 200 at /healthz while this server runs.
+
+        Args:
+            host, port, options: as for `serve`; `limits` are by default those of this `Sono`.
+
+        Raises:
+            OSError: the address cannot be listened on.
+            TypeError: a coroutine function was registered; see `run_async`.
+        """
+        with serve(host, port, **{"limits": self._limits, **options}) as server:
+            awaited(server, self._authenticate, *self._functions)
+            for request in server:
+                self._answer(request, path)
+
+    async def run_async(
+        self,
+        host: str | None = None,
+        port: int = 8080,
+        path: str = "/ws",
+        **options: Any,
+    ) -> None:
+        """The same in a running event loop of asyncio or uvloop, until stopped or cancelled.
+
+        Args:
+            host, port, path, options: as for `run`.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        async with serve_async(host, port, **{"limits": self._limits, **options}) as server:
+            async for request in server:
+                self._answer(request, path)
+
+    async def handle_stream(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Serve one connection that asyncio accepted: `asyncio.start_server(sono.handle_stream)`.
+
+        Clients connect at /ws. `serve_async` is quicker, and ends by itself; here, close the
+        clients first: from Python 3.12 on asyncio's `Server.wait_closed` waits for connections,
+        and so do its `serve_forever` and `async with` at their end.
+        """
+        if self._streams is None or not self._streams.runs_here():
+            self._streams = AnsweringHost(self._answer, Options(limits=self._limits))
+        await serve_stream(self._streams, reader, writer)
+
+    def asgi(
+        self, callback: Callable[..., object] | None = None, **options: Any
+    ) -> ASGIApplication:
+        """An ASGI application that serves clients: `WebSocketRoute("/ws", sono.asgi())`.
+
+        To a plain HTTP request for a `sono.js` it answers with the browser client.
+
+        Args:
+            callback: as for `connect`.
+            options: `limits`, `timeouts`, `origins` and `max_connections`, as for `serve`.
+
+        Raises:
+            TypeError: an option is not among these.
+        """
+        known = ("limits", "timeouts", "origins", "max_connections")
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(f"{unknown[0]} is the ASGI server's business")
+        chosen = Options(**{"limits": self._limits, **options})
+        return ASGIApplication(lambda request: self.connect(request, callback), chosen)
+
+    def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
+        if request.path == path:
+            self.connect(request)
+        elif request.path == "/sono.js":
+            self.serve_client(request)
+        elif request.path == "/healthz":
+            request.respond(*HEALTHY)
+        else:
+            request.respond(404, "not found\n")
+
+    # -- what happens, in steps -----------------------------------------------------------------
+
+    def _let_in(self, request: HTTPRequest, callback: Callable[..., object] | None) -> Steps:
+        assert self._authenticate
+        try:
+            try:
+                identity = yield self._authenticate(request)
+            except Refused as refused:
+                request.respond(refused.status, refused.body, refused.headers)
+                return None
+        except Exception:  # of what it raised, too: Refused may hold an illegal header
+            logger.exception("authenticate failed; its request is refused")
+            request.respond(500, "internal error\n")
+            return None
+        if identity is not None and identity is not False:
+            return self._admit(request, identity, callback)
+        request.respond(403, "not allowed\n")
+        return None
+
+    def _greet(self, socket: WebSocket, callback: Callable[..., object] | None) -> Steps:
+        client: Client = socket.data
+        try:
+            for function in self._on_connect:
+                yield function(client)
+            if callback:
+                yield callback(*([client] if _takes_argument(callback) else []))
+        except Exception:
+            logger.exception("the connect callback failed; its client is closed")
+            client.close(1011, "internal error")
+
+    def _receive(self, socket: WebSocket, message: str | bytes) -> Steps:
+        client: Client = socket.data
+        self._charge(client, len(message))
+        delivered = self._delivered
+        try:
+            if isinstance(message, bytes):
+                raise PacketError("binary-message", "packets are text messages")
+            packet = packets.parse(message, self._limits)
+            if not isinstance(packet, (ChangeChannel, Grab)):
+                for handler in self._handlers.get(packet.event, ()):
+                    if (yield handler(client, packet.payload.message)) is False:
+                        return
+            effects = self._hub.receive(client.id, packet)
+        except PacketError as error:
+            socket.send(packets.error(error.code, error.text))
+        else:
+            for effect in effects:
+                self._perform(effect)
+                if isinstance(packet, Grab) and isinstance(effect, Deliver):
+                    self._charge(client, len(effect.text))  # it may be much larger than what asked
+        finally:
+            # Others deliver too while a handler is awaited: a turn may end early, but never late.
+            if client._quota.cause(self._delivered - delivered):
+                socket.end_turn()
+
+    def _charge(self, client: Client, size: int) -> None:
+        """Count what a client sent, or asked for; who goes beyond its rates is to wait."""
+        assert self._loop
+        if wait := client._quota.take(size, self._loop.time()):
+            client._socket.pause(wait)
+
+    def _leave(self, socket: WebSocket, close: Close) -> Steps:
+        client: Client = socket.data
+        del self._clients[client.id]
+        self._hub.remove(client.id)
+        for function in self._on_disconnect:
+            yield function(client, close)
+
+    # -- delivery -------------------------------------------------------------------------------
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Deliver):
+            self._clients[effect.client]._socket.send(effect.text)
+        else:
+            self._deliver(effect)
+
+    def _publish(self, publication: Publish) -> None:
+        loop = self._loop
+        if loop is None:  # nobody has connected yet; a loop may be about to add the first
+            return
+        if loop.in_loop():
+            self._deliver(publication)
+        else:
+            loop.call_soon(self._deliver, publication)
+
+    def _deliver(self, publication: Publish) -> None:
+        """Send a publication to its recipients here; the frame is encoded once."""
+        prepared = Prepared(TextMessage(publication.text))
+        clients = self._clients
+        recipients = self._hub.recipients(publication)
+        self._delivered += len(recipients)
+        for member in recipients:
+            clients[member]._socket.send(prepared)
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _from_server(self, event: str, message: object) -> str:
+        packets.check_event(event, self._limits)
+        return packets.from_server(event, message)
+
+    def _channel_of(self, client: str) -> Channel | None:
+        try:
+            return Channel(self._hub.channel_of(client), self)
+        except KeyError:
+            return None
+
+    def _members(self, channel: str) -> list[Client]:
+        try:
+            members = list(self._hub.members(channel))
+        except KeyError:
+            return []
+        clients = map(self._clients.get, members)
+        return [client for client in clients if client]  # in other threads one may just have left
+
+
+def _takes_argument(callback: Callable[..., object]) -> bool:
+    """Whether a connect callback wants the client."""
+    try:
+        signature = inspect.signature(callback)
+    except ValueError:  # some built-in functions have none
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,5 @@
+"""Sono inside an ASGI server."""
+
+from .application import ASGIApplication
+
+__all__ = ["ASGIApplication"]

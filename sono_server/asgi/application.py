@@ -1,0 +1,188 @@
+"""Sono inside an ASGI application: made by `Sono.asgi`, under uvicorn, hypercorn or granian.
+
+The ASGI server accepts, frames and pings; everything else is decided by the same session as on
+Sono's own servers (`sono_core.websocket.asgi` says what its events mean).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import msgspec
+
+from sono_core import CloseCode, Headers, Reject, State
+from sono_core.websocket import ASGIConnection, ASGIEvent, Scope, encoded_fields
+from sono_server.aio import AnsweringHost, TaskPeer
+from sono_server.serving import JAVASCRIPT, HTTPRequest, Options, browser_client, logger
+
+Receive = Callable[[], Awaitable[ASGIEvent]]
+Send = Callable[[ASGIEvent], Awaitable[None]]
+
+_NEVER = 1e9  # seconds: pings are the ASGI server's
+_TURN = 256  # events taken in a row from a server whose `receive` never waits
+_PARTING = 1.0  # seconds in which a server should say why sending failed
+
+
+class ASGIApplication:
+    """An application of ASGI 3.
+
+    Not a function, which Starlette's routes would call in another way.
+
+    Args:
+        answer: answers each request that may become a WebSocket.
+        options: of these `limits`, `timeouts` and `origins` count.
+    """
+
+    def __init__(self, answer: Callable[[HTTPRequest], object], options: Options) -> None:
+        self._answer = answer
+        timeouts = msgspec.structs.replace(options.timeouts, ping_interval=_NEVER)
+        self._options = replace(options, timeouts=timeouts)
+        self._host: AnsweringHost | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what a scope describes: a connection, a request or the application's life."""
+        if scope["type"] == "websocket":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "http":
+            await _respond(scope, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
+            raise ValueError(f"no ASGI scope of type {scope['type']!r} is served")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = self._host
+        if host is None or not host.runs_here():
+            host = self._host = AnsweringHost(self._answer, self._options)
+        options = self._options
+        connection = ASGIConnection(scope, limits=options.limits, origins=options.origins)
+        peer = _ASGIPeer(host, connection, send)
+        scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
+        client = scope.get("client")
+        address = tuple(client) if client else ""  # as of a Unix socket
+        host.admit(peer, address, host.time(), connection, scheme)
+        await peer.run(receive, options.timeouts.close)
+
+
+async def _respond(scope: Scope, send: Send) -> None:
+    """Answer a request that is no upgrade: with the browser client, or that one is wanted."""
+    response = Reject(426, Headers({"upgrade": "websocket"}), b"an upgrade is required\n")
+    if scope["path"].endswith("/sono.js"):
+        response = Reject(200, Headers(JAVASCRIPT), browser_client())
+    elif scope.get("http_version", "1.1").startswith("2"):  # where nothing can be upgraded
+        response = Reject(400, body=b"a WebSocket is wanted\n")
+    length = ("content-length", str(len(response.body)))
+    fields = encoded_fields((*response.headers.fields(), length))
+    await send({"type": "http.response.start", "status": response.status, "headers": fields})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Answer the server that begins and ends, where this is all of its application."""
+    kind = ""
+    while kind != "lifespan.shutdown":
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+
+
+class _ASGIPeer(TaskPeer):
+    """The transport of one session on ASGI's `receive` and `send`."""
+
+    def __init__(self, host: AnsweringHost, connection: ASGIConnection, send: Send) -> None:
+        super().__init__(host)
+        self._connection = connection
+        self._send = send
+        self._reading: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self.start(fast=False)
+
+    async def run(self, receive: Receive, patience: float) -> None:
+        """Move events until the end of the connection. Cancelled, it is cut off.
+
+        Args:
+            patience: seconds in which the server must take a Close after a peer was given up.
+        """
+        self._reading = asyncio.create_task(self._read(receive))
+        try:
+            await self._gone.wait()
+            if self._connection.state is State.OPEN:  # the peer did not read what was sent to it
+                await self._dismiss(patience)
+        finally:
+            if not self.session.over:
+                self.session.lost()
+            await _end(self._reading)
+            await _end(self._writing)
+
+    async def _dismiss(self, patience: float) -> None:
+        await _end(self._reading)
+        await _end(self._writing)
+        close = {"type": "websocket.close", "code": int(CloseCode.SLOW_READER)}
+        with contextlib.suppress(Exception):  # the server's way to say that it cannot
+            await asyncio.wait_for(self._send(close), patience)
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    async def _read(self, receive: Receive) -> None:
+        connected, taken = True, 0
+        try:
+            while connected and not self.session.over:
+                await self._readable.wait()
+                taken += 1
+                if taken % _TURN == 0:
+                    await asyncio.sleep(0)
+                event = await receive()
+                connected = event["type"] != "websocket.disconnect"
+                self._connection.take_event(event)
+                if connected:
+                    self.go_on(self.time())
+                else:
+                    self.receive(b"", self.time())
+        except Exception:
+            logger.debug("the ASGI server failed to receive", exc_info=True)
+            self.session.lost()
+
+    # -- out --------------------------------------------------------------------------------------
+
+    def _write_some(self) -> int:
+        if self._writing is None:
+            # not by create_task: a task that begins at once may have ended before it is kept here
+            self._writing = asyncio.Task(self._write_all(), loop=self._host.loop)
+        return 0
+
+    async def _write_all(self) -> None:
+        outbox = self._connection.outbox
+        try:
+            while outbox.size:
+                event, size = outbox.first()
+                if event["type"] == "websocket.close":
+                    await _end(self._reading)  # granian closes nothing while it is to receive
+                await self._send(event)
+                if outbox.size:  # else the connection ended meanwhile
+                    self.session.written(size, self.time())
+        except Exception:
+            logger.debug("the ASGI server failed to send", exc_info=True)
+            # Why, is what it lets its application receive; `_writing` stays, so nothing is written.
+            self._host.loop.call_later(_PARTING, self._lose)
+            return
+        self._writing = None
+        if self._connection.state in (State.CLOSING, State.CLOSED):
+            # What follows is the server's, and not every one tells when it is done.
+            self._connection.take_event({"type": "websocket.disconnect"})
+            self.receive(b"", self.time())
+        elif not self.session.over:
+            self.flush(self.time())
+
+    def _lose(self) -> None:
+        if not self.session.over:
+            self.session.lost()
+
+    def _end_stream(self) -> None:
+        """Done by who writes the last event."""
+
+
+async def _end(task: "asyncio.Task[None] | None") -> None:
+    """Cancel a task and wait until it is done."""
+    if task and not task.done():
+        task.cancel()
+        await asyncio.wait((task,))

@@ -1,0 +1,5 @@
+"""The command `sono`."""
+
+from .command import main
+
+__all__ = ["main"]

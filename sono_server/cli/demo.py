@@ -1,0 +1,41 @@
+"""The chat page of `sono serve`, and its one security policy."""
+
+from pathlib import Path
+
+from sono_server.app import Sono
+from sono_server.serving import HEALTHY, HTTPRequest, browser_client
+
+_STATIC = Path(__file__).parent / "static"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_PAGES = {"/": "index.html", "/demo.js": "demo.js", "/demo.css": "demo.css"}
+
+
+def handle(sono: Sono, request: HTTPRequest) -> None:
+    """Answer a request: the page, its parts, the browser client, or a WebSocket at /ws."""
+    if request.path == "/ws":
+        sono.connect(request)
+    elif request.path == "/healthz":
+        request.respond(*HEALTHY)
+    elif request.path != "/sono.js" and request.path not in _PAGES:
+        request.respond(404, "not found\n")
+    elif request.method not in ("GET", "HEAD"):
+        request.respond(405, "only GET is allowed here\n", {"allow": "GET, HEAD"})
+    elif request.path == "/sono.js":
+        request.respond(200, browser_client(), _headers(".js"))
+    else:
+        page = _STATIC / _PAGES[request.path]
+        request.respond(200, page.read_bytes(), _headers(page.suffix))
+
+
+def _headers(suffix: str) -> dict[str, str]:
+    return {
+        "content-type": f"{_TYPES[suffix]}; charset=utf-8",
+        "content-security-policy": _POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+    }

@@ -1,0 +1,296 @@
+"""The built-in server on selectors: one thread, one receive buffer, many connections.
+
+How bytes flow in a turn of the loop: what other threads posted is called; sockets with output
+are written to; the selector waits; what is readable is received into the shared buffer, handed
+to its session and answered with one write; what is due is done. What a session decides is not
+decided here again.
+"""
+
+import contextlib
+import errno
+import math
+import selectors
+import socket
+import ssl as tls
+import threading
+import time
+from collections.abc import Collection
+from typing import Any
+
+from sono_core import CloseCode, Deflate, Limits, Timeouts
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_io import loop as loop_in_c
+from sono_server.serving import (
+    Host,
+    HostedPeer,
+    HTTPRequest,
+    Options,
+    StopSignals,
+    listen,
+    logger,
+    remove_file,
+)
+
+from .transport import READ, Peer
+
+_EPOLL = getattr(selectors, "EpollSelector", None)  # on Linux
+_ACCEPTS = 64  # connections accepted in one turn: a fair share
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
+
+
+class Server(Host):
+    """Serves HTTP/1.1 requests, which may become WebSockets; made by `serve`.
+
+    Iterating runs the loop and yields each request, to be answered before the next. It ends
+    after `stop`, SIGINT or SIGTERM. As a context manager it closes everything at its end.
+    """
+
+    def __init__(self, listeners: list[socket.socket], options: Options) -> None:
+        super().__init__(listeners, options)
+        self._listening = {listener.fileno(): listener for listener in listeners}
+        self._selector = selectors.DefaultSelector()
+        self._epoll = -1  # the selector's, where C can wait on it
+        if loop_in_c and _EPOLL and isinstance(self._selector, _EPOLL):
+            self._epoll = self._selector.fileno()
+        self.again: list[Peer] = []
+        self._accepting = False
+        self._accept_again = math.inf
+        self._turning = False
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self._signals = StopSignals(self.stop, self._wake_sender.fileno())
+        self._selector.register(self._wake_receiver, READ, None)
+        self._watch_listeners(True)
+
+    # -- for applications -----------------------------------------------------------------------
+
+    def __iter__(self) -> "Server":
+        return self
+
+    def __next__(self) -> HTTPRequest:
+        if self._thread is None and not self._closed:
+            self._thread = self.turn.thread = threading.get_ident()
+            self._signals.take()
+            self._begin_watch()
+        if self._turning:
+            raise RuntimeError("a handler may not run the server that calls it")
+        while not self._closed:
+            self._turning = True
+            try:
+                self._turn()
+            finally:
+                self._turning = False
+            if request := self._next_request():
+                return request
+            if self._stop_requests and not self._peers:
+                self.close()
+        raise StopIteration
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cut everything off and free all sockets. Idempotent; in the server's thread.
+
+        Called by a handler, it takes effect when the loop's turn is over.
+        """
+        if self._closed:
+            return
+        if self._turning:  # no handler is called in the middle of another
+            self._stop_requests += 2
+            self._wake()
+            return
+        self.turn.flush(self.time())  # what was just answered
+        self._closed = True
+        self._end_watch()
+        self._posted.clear()
+        self._signals.give_back()
+        self._stop_listening()
+        self._cut_off()
+        self._selector.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+    def _wake(self) -> None:
+        # A full socket wakes just as well; a closed one belongs to a loop that has ended.
+        with contextlib.suppress(OSError):
+            self._wake_sender.send(b"\0")
+
+    # -- one turn -------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        if self._posted:
+            self._call_posted()
+        if self._stop_requests:
+            self._continue_stopping()
+        if self.turn.dirty:
+            self.turn.flush(self.time())
+        again, self.again = self.again, []
+        now, others = self._wait(self._due(bool(again)))
+        for fd in others:
+            if fd in self._listening:
+                self._accept(self._listening[fd], now)
+            else:
+                self._drain_wakes()
+        for peer in again:
+            peer.pump(now)
+        # Deadlines come last: what a peer sent in time has been read, however long it took.
+        if self._timers.next <= now:
+            self._fire_timers(now)
+        self._tidy_up()
+        if self._accept_again <= now:
+            self._watch_listeners(True)
+
+    def _wait(self, due: float) -> tuple[float, list[int]]:
+        """Wait for sockets and tell peers; the time then, and the descriptors of all others."""
+        if self._epoll >= 0:
+            return self.turn.run(self._epoll, due)
+        timeout = None if due == math.inf else max(0.0, due - time.monotonic())
+        ready = self._selector.select(timeout)
+        now = self.time()
+        others = []
+        for key, events in ready:
+            if type(key.data) is Peer:
+                key.data.ready(events, now)
+            else:
+                others.append(key.fd)
+        return now, others
+
+    def _due(self, busy: bool) -> float:
+        """Until when to wait.
+
+        Args:
+            busy: whether there is something to do anyway.
+        """
+        if busy or self.turn.dirty or self._posted or self._requests:
+            return -math.inf
+        if self._stop_requests and not self._peers:
+            return -math.inf
+        return min(self._accept_again, self._stop_due, self._timers.next)
+
+    def _drain_wakes(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_receiver.recv(4096)
+
+    def schedule(self, peer: Peer, due: float) -> None:
+        """Look at the peer's deadlines then. Only ever moved forward; else the tick moves on."""
+        self._timers.schedule(peer, due)
+
+    # -- accepting ------------------------------------------------------------------------------
+
+    def _watch_listeners(self, accepting: bool) -> None:
+        self._accept_again = math.inf
+        if accepting != self._accepting:
+            self._accepting = accepting
+            for listener in self._listeners:
+                if accepting:
+                    self._selector.register(listener, READ, listener)
+                else:
+                    self._selector.unregister(listener)
+
+    def _stop_listening(self) -> None:
+        self._watch_listeners(False)
+        for listener in self._listeners:
+            remove_file(listener)
+            listener.close()
+
+    def _accept(self, listener: socket.socket, now: float) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES and self._accepting:
+                    # The waiting connection keeps the listener readable: look away for a while.
+                    self._watch_listeners(False)
+                    self._accept_again = now + _ACCEPT_PAUSE
+                    logger.warning("cannot accept connections: %s", error.strerror)
+                elif error.errno == errno.ECONNABORTED:
+                    continue
+                return
+            self._add(sock, address, now)
+
+    def _add(self, sock: socket.socket, address: Any, now: float) -> None:
+        sock.setblocking(False)
+        peer = Peer(self, sock)
+        if self.admit(peer, address, now):
+            peer.ready_slowly(READ, now)  # the request is often there already
+
+    def watch(self, sock: socket.socket, peer: Peer, before: int, events: int) -> None:
+        """Let the selector watch a peer's socket for other events."""
+        if not events:
+            self._selector.unregister(sock)
+        elif before:
+            self._selector.modify(sock, events, peer)
+        else:
+            self._selector.register(sock, events, peer)
+
+    def forget(self, peer: HostedPeer) -> None:
+        """The peer's socket is closed."""
+        super().forget(peer)
+        if self._accept_again < math.inf and not self._stop_requests:
+            self._watch_listeners(True)  # a descriptor is free again
+
+
+def serve(
+    host: str | None = None,
+    port: int = 8080,
+    *,
+    sock: socket.socket | None = None,
+    unix: str | None = None,
+    ssl: tls.SSLContext | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
+    origins: Collection[str] = (),
+    max_connections: int | None = None,
+    drain: float = 10.0,
+    close_code: int = CloseCode.GOING_AWAY,
+    trusted_proxies: Collection[str] = (),
+    watchdog: float | None = 1.0,
+) -> Server:
+    """Listen, and serve requests to whoever iterates over the result.
+
+    SIGINT and SIGTERM end the iteration, if it runs in the main thread. A loop that is left early
+    wants a `with` statement around it, which frees the sockets and gives the signals back.
+
+    Args:
+        host: a name or an address; None for the loopback addresses of IPv4 and IPv6.
+        port: 0 for a free one; see `Server.address`.
+        sock: a bound and listening socket to use instead; it is closed at the end.
+        unix: the path of a Unix socket to listen on instead.
+        ssl: for TLS; `sono_core.tls.server_context` makes one.
+        limits: what a peer may ask for.
+        timeouts: how long a peer may take.
+        deflate: how permessage-deflate is used, None to refuse it.
+        origins: origins whose pages may connect, beside the server's own; `"*"` allows all.
+        max_connections: beyond it 503; None for the limit of file descriptors less 64.
+        drain: seconds that connections get to close after `stop`. The first 100 are closed at
+            once, the others within half of that time, as most will come back elsewhere.
+        close_code: what they are told: 1001, or 1012 if the server will be back at once.
+        trusted_proxies: addresses and networks of reverse proxies whose X-Forwarded-For, -Proto
+            and -Host are believed; `"unix"` for who comes through the Unix socket.
+        watchdog: seconds after which is logged which handler blocks the loop; None for never.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        ValueError: `port` or another argument is out of range, `sock` does not listen, or there
+            is both a `sock` and a `unix`.
+    """
+    options = Options(
+        limits=limits,
+        timeouts=timeouts,
+        deflate=deflate,
+        origins=origins,
+        max_connections=max_connections,
+        drain=drain,
+        close_code=close_code,
+        ssl=ssl,
+        trusted_proxies=trusted_proxies,
+        watchdog=watchdog,
+    )
+    return Server(listen(host, port, sock, unix), options)

@@ -1,0 +1,116 @@
+"""One accepted socket: the transport of its session. Moves bytes, and decides nothing."""
+
+import contextlib
+import socket
+from typing import Protocol
+
+from sono_core.lifecycle import Driver
+from sono_io import Carrier, Turn
+from sono_io import loop as loop_in_c
+
+READ, WRITE = 1, 2
+"""What a loop may watch a socket for; the numbers are those of `selectors`."""
+
+
+class PeerLoop(Protocol):
+    """What a peer needs of the loop that runs it."""
+
+    turn: Turn
+    """What all its peers share."""
+    buffer: memoryview
+    """What every socket is received into."""
+    again: "list[Peer]"
+    """To be pumped in the next turn."""
+
+    def time(self) -> float:
+        """Seconds of the clock that all deadlines are measured with."""
+
+    def watch(self, sock: socket.socket, peer: "Peer", before: int, events: int) -> None:
+        """Call `peer.ready` when the socket can be read from or written to."""
+
+    def schedule(self, peer: "Peer", due: float) -> None:
+        """Call `peer.tick` then."""
+
+    def forget(self, peer: "Peer") -> None:
+        """The peer's socket is closed."""
+
+
+class Peer(Driver, Carrier):
+    """The transport of one accepted socket."""
+
+    __slots__ = (
+        "_broken",
+        "_closing",
+        "_fast",
+        "_loop",
+        "_shut",
+        "_sock",
+        "listed",
+        "scheduled",
+    )
+
+    write_soon = Carrier.write_soon
+
+    def __init__(self, loop: PeerLoop, sock: socket.socket) -> None:
+        Carrier.__init__(self, loop.turn, sock.fileno())
+        self._loop = loop
+        self._sock = sock
+        # A socket of another kind moves its bytes in its own way.
+        self.start(fast=loop_in_c is not None and type(sock) is socket.socket)
+
+    def time(self) -> float:
+        return self._loop.time()
+
+    def ready_slowly(self, events: int, now: float) -> None:
+        """The selector says that the socket can be read from or written to."""
+        session = self.session
+        if events & READ and session.reading:
+            buffer = self._loop.buffer
+            try:
+                size = self._sock.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                session.lost()
+                return
+            else:
+                self.receive(bytes(buffer[:size]), now)
+                return
+        self.flush(now)
+
+    # -- Driver ---------------------------------------------------------------------------------
+
+    def _write_some(self) -> int:
+        try:
+            return self.write_some() if self._fast else self._sock.send(self.session.outbox.peek())
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _end_stream(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def _abandon(self) -> None:
+        self.closed()
+        self._watch(False, False)
+        self._sock.close()
+        self._loop.forget(self)
+
+    def _watch(self, reading: bool, blocked: bool) -> None:
+        events = (READ if reading else 0) | (WRITE if blocked else 0)
+        if events != self.watched:
+            before, self.watched = self.watched, events
+            self._loop.watch(self._sock, self, before, events)
+
+    def _pump_later(self) -> None:
+        self._loop.again.append(self)
+
+    def _tick_at(self, due: float) -> None:
+        self._loop.schedule(self, due)
+
+    def _rest(self) -> bytes:
+        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
+        try:
+            return self._sock.recv(len(self._loop.buffer))
+        except OSError:
+            return b""

@@ -1,0 +1,27 @@
+"""What servers on every kind of loop share."""
+
+from .base import RECEIVE_BUFFER, Host, HostedPeer, Options
+from .browser_client import JAVASCRIPT, browser_client
+from .listeners import listen, remove_file
+from .requests import HEALTHY, HTTPRequest, Refused
+from .signals import StopSignals
+from .websocket import Loop, WebSocket, awaited, logger
+
+__all__ = [
+    "HEALTHY",
+    "JAVASCRIPT",
+    "RECEIVE_BUFFER",
+    "HTTPRequest",
+    "Host",
+    "HostedPeer",
+    "Loop",
+    "Options",
+    "Refused",
+    "StopSignals",
+    "WebSocket",
+    "awaited",
+    "browser_client",
+    "listen",
+    "logger",
+    "remove_file",
+]

@@ -1,0 +1,295 @@
+"""What servers on every kind of loop share: who is let in, what waits for the application, the end.
+
+A server moves bytes and time in its own way; what it decides is decided here.
+"""
+
+import math
+import socket
+import ssl as tls
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
+from sono_core.lifecycle import Driven, Session, Timers, Transport
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_io import new_turn
+
+from .forwarded import Proxies
+from .listeners import default_max_connections
+from .requests import HTTPRequest, RequestHandler
+from .watchdog import Watchdog
+from .websocket import logger
+
+RECEIVE_BUFFER = 256 * 1024  # bytes read from one connection in a turn: a fair share
+_MAX_POSTED = 100_000  # calls of other threads that wait for the loop
+_SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
+_CLOSE_CODES = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
+_GOODBYES = 100  # connections that are closed at once when the server stops,
+_GOODBYE_PAUSE = 0.001  # seconds from one to the next then, or less: half of the drain time must do
+_REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
+
+
+class HostedPeer(Transport, Protocol):
+    """A connection of a server."""
+
+    session: Driven
+    scheduled: float
+
+    def flush(self, now: float) -> None:
+        """Write what waits, then see to everything else that this connection needs."""
+
+    def tick(self, now: float) -> None:
+        """Look at its deadlines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to serve; see `serve`."""
+
+    limits: Limits = DEFAULT_LIMITS
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
+    deflate: Deflate | None = field(default_factory=Deflate)
+    origins: Collection[str] = ()
+    max_connections: int | None = None
+    drain: float = 10.0
+    close_code: int = CloseCode.GOING_AWAY
+    ssl: tls.SSLContext | None = None
+    trusted_proxies: Collection[str] = ()
+    watchdog: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_connections is not None and self.max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
+        if isinstance(self.origins, str):  # any part of it would be an allowed origin
+            raise TypeError("origins must be a collection of str, not a str")
+        if not self.drain >= 0:
+            raise ValueError(f"drain must not be negative, but is {self.drain}")
+        if self.close_code not in _CLOSE_CODES:
+            raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
+        if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
+            raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
+        Proxies(self.trusted_proxies)  # what is wrong with them is raised before anybody listens
+
+
+class Host:
+    """A server without its loop.
+
+    Args:
+        listeners: bound, listening and non-blocking; they belong to the server from now on.
+    """
+
+    create_task: Callable[..., Any] | None = None
+    """See `Loop`."""
+
+    def __init__(self, listeners: list[socket.socket], options: Options) -> None:
+        self.address: Any = listeners[0].getsockname() if listeners else None
+        """What the first socket is bound to: (host, port) and more for IPv6, a path for Unix."""
+        self._listeners = listeners
+        self._options = options
+        self._max_connections = options.max_connections or default_max_connections()
+        self._deflaters = SharedDeflaters()
+        self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        """What every connection's bytes are received into."""
+        self.turn = new_turn(self.buffer, options.limits)
+        """What the connections share."""
+        self._peers: set[HostedPeer] = set()
+        self._requests: deque[HTTPRequest] = deque()
+        self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._timers: Timers[HostedPeer] = Timers()
+        self._stop_requests = 0
+        self._stopping = False
+        self._drain_until = math.inf
+        self._leaving: deque[HostedPeer] = deque()  # who is still to be told
+        self._goodbye_due = self._goodbye_pause = 0.0
+        self._stop_due = math.inf  # when to go on stopping
+        self._proxies = Proxies(options.trusted_proxies) if options.trusted_proxies else None
+        self._watchdog: Watchdog | None = None
+        self._closed = False
+        self._thread: int | None = None
+
+    # -- the loop, supplied by who derives from this ----------------------------------------------
+
+    def _wake(self) -> None:
+        """Run a turn of the loop soon. From any thread, or a signal handler."""
+        raise NotImplementedError
+
+    def _stop_listening(self) -> None:
+        """Accept no more, and close the listeners."""
+        raise NotImplementedError
+
+    # -- for applications -------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop accepting, close every connection with `close_code` and end the iteration.
+
+        What is not closed within the drain time is cut off. A second call cuts off at once.
+        From any thread, or a signal handler.
+        """
+        self._stop_requests += 1
+        self._wake()
+
+    def time(self) -> float:
+        """Seconds of the clock that all deadlines are measured with."""
+        return time.monotonic()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the loop will never run again."""
+        return self._closed
+
+    def in_loop(self) -> bool:
+        """Whether the calling thread is the one that runs the loop."""
+        return self._thread in (None, threading.get_ident())
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
+        """Call a function in the loop's thread, soon. From any thread; order is kept.
+
+        Returns:
+            False if the loop has ended: the function will not be called.
+
+        Raises:
+            BufferError: 100,000 calls wait already.
+        """
+        if self.ended:
+            return False
+        if len(self._posted) >= _MAX_POSTED:
+            raise BufferError(f"{_MAX_POSTED} calls from other threads wait for the server")
+        self._posted.append((function, arguments))
+        self._wake()
+        return True
+
+    def _begin_watch(self) -> None:
+        """Have a watchdog look at the calling thread from now on."""
+        if self._options.watchdog is not None:
+            self._watchdog = Watchdog(self, threading.get_ident(), self._options.watchdog)
+
+    def _end_watch(self) -> None:
+        if self._watchdog:
+            self._watchdog.stop()
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def admit(
+        self,
+        peer: HostedPeer,
+        address: Any,
+        now: float,
+        connection: Connection | None = None,
+        scheme: str = "",
+    ) -> bool:
+        """Begin a connection's session; False if there are too many, and it is refused.
+
+        Args:
+            connection: one of another kind than this server's own.
+            scheme: `http` or `https`, if this server does not decide that.
+        """
+        excess = len(self._peers) - self._max_connections
+        options = self._options
+        proxies = self._proxies if self._proxies and self._proxies.trusts(address) else None
+        scheme = scheme or ("https" if options.ssl else "http")
+        handler = RequestHandler(self, address, self._queue, scheme, proxies)
+        session = Session(
+            connection or self._connection(proxies),
+            peer,
+            handler,
+            now=now,
+            limits=options.limits,
+            timeouts=options.timeouts,
+        )
+        handler.session = session
+        peer.session = _secured(session, options.ssl) if options.ssl else session
+        self._peers.add(peer)
+        dropped = excess >= _REFUSALS and not connection  # another server's is not ours to drop
+        if dropped or self._closed:  # closed: accepted in the server's last turn
+            peer.session.lost()
+        elif excess >= 0 or self._stop_requests:
+            peer.session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
+            peer.flush(now)
+        return excess < 0 and not self._stop_requests
+
+    def _connection(self, proxies: Proxies | None) -> Connection:
+        options = self._options
+        return Connection(
+            Role.SERVER,
+            limits=options.limits,
+            deflate=options.deflate,
+            origins=options.origins,
+            deflaters=self._deflaters,
+            rewrite=proxies.seen if proxies else None,
+        )
+
+    def _queue(self, request: HTTPRequest) -> None:
+        """Keep a request until the application asks for it."""
+        self._requests.append(request)
+
+    def forget(self, peer: HostedPeer) -> None:
+        """The peer's stream is closed."""
+        self._peers.discard(peer)
+
+    # -- parts of a turn --------------------------------------------------------------------------
+
+    def _call_posted(self) -> None:
+        for _ in range(len(self._posted)):
+            function, arguments = self._posted.popleft()
+            try:
+                function(*arguments)
+            except Exception:
+                logger.exception("a call from another thread failed")
+
+    def _next_request(self) -> HTTPRequest | None:
+        """The next that the application is to answer."""
+        while self._requests:
+            request = self._requests.popleft()
+            if request.pending and not self._stop_requests:
+                return request
+            request.respond(503, "the server is stopping\n")
+        return None
+
+    def _tidy_up(self) -> None:
+        """Forget what is kept of peers that are gone, if it is much."""
+        if len(self._requests) > len(self._peers) + _SPARE_REQUESTS:
+            kept = [request for request in self._requests if request.pending]
+            self._requests.clear()
+            self._requests.extend(kept)
+        self._timers.forget_outdated(len(self._peers))
+
+    def _fire_timers(self, now: float) -> None:
+        for peer in self._timers.pop_due(now):
+            peer.tick(now)
+
+    def _continue_stopping(self) -> None:
+        now = self.time()
+        if not self._stopping:
+            self._stopping = True
+            self._drain_until = now + self._options.drain
+            self._stop_listening()
+            self._leaving.extend(self._peers)
+            half = self._options.drain / 2
+            self._goodbye_pause = min(_GOODBYE_PAUSE, half / max(1, len(self._leaving)))
+            self._goodbye_due = now - _GOODBYES * self._goodbye_pause
+        self._say_goodbye(now)
+        if self._stop_requests > 1 or now >= self._drain_until:
+            self._cut_off()
+
+    def _say_goodbye(self, now: float) -> None:
+        """Close those whose turn it is: if all left at once, all would come back at once."""
+        while self._leaving and self._goodbye_due <= now:
+            self._goodbye_due += self._goodbye_pause
+            session = self._leaving.popleft().session
+            session.go_away(self._options.close_code, "the server is stopping", now)
+        next_due = self._goodbye_due if self._leaving else math.inf
+        self._stop_due = min(self._drain_until, next_due)
+
+    def _cut_off(self) -> None:
+        for peer in list(self._peers):
+            peer.session.lost()
+
+
+def _secured(session: Session, context: tls.SSLContext) -> Driven:
+    from sono_core.tls import SecureSession
+
+    return SecureSession(session, context)

@@ -1,0 +1,228 @@
+"""The HTTP request as applications see it: what it asks, and the ways to answer it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sono_core import Accept, Headers, Reject, SonoError, State
+from sono_core.events import Close, Request
+from sono_core.lifecycle import Session
+
+from .forwarded import Proxies
+from .websocket import (
+    AwaitingHandler,
+    Loop,
+    OnClose,
+    OnMessage,
+    WebSocket,
+    WebSocketHandler,
+    awaited,
+    logger,
+)
+
+HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
+
+HEALTHY = (200, "ok\n", {"cache-control": "no-store"})
+"""The answer to who asks whether the server's loop runs: status, body, headers."""
+
+
+class Refused(SonoError):  # noqa: N818 - what became of the request
+    """Raised by the application to refuse a request.
+
+    Args:
+        status: 200 to 599.
+        body: a str is sent as UTF-8 text.
+        headers: as for `HTTPRequest.respond`.
+    """
+
+    def __init__(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class HTTPRequest:
+    """A request that waits for its one answer: `accept` or `respond`.
+
+    One that gets none is answered with 503 at the handshake's deadline. To be used in the
+    server's own thread.
+    """
+
+    __slots__ = ("_session", "client", "event", "loop", "scheme")
+
+    def __init__(
+        self, event: Request, session: Session, loop: Loop, client: Any, scheme: str = "http"
+    ) -> None:
+        self._session = session
+        self.loop = loop
+        """The server."""
+        self.event = event
+        """The core's event."""
+        self.client = client
+        """The peer's socket address: (host, port) and more for IPv6; behind a trusted proxy
+        the client's address, with port 0."""
+        self.scheme = scheme
+        """`http` or `https`."""
+
+    @property
+    def method(self) -> str:
+        """The method, as sent: methods are case-sensitive."""
+        return self.event.method
+
+    @property
+    def target(self) -> str:
+        """Path and query, percent-encoded."""
+        return self.event.target
+
+    @property
+    def path(self) -> str:
+        """The target without its query, percent-encoded."""
+        return self.event.path
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, percent-encoded."""
+        return self.event.query
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields; names without regard to case."""
+        return self.event.headers
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """What the client offers, in its order of preference."""
+        return self.event.subprotocols
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by their names; of several with one name the first (RFC 6265)."""
+        found: dict[str, str] = {}
+        for pair in ";".join(self.event.headers.get_all("cookie")).split(";"):
+            name, equals, value = pair.partition("=")
+            if equals and name.strip():
+                found.setdefault(name.strip(), value.strip().strip('"'))
+        return found
+
+    @property
+    def pending(self) -> bool:
+        """Whether the request can still be answered: nobody did so, and the peer is there."""
+        session = self._session
+        return session.connection.state is State.REQUESTED and not session.over
+
+    def verify(self) -> bool:
+        """Refuse the request already if `accept` would: if it is no valid upgrade, or foreign.
+
+        Returns:
+            Whether it can be accepted. To be asked before who it is from is looked up.
+        """
+        return self._session.verify(self.loop.time())
+
+    def respond(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> bool:
+        """Answer with a plain HTTP response, after which the connection ends.
+
+        Args:
+            status: 200 to 599.
+            body: a str is sent as UTF-8 text.
+            headers: Content-Length and Connection are added.
+
+        Returns:
+            False if the peer is gone or was answered already.
+
+        Raises:
+            LocalProtocolError: the status or a header is illegal.
+        """
+        fields = Headers(headers)
+        if isinstance(body, str):
+            body = body.encode()
+            if "content-type" not in fields:
+                content_type = ("content-type", "text/plain; charset=utf-8")
+                fields = Headers((*fields.fields(), content_type))
+        return self._session.respond(Reject(status, fields, body), self.loop.time())
+
+    def accept(
+        self,
+        on_message: OnMessage | None = None,
+        on_close: OnClose | None = None,
+        subprotocol: str | Sequence[str] | None = None,
+        headers: HeaderFields = (),
+    ) -> WebSocket:
+        """Open the WebSocket, if the request is a valid upgrade from an allowed origin.
+
+        A request that is not is refused with the right status.
+
+        Args:
+            on_message: called as `on_message(ws, message)` with a str or bytes.
+            on_close: called once as `on_close(ws, close)`; not if the request was refused.
+            subprotocol: one or several in order of preference; the first that the client offers
+                is agreed on, else none.
+            headers: more header fields of the 101.
+
+        Returns:
+            The WebSocket; `ws.open` is False if the request was refused or the peer is gone.
+
+        Raises:
+            LocalProtocolError: a header is illegal.
+            TypeError: a callback cannot be called; or it is a coroutine function, and this server
+                calls plain ones; one on asyncio awaits it before the connection's next message is
+                looked at.
+        """
+        session, loop = self._session, self.loop
+        is_awaited = awaited(loop, on_message, on_close)
+        known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
+        agreed = next((name for name in known if name in self.subprotocols), None)
+        accepted = session.accept(Accept(agreed, Headers(headers)), self.loop.time())
+        socket = WebSocket(session, loop, self.event)
+        if accepted and is_awaited:
+            session.handler = AwaitingHandler(socket, on_message, on_close, session, loop)
+        elif accepted:
+            session.handler = WebSocketHandler(socket, on_message, on_close)
+        return socket
+
+    def __repr__(self) -> str:
+        return f"<HTTPRequest {self.method} {self.target!r}>"
+
+
+class RequestHandler:
+    """The `Handler` of a connection whose request is awaited."""
+
+    __slots__ = ("_client", "_deliver", "_loop", "_proxies", "_scheme", "session")
+
+    session: Session
+    """To be set before anything is received."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        client: Any,
+        deliver: Callable[[HTTPRequest], object],
+        scheme: str = "http",
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._loop = loop
+        self._client = client
+        self._deliver = deliver
+        self._scheme = scheme
+        self._proxies = proxies
+
+    def on_request(self, request: Request) -> None:
+        client, scheme = self._client, self._scheme
+        if self._proxies:
+            client = self._proxies.client(request, client)
+            scheme = self._proxies.scheme(request, scheme)
+        self._deliver(HTTPRequest(request, self.session, self._loop, client, scheme))
+
+    def on_response(self, response: Accept | Reject) -> None:
+        """Never called on a server."""
+
+    def on_message(self, message: str | bytes) -> None:
+        """Never called: an accepted request has another handler."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """Never called, as on_message."""
+
+    def on_close(self, close: Close) -> None:
+        """Never called, as on_message."""
+
+    def on_error(self, error: Exception) -> None:
+        logger.error("answering a request failed", exc_info=error)

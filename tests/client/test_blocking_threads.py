@@ -1,0 +1,341 @@
+"""The blocking client in several threads, and interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from sono_client import ConnectionClosed, WebSocket, connect
+from sono_client.blocking.leader import Duty
+from sono_client.blocking.poll import Poll
+from sono_core import Limits, Timeouts
+from tests.client.test_blocking import (
+    MIB,
+    SHORT,
+    WAIT,
+    Faulty,
+    commanded,
+    echo,
+    faulty,
+    nothing_stays_open,
+    open_descriptors,
+    serving,
+    unresponsive,
+    url_of,
+)
+
+__all__ = ["nothing_stays_open"]  # a fixture that every test here has too
+
+
+@pytest.fixture
+def ws() -> Iterator[WebSocket]:
+    with serving(echo) as server, connect(url_of(server)) as ws:
+        yield ws
+
+
+@pytest.fixture
+def obeyed() -> Iterator[WebSocket]:
+    with serving(commanded) as server, connect(url_of(server)) as ws:
+        yield ws
+
+
+@pytest.fixture
+def polling(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a thread waits for its socket."""
+    event, wait = threading.Event(), Poll.wait
+
+    def noted(self: Poll, read: bool, write: bool, timeout: float) -> bool:
+        event.set()
+        return wait(self, read, write, timeout)
+
+    monkeypatch.setattr(Poll, "wait", noted)
+    return event
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a thread waits for another that waits for the socket."""
+    event, wait = threading.Event(), Duty.wait
+
+    def noted(self: Duty, waiter: Any, timeout: float) -> None:
+        event.set()
+        wait(self, waiter, timeout)
+
+    monkeypatch.setattr(Duty, "wait", noted)
+    return event
+
+
+@contextlib.contextmanager
+def doing(
+    function: Callable[[], Any], event: threading.Event | None = None
+) -> Iterator[Future[Any]]:
+    """Calls a function in another thread; begins when the event is set."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(function)
+        if event:
+            assert event.wait(WAIT)
+        yield future
+        future.exception(WAIT)
+
+
+def test_one_thread_receives_what_another_sends(ws: WebSocket) -> None:
+    with doing(lambda: [ws.recv(WAIT) for _ in range(500)]) as received:
+        for number in range(500):
+            ws.send(str(number))
+        assert received.result(WAIT) == [str(number) for number in range(500)]
+
+
+def test_a_message_goes_to_one_of_the_threads_that_wait(ws: WebSocket) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        threads = [pool.submit(lambda: [ws.recv(WAIT) for _ in range(50)]) for _ in range(4)]
+        for number in range(200):
+            ws.send(str(number))
+        received = [message for thread in threads for message in thread.result(WAIT)]
+    assert sorted(map(int, map(str, received))) == list(range(200))
+
+
+def test_what_one_thread_reads_for_another_wakes_it(ws: WebSocket) -> None:
+    """Pongs, echoes and closes are read by whoever polls; nobody sleeps on."""
+
+    def ping() -> int:
+        return sum(ws.ping(WAIT) > 0 for _ in range(200))
+
+    def talk() -> int:
+        for _ in range(200):
+            ws.send("x")
+            ws.recv(WAIT)
+        return 200
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = [pool.submit(function) for function in (ping, ping, talk, talk)]
+        assert [thread.result(WAIT) for thread in threads] == [200] * 4
+
+
+def test_a_large_message_is_written_while_another_thread_waits_to_receive(
+    polling: threading.Event,
+) -> None:
+    """Who polls is told that there is something to write, too."""
+    limits = Limits(max_message=8 * MIB, max_frame=8 * MIB)
+    message = os.urandom(8 * MIB)
+    with (
+        serving(echo, limits=limits, deflate=None) as server,
+        connect(url_of(server), limits=limits, deflate=None) as ws,
+    ):
+        polling.clear()
+        with doing(lambda: [ws.recv(WAIT) for _ in range(3)], polling) as received:
+            for _ in range(3):
+                ws.send(message)
+            assert received.result(WAIT) == [message] * 3
+
+
+def test_several_threads_send_whole_messages(ws: WebSocket) -> None:
+    messages = [str(number) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(ws.send, message) for message in messages]
+        received = [ws.recv(WAIT) for _ in messages]
+        for future in sent:
+            future.result(WAIT)
+    assert sorted(map(str, received)) == messages
+
+
+def test_close_ends_what_other_threads_wait_for(
+    obeyed: WebSocket, polling: threading.Event, entered: threading.Event
+) -> None:
+    with doing(obeyed.recv, polling) as first, doing(obeyed.recv, entered) as second:
+        obeyed.close()
+        for future in (first, second):
+            error = future.exception(WAIT)
+            assert isinstance(error, ConnectionClosed)
+            assert error.code == 1000
+
+
+@pytest.mark.parametrize("timeout", [SHORT, 0])
+def test_a_timeout_is_kept_while_another_thread_polls(
+    obeyed: WebSocket, polling: threading.Event, timeout: float
+) -> None:
+    with doing(obeyed.recv, polling) as other:
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            obeyed.recv(timeout)
+        assert timeout <= time.monotonic() - start < 3
+        obeyed.send("say hello")
+        assert other.result(WAIT) == "hello"
+
+
+def test_a_thread_that_polled_passes_it_on(
+    obeyed: WebSocket, polling: threading.Event, entered: threading.Event
+) -> None:
+    def short() -> object:
+        with pytest.raises(TimeoutError):
+            obeyed.recv(0.2)
+        return True
+
+    with doing(short, polling) as first, doing(obeyed.recv, entered) as second:
+        assert first.result(WAIT)
+        obeyed.send("say hello")
+        assert second.result(WAIT) == "hello"
+
+
+def test_a_deadline_that_comes_earlier_is_met_although_another_thread_polls(
+    polling: threading.Event,
+) -> None:
+    with faulty(unresponsive) as server:
+        ws = connect(server.url, timeouts=Timeouts(close=0.2))
+        polling.clear()
+        with doing(ws.recv, polling) as other:
+            start = time.monotonic()
+            ws.close()
+            assert 0.2 <= time.monotonic() - start < 3
+            assert isinstance(other.exception(WAIT), ConnectionClosed)
+        server.released.set()
+
+
+def test_a_socket_that_is_polled_is_closed_by_the_last_one(polling: threading.Event) -> None:
+    before = open_descriptors()
+    with faulty(unresponsive) as server:
+        ws = connect(server.url)
+        polling.clear()
+        with doing(ws.recv, polling) as other:
+            ws.cut_off()
+            error = other.exception(WAIT)
+            assert isinstance(error, ConnectionClosed)
+            assert error.code == 1006
+        server.released.set()
+    assert open_descriptors() == before
+    ws.cut_off()
+    ws.close()
+
+
+def test_waiting_beside_a_thread_that_polls_takes_few_turns(
+    obeyed: WebSocket, polling: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = []
+    wait = Poll.wait
+
+    def counted(self: Poll, read: bool, write: bool, timeout: float) -> bool:
+        turns.append(timeout)
+        return wait(self, read, write, timeout)
+
+    monkeypatch.setattr(Poll, "wait", counted)
+    with doing(obeyed.recv) as other:
+        for _ in range(100):
+            obeyed.send("nothing is answered to this")  # and nobody is woken for it
+        with pytest.raises(TimeoutError):
+            obeyed.recv(SHORT)
+        assert len(turns) <= 4
+        obeyed.send("say hello")
+        assert other.result(WAIT) == "hello"
+
+
+# -- interrupted --------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt."""
+
+
+def test_an_interrupted_wait_leaves_the_connection_usable(ws: WebSocket) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, SHORT)
+        with pytest.raises(Interrupted):
+            ws.recv(WAIT)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    ws.send("x")
+    assert ws.recv(WAIT) == "x"
+
+
+def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    """The next call is interrupted when it is through."""
+    real = getattr(owner, name)
+
+    def interrupted(*arguments: Any) -> Any:
+        monkeypatch.setattr(owner, name, real)
+        real(*arguments)
+        raise Interrupted
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+def test_an_interrupted_thread_lets_another_poll(
+    obeyed: WebSocket, entered: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_once(monkeypatch, Poll, "wait")
+    with doing(lambda: obeyed.recv(WAIT)) as first, doing(lambda: obeyed.recv(WAIT)) as second:
+        for _ in range(2):
+            obeyed.send("say hello")
+        results = [future.exception(WAIT) or future.result() for future in (first, second)]
+    assert "hello" in results
+    assert any(isinstance(result, Interrupted) for result in results)
+
+
+@pytest.mark.parametrize("step", ["receive", "flush", "go_on"])
+def test_a_step_that_was_left_half_done_ends_the_connection(
+    ws: WebSocket, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_once(monkeypatch, ws._link, step)
+
+    def talk() -> None:
+        ws.send("x")
+        ws.ping(WAIT)
+
+    with pytest.raises(Interrupted):
+        for _ in range(3):
+            talk()
+    assert ws._link._sock.fileno() == ws._link._poll._near.fileno() == -1
+    assert ws.closed is not None
+    assert (ws.closed.code, ws.closed.reason) == (1006, "interrupted")
+    calls: list[Callable[[], object]] = [lambda: list(ws), ws.ping, lambda: ws.send("x")]
+    for call in calls:
+        with pytest.raises(ConnectionClosed, match="interrupted"):
+            call()
+    ws.close()
+
+
+def test_an_interrupted_close_cuts_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty(unresponsive) as server:
+        ws = connect(server.url)
+        interrupt_once(monkeypatch, Poll, "wait")
+        ws._link._poll.wake()
+        with pytest.raises(Interrupted):
+            ws.close()
+        assert ws.closed is not None
+        assert ws.closed.code == 1006
+        server.released.set()
+
+
+def test_a_message_whose_send_was_interrupted_goes_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it is out: the next call writes the rest."""
+    size = 32 * MIB
+
+    def reads_late(server: Faulty, sock: socket.socket) -> None:
+        sock.sendall(server.accept())
+        server.released.wait(WAIT)
+        while len(server.received) < size:
+            server.received += sock.recv(MIB)
+
+    with faulty(reads_late) as server:
+        ws = connect(server.url, deflate=None)
+        interrupt_once(monkeypatch, Poll, "wait")
+        ws._link._poll.wake()
+        with pytest.raises(Interrupted):
+            ws.send(bytes(size))
+        server.released.set()
+        ws.close()
+    assert len(server.received) >= size

@@ -1,0 +1,121 @@
+"""Reverse proxies that are believed, and those that are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sono_core import Accept, Headers, Reject, Request
+from sono_server import HTTPRequest, serve
+from sono_server.serving.forwarded import Proxies
+from tests.servers import Wire, running
+
+PROXY = ("10.0.0.1", 4000)
+TRUSTED = Proxies(["10.0.0.0/8", "2001:db8::/32"])
+
+
+def request(**headers: str) -> Request:
+    fields = [(f"x-forwarded-{name}", value) for name, value in headers.items()]
+    return Request("/", Headers(fields), host="inside")
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        (("10.1.2.3", 1), True),
+        (("11.1.2.3", 1), False),
+        (("::ffff:10.1.2.3", 1, 0, 0), True),
+        (("2001:db8::1", 1, 0, 0), True),
+        (("fe80::1%eth0", 1, 0, 2), False),
+        ("", False),
+    ],
+)
+def test_who_is_trusted(address: Any, trusted: bool) -> None:
+    assert TRUSTED.trusts(address) is trusted
+
+
+def test_who_comes_through_a_unix_socket_is_trusted_by_name() -> None:
+    assert Proxies(["unix"]).trusts("")
+    assert not Proxies(["unix"]).trusts(("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("192.0.2.7", ("192.0.2.7", 0)),
+        ("192.0.2.7:1234", ("192.0.2.7", 0)),
+        ("[2001:4860::8]:80", ("2001:4860::8", 0)),
+        ("2001:4860::8", ("2001:4860::8", 0)),
+        ("1.1.1.1, 192.0.2.7, 10.0.0.9", ("192.0.2.7", 0)),  # before that it may be made up
+        ("10.0.0.8, 10.0.0.9", ("10.0.0.8", 0)),
+        ("unknown", PROXY),
+        ("192.0.2.7, _hidden, 10.0.0.9", ("10.0.0.9", 0)),
+        ("", PROXY),
+    ],
+)
+def test_the_client_is_the_last_that_no_trusted_proxy_is(forwarded: str, client: Any) -> None:
+    assert TRUSTED.client(request(**{"for": forwarded}), PROXY) == client
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "scheme"),
+    [("https", "https"), ("https, http", "http"), ("gopher", "http"), ("", "http")],
+)
+def test_the_scheme(forwarded: str, scheme: str) -> None:
+    assert TRUSTED.scheme(request(proto=forwarded), "http") == scheme
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "host"),
+    [
+        ("example.com", "example.com"),
+        ("evil.example, example.com:8443", "example.com:8443"),
+        ("not a host", "inside"),
+        ("", "inside"),
+    ],
+)
+def test_the_host(forwarded: str, host: str) -> None:
+    assert TRUSTED.seen(request(host=forwarded)).host == host
+
+
+@pytest.mark.parametrize("trusted", [["10.0.0.0/99"], ["nginx"]])
+def test_what_is_no_network_is_refused(trusted: list[str]) -> None:
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        serve(port=0, trusted_proxies=trusted)
+
+
+def test_a_str_is_refused() -> None:
+    with pytest.raises(TypeError, match="trusted_proxies"):
+        Proxies("10.0.0.1")
+
+
+HEADERS = Headers(
+    {
+        "x-forwarded-for": "192.0.2.7",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "example.com",
+        "origin": "https://example.com",
+    }
+)
+
+
+@pytest.mark.usefixtures("each_server")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_only_a_trusted_proxy_is_believed(trusted: bool) -> None:
+    seen: list[HTTPRequest] = []
+
+    def accept(request: HTTPRequest) -> None:
+        seen.append(request)
+        request.accept()
+
+    proxies = ["127.0.0.0/8"] if trusted else ["192.0.2.0/24"]
+    with (
+        running(accept, trusted_proxies=proxies) as server,
+        Wire(server.address, headers=HEADERS) as wire,
+    ):
+        # the origin is that of the host that the page was loaded from
+        assert isinstance(wire.answer, Accept if trusted else Reject)
+    (found,) = seen
+    assert found.scheme == ("https" if trusted else "http")
+    assert found.client[0] == ("192.0.2.7" if trusted else "127.0.0.1")
