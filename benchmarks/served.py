@@ -69,7 +69,7 @@ class Served(Case):
             *options_of(subject, self.mode, command),
             core=cores()[1],
         )
-        _settle(server.pids)
+        _advance_close(server.pids)
         return reading(result, self.unit)
 
 
@@ -97,7 +97,7 @@ def reading(result: Mapping[str, Any], unit: Unit) -> Reading:
     )
 
 
-def _settle(pids: Iterable[int]) -> None:
+def _advance_close(pids: Iterable[int]) -> None:
     """Wait until servers have nothing left to do for connections that were just closed."""
     waited_until = time.monotonic() + _PATIENCE
     spent = cpu_ticks(pids)

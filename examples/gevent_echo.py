@@ -41,7 +41,7 @@ def begin(sock: socket.socket, timeouts: Timeouts) -> SocketDriver:
     driver, handler = SocketDriver(sock, time.monotonic), Echo()
     now = driver.time()
     session = Session(Connection(Role.SERVER), driver, handler, now=now, timeouts=timeouts)
-    driver.session = handler.session = session
+    driver.layer = handler.session = session
     return driver
 
 
@@ -53,7 +53,7 @@ def wait_for(sock: socket.socket, wanted: Wanted) -> None:
 
 def serve_one(sock: socket.socket, timeouts: Timeouts) -> None:
     driver = begin(sock, timeouts)
-    while not driver.session.over:
+    while not driver.layer.over:
         wait_for(sock, driver.wanted())
         driver.turn()
 

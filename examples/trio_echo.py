@@ -41,7 +41,7 @@ def begin(sock: socket.socket, timeouts: Timeouts) -> SocketDriver:
     driver, handler = SocketDriver(sock, trio.current_time), Echo()
     now = driver.time()
     session = Session(Connection(Role.SERVER), driver, handler, now=now, timeouts=timeouts)
-    driver.session = handler.session = session
+    driver.layer = handler.session = session
     return driver
 
 
@@ -60,7 +60,7 @@ async def wait_for(sock: socket.socket, wanted: Wanted) -> None:
 async def serve_one(stream: trio.SocketStream, timeouts: Timeouts) -> None:
     with socket.socket(fileno=stream.socket.detach()) as sock:
         driver = begin(sock, timeouts)
-        while not driver.session.over:
+        while not driver.layer.over:
             await wait_for(sock, driver.wanted())
             driver.turn()
 

@@ -2,15 +2,15 @@
 
 from .asyncio_protocol import SessionProtocol
 from .blocking import SocketDriver, Wanted
-from .fast import Carrier, Sender, Turn, loop, new_turn
+from .fast import FastTransport, LoopContext, Sender, loop, new_context
 
 __all__ = [
-    "Carrier",
+    "FastTransport",
+    "LoopContext",
     "Sender",
     "SessionProtocol",
     "SocketDriver",
-    "Turn",
     "Wanted",
     "loop",
-    "new_turn",
+    "new_context",
 ]

@@ -1,3 +1,3 @@
-from .reference import Carrier as Carrier
+from .reference import FastTransport as FastTransport
+from .reference import LoopContext as LoopContext
 from .reference import Sender as Sender
-from .reference import Turn as Turn

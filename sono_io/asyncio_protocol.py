@@ -43,8 +43,8 @@ class SessionProtocol(Driver):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The stream is gone in both directions."""
-        if not self.session.over:
-            self.session.lost()
+        if not self.layer.over:
+            self.layer.lost()
 
     def pause_writing(self) -> None:
         """Known already: `get_write_buffer_size` says it."""
@@ -54,7 +54,7 @@ class SessionProtocol(Driver):
 
         Nothing is written in this call: what fails in it would end asyncio's transport twice.
         """
-        if not self.session.over:
+        if not self.layer.over:
             self.write_soon()
 
     # -- Driver -----------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class SessionProtocol(Driver):
             return written
         if written := self._write_directly():
             return written
-        data = self.session.outbox.peek()
+        data = self.layer.outbox.peek()
         if len(data) > _HANDED_OVER:
             data = memoryview(data)[:_HANDED_OVER]
         stream.write(data)
@@ -88,7 +88,7 @@ class SessionProtocol(Driver):
 
     def _watch(self, reading: bool, blocked: bool) -> None:
         # asyncio hands over what it read whether it is welcome or not, so a backlog pauses it too.
-        self._read(self.session.reading)
+        self._read(self.layer.reading)
 
     def _read(self, reads: bool) -> None:
         """Go on reading or not."""

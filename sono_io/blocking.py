@@ -1,6 +1,6 @@
 """A session on one socket, for code that waits: with a thread, a greenlet or a task for each.
 
-    while not session.over:
+    while not layer.over:
         wait_for(sock, driver.wanted())
         driver.turn()
 
@@ -55,16 +55,16 @@ class SocketDriver(Driver):
 
     def wanted(self) -> Wanted:
         """What to wait for before the next turn."""
-        session = self.session
-        due = 0.0 if session.pump_due else session.deadlines.next - self._time()
-        return Wanted(session.reading, session.outbox.size > 0, max(0.0, min(due, _MAX_WAIT)))
+        layer = self.layer
+        due = 0.0 if layer.pump_due else layer.deadlines.next - self._time()
+        return Wanted(layer.reading, layer.outbox.size > 0, max(0.0, min(due, _MAX_WAIT)))
 
     def turn(self) -> None:
         """Do what can be done without waiting: read or go on, keep the deadlines, and write."""
-        session = self.session
-        if session.pump_due:
-            self.go_on(self._time())
-        elif session.reading:
+        layer = self.layer
+        if layer.pump_due:
+            self.resume(self._time())
+        elif layer.reading:
             self._read()
         self.tick(self._time())  # after reading: what came in time must have been received
 
@@ -74,7 +74,7 @@ class SocketDriver(Driver):
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self.session.lost()
+            self.layer.lost()
         else:
             self.receive(data, self._time())
 
@@ -88,7 +88,7 @@ class SocketDriver(Driver):
 
     def _write_some(self) -> int:
         try:
-            return self._sock.send(self.session.outbox.peek())
+            return self._sock.send(self.layer.outbox.peek())
         except (BlockingIOError, InterruptedError):
             return 0
 

@@ -6,7 +6,7 @@ from typing import Any
 from sono_core import Limits, Prepared
 from sono_core.native import accelerator
 
-from .reference import Carrier, Sender, Turn
+from .reference import FastTransport, LoopContext, Sender
 
 
 def _import_loop() -> Any:
@@ -23,16 +23,16 @@ loop = _import_loop()
 """The module `_loop`, or None: the pure path."""
 
 if loop:  # the names stand for types, which mypy would have fixed
-    Turn = loop.Turn  # type: ignore[misc]
-    Carrier = loop.Carrier  # type: ignore[misc]
+    LoopContext = loop.LoopContext  # type: ignore[misc]
+    FastTransport = loop.FastTransport  # type: ignore[misc]
     Sender = loop.Sender  # type: ignore[misc]
 
-__all__ = ["Carrier", "Sender", "Turn", "loop", "new_turn"]
+__all__ = ["FastTransport", "LoopContext", "Sender", "loop", "new_context"]
 
 
-def new_turn(buffer: memoryview, limits: Limits) -> Turn:
+def new_context(buffer: memoryview, limits: Limits) -> LoopContext:
     """What the connections of a loop with these limits share."""
-    return Turn(
+    return LoopContext(
         buffer=buffer,
         pause=limits.pause_reading_at,
         messages=limits.max_turn_messages,

@@ -9,11 +9,11 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
-from sono_core.lifecycle import Driven, Transport
+from sono_core.lifecycle import Layer, Transport
 from sono_core.websocket import BINARY, MAX_HEADER, TEXT, Outbox, Prepared, Reader
 
 
-class Turn:
+class LoopContext:
     """What the connections of one loop share in each of its turns.
 
     Args:
@@ -37,7 +37,7 @@ class Turn:
         self._time = time
         self.thread = 0
         """Whose calls need no detour over `call_soon`; 0: nobody's yet."""
-        self.dirty: list[Any] = []
+        self.to_flush: list[Any] = []
         """Carriers to be flushed before the loop waits."""
         self.wake: Callable[[], object] | None = None
         """Called when there is the first of them, if the loop does not look by itself."""
@@ -56,22 +56,22 @@ class Turn:
 
     def flush(self, now: float, /) -> None:
         """Write what was sent meanwhile."""
-        dirty, self.dirty = self.dirty, []
-        for carrier in dirty:
-            carrier.dirty = False
-            carrier.flush(now)
+        to_flush, self.to_flush = self.to_flush, []
+        for transport in to_flush:
+            transport.flush_scheduled = False
+            transport.flush(now)
 
 
-class Carrier:
+class FastTransport:
     """The bytes of one socket; a base of a `Driver`, whose methods it calls."""
 
-    __slots__ = ("_turn", "dirty", "reader", "session", "watched")
+    __slots__ = ("_context", "flush_scheduled", "layer", "reader", "watched")
 
-    session: Driven
+    layer: Layer
 
-    def __init__(self, turn: Turn, fd: int) -> None:
-        self._turn = turn
-        self.dirty = False
+    def __init__(self, context: LoopContext, fd: int) -> None:
+        self._context = context
+        self.flush_scheduled = False
         """Whether a flush is coming anyway."""
         self.watched = 0
         """What the selector watches the socket for."""
@@ -80,21 +80,21 @@ class Carrier:
 
     def ready(self, events: int, now: float, /) -> None:
         """The selector says that the socket can be read from or written to."""
-        self.ready_slowly(events, now)
+        self.ready_fallback(events, now)
 
-    def ready_slowly(self, events: int, now: float) -> None:
+    def ready_fallback(self, events: int, now: float) -> None:
         """The same, whatever the state."""
         raise NotImplementedError
 
     def get_buffer(self, size: int, /) -> memoryview:
         """For `asyncio.BufferedProtocol`: what all streams are received into."""
-        return self._turn._buffer
+        return self._context._buffer
 
     def buffer_updated(self, size: int, /) -> None:
         """For `asyncio.BufferedProtocol`: so many bytes were received."""
-        self.updated_slowly(size, self._turn._time())
+        self.updated_fallback(size, self._context._time())
 
-    def updated_slowly(self, size: int, now: float) -> None:
+    def updated_fallback(self, size: int, now: float) -> None:
         """The same, whatever the state."""
         raise NotImplementedError
 
@@ -114,37 +114,37 @@ class Carrier:
 
     def write_soon(self) -> None:
         """See `Transport`."""
-        if not self.dirty:
-            self.dirty = True
-            turn = self._turn
-            turn.dirty.append(self)
-            if turn.wake and len(turn.dirty) == 1:
-                turn.wake()
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            context = self._context
+            context.to_flush.append(self)
+            if context.wake and len(context.to_flush) == 1:
+                context.wake()
 
 
 class Sender:
     """Sends messages on a connection; the base of WebSockets, whose method it calls.
 
     Args:
-        turn: says which thread is the loop's.
+        context: says which thread is the loop's.
         transport: is told to `write_soon`.
         outbox: of the connection.
         plain: bytes of a message above which it may have to be compressed.
         keys: gives a client's masking keys, one a call.
     """
 
-    __slots__ = ("_keys", "_outbox", "_plain", "_transport", "_turn")
+    __slots__ = ("_context", "_keys", "_outbox", "_plain", "_transport")
 
     def __init__(
         self,
-        turn: Turn,
+        context: LoopContext,
         transport: Transport,
         outbox: Outbox,
         plain: int,
         keys: Callable[[], bytes] | None = None,
     ) -> None:
         self._keys = keys
-        self._turn = turn
+        self._context = context
         self._transport = transport
         self._outbox = outbox
         self._plain = plain
@@ -163,16 +163,16 @@ class Sender:
             LocalProtocolError: a text holds a lone surrogate.
             BufferError: in another thread, if too many calls wait for the server's.
         """
-        if self._turn.thread == get_ident() and self._outbox.room:
+        if self._context.thread == get_ident() and self._outbox.room:
             if type(message) is bytes:
-                return self._send(BINARY, message) or self.send_slowly(message)
+                return self._send(BINARY, message) or self.send_fallback(message)
             if type(message) is str:
                 try:
                     payload = message.encode()
                 except UnicodeEncodeError:  # which is told further down
-                    return self.send_slowly(message)
-                return self._send(TEXT, payload) or self.send_slowly(message)
-        return self.send_slowly(message)
+                    return self.send_fallback(message)
+                return self._send(TEXT, payload) or self.send_fallback(message)
+        return self.send_fallback(message)
 
     def _send(self, opcode: int, payload: bytes) -> bool:
         """Whether it is a message to be sent as it is, to a peer that keeps up: then it was."""
@@ -185,6 +185,6 @@ class Sender:
         outbox.append_frame(opcode, payload, False, self._keys() if self._keys else b"")
         return True
 
-    def send_slowly(self, message: str | bytes | Prepared) -> bool:
+    def send_fallback(self, message: str | bytes | Prepared) -> bool:
         """The same, whatever the state, the thread and the message."""
         raise NotImplementedError

@@ -27,7 +27,7 @@ from sono_core import (
 from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.websocket.upgrade import accept_key
-from sono_io.fast import new_turn
+from sono_io.fast import new_context
 from sono_server import Client, Sono
 from sono_server.serving.requests import HTTPRequest, RequestHandler
 
@@ -105,8 +105,8 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.turn = new_turn(memoryview(bytearray(4096)), DEFAULT_LIMITS)
-        self.turn.thread = threading.get_ident()
+        self.context = new_context(memoryview(bytearray(4096)), DEFAULT_LIMITS)
+        self.context.thread = threading.get_ident()
 
     def time(self) -> float:
         return self.now

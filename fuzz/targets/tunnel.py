@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from sono_core import Limits
 from sono_core.connect.proxy import parse_proxy
 from sono_core.connect.tunnel import Tunnel
-from sono_core.lifecycle.interfaces import Carried, Transport
+from sono_core.lifecycle.interfaces import Layer, Transport
 from sono_core.websocket.outbox import Outbox
 
 from .checks import Target, ways
@@ -61,7 +61,7 @@ class Answered(NamedTuple):
 def answered(pieces: Sequence[bytes], limits: Limits) -> Answered:
     """Give a tunnel the pieces, until it has failed."""
     inner = _Inner()
-    tunnel = Tunnel(cast(Carried, inner), "host:443", _PROXY, limits)
+    tunnel = Tunnel(cast(Layer, inner), "host:443", _PROXY, limits)
     request = tunnel.outbox.take()
     assert request.startswith(b"CONNECT host:443 HTTP/1.1\r\n"), f"the request is {request!r}"
     assert _HELD not in request, "what is carried spoke to the proxy"

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from .notifier import Waiting
+from .notifier import Notifier
 
 logger = logging.getLogger("sono")
 
@@ -18,7 +18,7 @@ class Callbacks:
         changes: is told whenever there is room for another call.
     """
 
-    def __init__(self, changes: Waiting) -> None:
+    def __init__(self, changes: Notifier) -> None:
         self._changes = changes
         self._calls: deque[Callable[[], object]] = deque()
         self._awaited: asyncio.Future[object] | None = None

@@ -4,17 +4,17 @@ import asyncio
 import os
 import socket
 
-from sono_core.connect import Place
+from sono_core.connect import Endpoint
 
 
-async def dial(place: Place, protocol: asyncio.BaseProtocol, timeout: float) -> None:
+async def dial(endpoint: Endpoint, protocol: asyncio.BaseProtocol, timeout: float) -> None:
     """Connect the protocol there. Whoever calls ends the connection if this raises.
 
     Raises:
         OSError: nobody answered; see `reason`.
     """
     # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation.
-    connecting = asyncio.ensure_future(_connect(place, protocol))
+    connecting = asyncio.ensure_future(_connect(endpoint, protocol))
     try:
         await asyncio.wait([connecting], timeout=timeout)
         if not connecting.done():
@@ -27,12 +27,12 @@ async def dial(place: Place, protocol: asyncio.BaseProtocol, timeout: float) -> 
             connecting.exception()  # has been raised, or something else is
 
 
-async def _connect(place: Place, protocol: asyncio.BaseProtocol) -> None:
+async def _connect(endpoint: Endpoint, protocol: asyncio.BaseProtocol) -> None:
     loop = asyncio.get_running_loop()
-    if place.unix is not None:
-        await loop.create_unix_connection(lambda: protocol, place.unix)
+    if endpoint.unix is not None:
+        await loop.create_unix_connection(lambda: protocol, endpoint.unix)
         return
-    found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     error = OSError("the name has no address")
     for *_, address in found:  # one by one: asyncio would mix their errors
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Waiting:
+class Notifier:
     """What tasks wait for: they look again whenever something has happened, in their order."""
 
     def __init__(self) -> None:

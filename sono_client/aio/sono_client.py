@@ -18,7 +18,7 @@ from sono_core.messaging.classic import Callback, ClientState, Incoming
 from sono_core.messaging.classic import client as protocol
 
 from .callbacks import Callbacks
-from .notifier import Waiting
+from .notifier import Notifier
 from .websocket import NORMAL, AsyncWebSocket, connect_async
 
 _MAX_WAITING = 1024  # calls, and events for who iterates, before no more are read
@@ -26,7 +26,7 @@ _MAX_WAITING = 1024  # calls, and events for who iterates, before no more are re
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-class AsyncSonoClient(Waiting):
+class AsyncSonoClient(Notifier):
     """A client of a Sono server: events from and to others, channels, listings.
 
     `async with AsyncSonoClient(url) as sono:` connects, and leaves at the end. Callbacks, plain

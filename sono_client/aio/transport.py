@@ -12,13 +12,13 @@ from typing import Any
 
 from sono_client.options import client_limits
 from sono_core import Close, Limits
-from sono_core.connect import Opening
+from sono_core.connect import Connector
 from sono_core.events import Accept, Reject, Request
 from sono_core.lifecycle import Session
-from sono_io import Carrier, SessionProtocol, new_turn
+from sono_io import FastTransport, SessionProtocol, new_context
 from sono_io import loop as loop_in_c
 
-from .notifier import Waiting
+from .notifier import Notifier
 
 _RECEIVE = 256 * 1024  # bytes read at once
 _MAX_UNREAD = 1024  # messages held for the application before no more are read
@@ -37,21 +37,21 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
+class ClientTransport(SessionProtocol, FastTransport, Notifier, asyncio.BufferedProtocol):
     """Transport and handler of one attempt's session, and the protocol of its asyncio transport."""
 
     on_message: Callable[[str | bytes], object]
-    write_soon = Carrier.write_soon
+    write_soon = FastTransport.write_soon
 
-    def __init__(self, opening: Opening, limits: Limits) -> None:
-        Waiting.__init__(self)
-        self.turn = new_turn(_buffers.view, client_limits(limits))
+    def __init__(self, connector: Connector, limits: Limits) -> None:
+        Notifier.__init__(self)
+        self.context = new_context(_buffers.view, client_limits(limits))
         """Its own; all share the buffer."""
-        self.turn.thread = threading.get_ident()
+        self.context.thread = threading.get_ident()
         self._wake: Callable[[], object] | None = self._flush_soon
-        self.turn.wake = self._wake
+        self.context.wake = self._wake
         self._loop = asyncio.get_running_loop()
-        self._opening = opening
+        self._connector = connector
         self.pause_at = limits.pause_reading_at
         """Bytes that may wait to be written before senders wait."""
         self.queue_limit = limits.queue_limit
@@ -66,7 +66,7 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         self._unread = 0  # length of them all
         self._held = False
         self.on_message = self._keep
-        self.connection: Session
+        self.session: Session
         """The session in the middle of what is driven."""
         self._begun = False
         self.failure: Exception | None = None
@@ -79,10 +79,10 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
     # -- asyncio's protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        Carrier.__init__(self, self.turn, transport.get_extra_info("socket").fileno())
+        FastTransport.__init__(self, self.context, transport.get_extra_info("socket").fileno())
         self.start_on(transport, fast=loop_in_c is not None)
         try:
-            self.session, self.connection = self._opening.begin(self, self, self.time())
+            self.layer, self.session = self._connector.begin(self, self, self.time())
         except Exception as error:  # TLS may not know the host, or not find its authorities
             self.failure = error
             self._abandon()
@@ -94,7 +94,7 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         if self._begun:
             super().connection_lost(error)
 
-    def updated_slowly(self, size: int, now: float) -> None:
+    def updated_fallback(self, size: int, now: float) -> None:
         self.receive(bytes(_buffers.view[:size]), now)
 
     # -- Driver -----------------------------------------------------------------------------------
@@ -106,12 +106,12 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self.turn.flush(self.time())
+        self.context.flush(self.time())
         self.notify()  # C may have written it all, without a word
 
     def flush(self, now: float) -> None:
         super().flush(now)
-        if not self.connection.outbox.size:
+        if not self.session.outbox.size:
             self._allowance = self._most_answers
         self.notify()
 
@@ -128,8 +128,8 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
             return 0
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        few = self.connection.outbox.size <= self._allowance
-        self._read(few and self.session.reading)
+        few = self.session.outbox.size <= self._allowance
+        self._read(few and self.layer.reading)
 
     def _rest(self) -> bytes:
         try:
@@ -138,11 +138,11 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
             return b""
 
     def _abandon(self) -> None:
-        Carrier.closed(self)
+        FastTransport.closed(self)
         if self._timer:
             self._timer.cancel()
         super()._abandon()
-        self.turn.wake = self._wake = None  # no cycles: what was held is free at once
+        self.context.wake = self._wake = None  # no cycles: what was held is free at once
         self.on_message = _ignore
         self.notify()
 
@@ -163,7 +163,7 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         self._loop.call_soon(self._loop.call_soon, self._tick)
 
     def _tick(self) -> None:
-        if not self.session.over:
+        if not self.layer.over:
             self.scheduled = math.inf
             self.tick(self.time())
 
@@ -174,9 +174,9 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
 
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response
-        self.connection.hold()  # until the application is there: see `begin`
-        if self.session.outbox is self.connection.outbox:
-            self.session = self.connection  # a tunnel that is open has nothing more to say
+        self.session.hold()  # until the application is there: see `begin`
+        if self.layer.outbox is self.session.outbox:
+            self.layer = self.session  # a tunnel that is open has nothing more to say
 
     def _keep(self, message: str | bytes) -> None:
         self._prompt = True
@@ -184,7 +184,7 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         self._unread += len(message)
         if len(self.messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE:
             self._held = True
-            self.connection.hold()
+            self.session.hold()
         self.notify()
 
     def on_pong(self, payload: bytes) -> None:
@@ -205,7 +205,7 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         self._unread -= len(message)
         if self._held and self._few:
             self._held = False
-            self.connection.release()
+            self.session.release()
         return message
 
     @property
@@ -221,24 +221,24 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
         """Deliver what comes, and came with the server's answer: to a function, or for `take`."""
         if function:
             self._call(function)
-        self.connection.release()
+        self.session.release()
 
     def _call(self, function: Callable[[str | bytes], object]) -> None:
-        if not self.session.over:
+        if not self.layer.over:
             self.on_message = function
-            self.connection.handler = self  # so that whoever delivers looks again whom to call
+            self.session.handler = self  # so that whoever delivers looks again whom to call
 
     def owe(self) -> None:
         """Much waits, and it is the application's own: go on reading all the same.
 
         Else two sides that both send much would wait for each other.
         """
-        self._allowance = self._most_answers + self.connection.outbox.size
+        self._allowance = self._most_answers + self.session.outbox.size
 
     def cut_off(self) -> None:
         """End the connection now, if it has not ended."""
-        if self._begun and not self.session.over:
-            self.session.lost()
+        if self._begun and not self.layer.over:
+            self.layer.lost()
 
     async def responded(self) -> None:
         """Wait until the server has answered, or it is clear that it will not."""
@@ -247,19 +247,19 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
 
     async def until(self, done: Callable[[], object]) -> None:
         """Wait until this is true, or the session is over."""
-        await super().until(lambda: done() or self.session.over)
+        await super().until(lambda: done() or self.layer.over)
 
     def promptly(self, send: Callable[[Any], bool], message: str | bytes) -> bool:
         """Send a message: at once if it may be an answer, else when the loop's turn is over."""
-        if not self._prompt or self.dirty:
+        if not self._prompt or self.flush_scheduled:
             return send(message)
         self._prompt = False
-        turn = self.turn
-        turn.wake = None
+        context = self.context
+        context.wake = None
         try:
             return send(message)
         finally:
-            turn.wake = self._wake
+            context.wake = self._wake
             self._flush()
 
     def address(self, name: str) -> Any:
@@ -269,7 +269,7 @@ class Wire(SessionProtocol, Carrier, Waiting, asyncio.BufferedProtocol):
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return self.closed_with is not None or self.session.over
+        return self.closed_with is not None or self.layer.over
 
 
 def _ignore(message: str | bytes) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from sono_client.options import chosen_proxy, client_limits
 from sono_core import Close, Deflate, Limits, Ping, Prepared, Timeouts
 from sono_core.arguments import require_plain
-from sono_core.connect import Opening
+from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
@@ -21,7 +21,7 @@ from sono_core.websocket import message_event
 from sono_io import Sender
 
 from .dial import dial, reason
-from .transport import Wire
+from .transport import ClientTransport
 
 _PING_BYTES = 8
 NORMAL = (1000, 1001, 1005)
@@ -39,11 +39,11 @@ class AsyncWebSocket(Sender):
     it; a message goes to one of those that wait for it.
     """
 
-    def __init__(self, wire: Wire, response: Accept) -> None:
-        connection = wire.connection.connection
-        outbox = wire.connection.outbox
-        super().__init__(wire.turn, wire, outbox, connection.plain, connection.keys)
-        self._wire = wire
+    def __init__(self, transport: ClientTransport, response: Accept) -> None:
+        connection = transport.session.connection
+        outbox = transport.session.outbox
+        super().__init__(transport.context, transport, outbox, connection.plain, connection.keys)
+        self._client_transport = transport
         self._out = outbox
         self.response = response
         """The server's 101, with its headers."""
@@ -56,17 +56,17 @@ class AsyncWebSocket(Sender):
     @property
     def closed(self) -> Close | None:
         """How the connection ended; None while it has not."""
-        return self._wire.closed_with
+        return self._client_transport.closed_with
 
     @property
     def local_address(self) -> Any:
         """This side's, as of `socket.getsockname`."""
-        return self._wire.address("sockname")
+        return self._client_transport.address("sockname")
 
     @property
     def remote_address(self) -> Any:
         """The server's, or the proxy's, as of `socket.getpeername`."""
-        return self._wire.address("peername")
+        return self._client_transport.address("peername")
 
     async def send(self, message: str | bytes) -> None:  # type: ignore[override]
         """Send a text (str) or binary (bytes) message, after waiting while much waits to go.
@@ -78,14 +78,14 @@ class AsyncWebSocket(Sender):
             TypeError: `message` is neither.
             LocalProtocolError: a text holds a lone surrogate.
         """
-        wire, out = self._wire, self._out
+        transport, out = self._client_transport, self._out
         if out.size:
-            fits = wire.pause_at + _MAX_UTF8 * len(message) <= wire.queue_limit
-            await self._drain(wire.pause_at if fits else 0)
-        if not wire.promptly(self.send_nowait, message):
+            fits = transport.pause_at + _MAX_UTF8 * len(message) <= transport.queue_limit
+            await self._drain(transport.pause_at if fits else 0)
+        if not transport.promptly(self.send_nowait, message):
             raise self.error()
-        if out.size > wire.pause_at:
-            wire.owe()
+        if out.size > transport.pause_at:
+            transport.owe()
 
     async def drain(self) -> None:
         """Wait while much waits to be written, for who calls `send_nowait`.
@@ -93,21 +93,21 @@ class AsyncWebSocket(Sender):
         Raises:
             ConnectionClosed: the connection is no longer open.
         """
-        await self._drain(self._wire.pause_at)
-        if self._wire.over:
+        await self._drain(self._client_transport.pause_at)
+        if self._client_transport.over:
             raise self.error()
 
     async def _drain(self, size: int) -> None:
         out = self._out
         if out.size > size:
-            await self._wire.until(lambda: out.size <= size)
+            await self._client_transport.until(lambda: out.size <= size)
 
     send_nowait = Sender.send
     """Send a message before this turn of the loop ends, for callbacks: `send` of servers."""
 
-    def send_slowly(self, message: str | bytes | Prepared) -> bool:
+    def send_fallback(self, message: str | bytes | Prepared) -> bool:
         """What `send` does where the message or the connection is not of the ordinary kind."""
-        return self._wire.connection.send(message_event(message))
+        return self._client_transport.session.send(message_event(message))
 
     async def recv(self) -> str | bytes:
         """The next message. Cancelled, or with a time-out around it, it loses none.
@@ -115,12 +115,12 @@ class AsyncWebSocket(Sender):
         Raises:
             ConnectionClosed: there is none and will be none.
         """
-        wire = self._wire
-        while not wire.messages:
-            if wire.over:
+        transport = self._client_transport
+        while not transport.messages:
+            if transport.over:
                 raise self.error()
-            await wire.changed()
-        return wire.take()
+            await transport.changed()
+        return transport.take()
 
     def __aiter__(self) -> "AsyncWebSocket":
         return self
@@ -139,19 +139,19 @@ class AsyncWebSocket(Sender):
         Raises:
             ConnectionClosed: the connection ended before.
         """
-        wire = self._wire
+        transport = self._client_transport
         payload = os.urandom(_PING_BYTES)
-        wire.pongs[payload] = math.inf
+        transport.pongs[payload] = math.inf
         try:
             start = time.monotonic()
-            if not wire.connection.send(Ping(payload)):
+            if not transport.session.send(Ping(payload)):
                 raise self.error()
-            await wire.until(lambda: wire.pongs[payload] < math.inf or wire.over)
-            if wire.pongs[payload] == math.inf:
+            await transport.until(lambda: transport.pongs[payload] < math.inf or transport.over)
+            if transport.pongs[payload] == math.inf:
                 raise self.error()
-            return wire.pongs[payload] - start
+            return transport.pongs[payload] - start
         finally:
-            del wire.pongs[payload]
+            del transport.pongs[payload]
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close, and wait for the server to do the same, for `Timeouts.close` at most.
@@ -163,14 +163,14 @@ class AsyncWebSocket(Sender):
         """
         self.close_nowait(code, reason)
         try:
-            await self._wire.until(lambda: False)
+            await self._client_transport.until(lambda: False)
         finally:
             self.cut_off()
 
     def close_nowait(self, code: int = 1000, reason: str = "") -> None:
         """Begin to close, for callbacks. Raises as `close`."""
-        self._wire.connection.close(code, reason, time.monotonic())
-        self._wire.drop()
+        self._client_transport.session.close(code, reason, time.monotonic())
+        self._client_transport.drop()
 
     async def wait_closed(self) -> Close:
         """Wait until the connection has ended, for who gets messages by callback.
@@ -178,13 +178,13 @@ class AsyncWebSocket(Sender):
         Returns:
             How it did.
         """
-        wire = self._wire
-        await wire.until(lambda: wire.closed_with)
-        return wire.closed_with or _STILL_CLOSING
+        transport = self._client_transport
+        await transport.until(lambda: transport.closed_with)
+        return transport.closed_with or _STILL_CLOSING
 
     def cut_off(self) -> None:
         """End the connection now, without a word to the server."""
-        self._wire.cut_off()
+        self._client_transport.cut_off()
 
     async def __aenter__(self) -> "AsyncWebSocket":
         return self
@@ -194,7 +194,7 @@ class AsyncWebSocket(Sender):
 
     def error(self) -> ConnectionClosed:
         """What is raised now that the connection is no longer open."""
-        closed = self._wire.closed_with or _STILL_CLOSING
+        closed = self._client_transport.closed_with or _STILL_CLOSING
         return ConnectionClosed(closed.code, closed.reason)
 
 
@@ -251,7 +251,7 @@ def connect_async(
         # What follows a message is looked at a turn later, so that the application's answer leaves
         # even when what follows ends the connection.
         of_session = msgspec.structs.replace(of_session, max_turn_messages=1)
-    opening = Opening(
+    connector = Connector(
         url,
         random=os.urandom,
         subprotocols=subprotocols,
@@ -264,25 +264,25 @@ def connect_async(
         unix=unix,
         max_redirects=max_redirects,
     )
-    return _Connecting(lambda: _open(opening, limits, timeout, on_message))
+    return _Connecting(lambda: _open(connector, limits, timeout, on_message))
 
 
 async def _open(
-    opening: Opening, limits: Limits, timeout: float, on_message: OnMessage | None
+    connector: Connector, limits: Limits, timeout: float, on_message: OnMessage | None
 ) -> AsyncWebSocket:
     while True:
-        wire = Wire(opening, limits)
+        transport = ClientTransport(connector, limits)
         try:
-            await dial(opening.dial, wire, timeout)
-            await wire.responded()
+            await dial(connector.endpoint, transport, timeout)
+            await transport.responded()
         except BaseException as error:
-            wire.cut_off()
+            transport.cut_off()
             if isinstance(error, OSError):
-                raise opening.failed(reason(error)) from error
+                raise connector.failed(reason(error)) from error
             raise
-        if wire.failure:
-            raise wire.failure
-        if accept := opening.answered(wire.response):
-            socket = AsyncWebSocket(wire, accept)
-            wire.begin(on_message and MethodType(on_message, socket))
+        if transport.failure:
+            raise transport.failure
+        if accept := connector.answered(transport.response):
+            socket = AsyncWebSocket(transport, accept)
+            transport.begin(on_message and MethodType(on_message, socket))
             return socket

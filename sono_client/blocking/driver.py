@@ -2,7 +2,7 @@
 
 One lock guards the session and everything here; nobody holds it while waiting. Whoever waits for
 something holds it to look whether that has happened and to move what can be moved, and then
-polls the socket without it. One thread at a time polls, on the `Duty`; after each turn all the
+polls the socket without it. One thread at a time polls, as the `Leader`; after each turn all the
 others look again, and when it leaves, one of them polls. If all polled, one could read what
 another waits for, and that one would sleep on. Since what is polled for may change meanwhile (a
 message that does not go out at once for one), the poll can be woken: without that, two threads on
@@ -23,7 +23,7 @@ from typing import TypeVar
 from sono_core.errors import ConnectionClosed
 from sono_core.lifecycle import Driver
 
-from .leader import Duty
+from .leader import Leader
 from .poll import Poll
 
 _RECEIVE = 256 * 1024  # bytes asked for in one read
@@ -31,7 +31,7 @@ _RECEIVE = 256 * 1024  # bytes asked for in one read
 Result = TypeVar("Result")
 
 
-class Turns(Driver):
+class ThreadedDriver(Driver):
     """A `Driver` on a socket that is connected.
 
     Who derives from it sets `session` and supplies `error`, `has_room` and `interrupted`.
@@ -42,7 +42,7 @@ class Turns(Driver):
         self._sock = sock
         self._poll = Poll(sock)
         self._lock = threading.Lock()
-        self._duty = Duty()  # to poll
+        self._leader = Leader()  # to poll
         self._polled = (False, False, math.inf)  # what for; see `_wanted`
         self.gone = False
         """Whether the socket is not used any more."""
@@ -73,7 +73,7 @@ class Turns(Driver):
             ConnectionClosed: it gives nothing and the connection is over.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        nested = self._duty.mine
+        nested = self._leader.mine
         looked = False
         try:
             while True:
@@ -88,24 +88,24 @@ class Turns(Driver):
                     if looked and deadline <= now and not self._backlog:
                         raise TimeoutError("nothing came in time")
                     if self._move(now):
-                        self._duty.notify()
+                        self._leader.notify()
                         continue
                     self.tell_holder()
-                    waiter = self._duty.enter_or_take()
+                    waiter = self._leader.enter_or_take()
                     if not waiter:
                         self._polled = self._wanted()
                 if not waiter:
                     self._poll_once(now, deadline)
                     looked = True
                 elif deadline > now:
-                    self._duty.wait(waiter, deadline - now)
+                    self._leader.wait(waiter, deadline - now)
                 else:
-                    self._duty.wait(waiter, 0)
+                    self._leader.wait(waiter, 0)
                     self._look_meanwhile()
                     looked = True
         finally:
             if not nested:
-                self._duty.leave()
+                self._leader.leave()
             if self.gone:
                 self._release()
 
@@ -113,14 +113,14 @@ class Turns(Driver):
 
     def _move(self, now: float) -> bool:
         """Write what waits, or hand one event on; whether there was anything to do."""
-        session = self.session
+        layer = self.layer
         try:
-            if session.outbox.size:
+            if layer.outbox.size:
                 self.flush(now)
-                if self.gone or not session.outbox.size:
+                if self.gone or not layer.outbox.size:
                     return True
             if self._backlog:
-                self.go_on(now)
+                self.resume(now)
                 return True
         except BaseException:
             self.break_off()
@@ -134,13 +134,13 @@ class Turns(Driver):
         with self._lock:
             if not self.gone:
                 self._look(readable)
-            self._duty.notify()
+            self._leader.notify()
 
     def _look_meanwhile(self) -> None:
         """Do that although another thread polls: there is no time to wait for it."""
         with self._lock:
             if not self.gone:
-                self._look(self.session.reading and self.has_room())
+                self._look(self.layer.reading and self.has_room())
             self._poll.wake()
 
     def _look(self, readable: bool) -> None:
@@ -148,7 +148,7 @@ class Turns(Driver):
             if readable:
                 self._read()
             now = time.monotonic()
-            if self.session.deadlines.next <= now:
+            if self.layer.deadlines.next <= now:
                 self.tick(now)
         except BaseException:
             self.break_off()
@@ -160,23 +160,23 @@ class Turns(Driver):
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self.session.lost()
+            self.layer.lost()
         else:
             self.receive(data, time.monotonic())
 
     @property
     def _backlog(self) -> bool:
         """Whether more may be made of what was read."""
-        return self.session.pump_due and self.has_room()
+        return self.layer.pump_due and self.has_room()
 
     def _wanted(self) -> tuple[bool, bool, float]:
         """What to poll for: to read, to write, and until when."""
-        session = self.session
-        return session.reading and self.has_room(), session.outbox.size > 0, session.deadlines.next
+        layer = self.layer
+        return layer.reading and self.has_room(), layer.outbox.size > 0, layer.deadlines.next
 
     def tell_holder(self) -> None:
         """Have the thread that polls look again, if it should poll for something else now."""
-        if self._duty.taken and not self.gone:
+        if self._leader.taken and not self.gone:
             read, write, due = self._wanted()
             if (read, write) != self._polled[:2] or due < self._polled[2] or self._backlog:
                 self._poll.wake()
@@ -193,7 +193,7 @@ class Turns(Driver):
         with self._lock:
             if not self.gone:
                 try:
-                    self.session.lost()
+                    self.layer.lost()
                 except BaseException:
                     self.break_off()
                     raise
@@ -201,7 +201,7 @@ class Turns(Driver):
 
     def _release(self) -> None:
         """Close what nobody polls any more."""
-        if not self._duty.taken:
+        if not self._leader.taken:
             self._sock.close()
             self._poll.close()
 
@@ -214,15 +214,15 @@ class Turns(Driver):
         """Every turn writes."""
 
     def flush(self, now: float) -> None:
-        waiting = self.session.outbox.size
+        waiting = self.layer.outbox.size
         if waiting or self._closing:
             super().flush(now)
-            if waiting and not self.session.outbox.size:
+            if waiting and not self.layer.outbox.size:
                 self.emptied += 1
 
     def _write_some(self) -> int:
         try:
-            return self._sock.send(self.session.outbox.peek())
+            return self._sock.send(self.layer.outbox.peek())
         except (BlockingIOError, InterruptedError):
             return 0
 
@@ -234,7 +234,7 @@ class Turns(Driver):
 
     def _abandon(self) -> None:
         self.gone = True
-        if self._duty.taken:  # a descriptor that is polled must not be closed
+        if self._leader.taken:  # a descriptor that is polled must not be closed
             try:
                 self._sock.shutdown(socket.SHUT_RDWR)
             except OSError:

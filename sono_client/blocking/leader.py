@@ -5,7 +5,7 @@ import threading
 _MAX_WAIT = 3600.0  # seconds: a lock takes no infinity; who waits looks again and waits on
 
 
-class Duty:
+class Leader:
     """Something that one thread at a time does, and others wait for.
 
     What they wait for is guarded by a lock of its owner's: `enter_or_take` is called with that

@@ -1,7 +1,7 @@
 """`SonoClient`: a client of a Sono server for programs without an event loop.
 
 Nothing runs in the background: events come while `run`, `grab` or an iteration waits. One thread
-at a time receives and calls back, on a `Duty`; the others wait for it.
+at a time receives and calls back, as the `Leader`; the others wait for it.
 """
 
 import math
@@ -20,7 +20,7 @@ from sono_core.errors import ConnectError, ConnectionClosed
 from sono_core.messaging.classic import Callback, ClientState, Incoming
 from sono_core.messaging.classic import client as protocol
 
-from .leader import Duty
+from .leader import Leader
 from .websocket import NORMAL, WebSocket, connect
 
 _MAX_LATE = 1024  # messages handled after a deadline: those that came in time, and not for ever
@@ -60,7 +60,7 @@ class SonoClient:
         self._on_disconnect: list[Callable[[Close], object]] = []
         self._iterations: list[deque[Incoming]] = []  # what each has yet to give
         self._lock = threading.Lock()
-        self._duty = Duty()  # to receive and to call back
+        self._leader = Leader()  # to receive and to call back
         self._closing = threading.Event()
         self._pause = self._closing.wait
         self._end: ConnectionClosed | ConnectError | None = None  # while there is no connection
@@ -196,7 +196,7 @@ class SonoClient:
         with self._lock:
             self._closing.set()
             socket = self.socket
-            self._duty.notify()
+            self._leader.notify()
         socket.close()
 
     def __enter__(self) -> "SonoClient":
@@ -232,7 +232,7 @@ class SonoClient:
             step: takes the seconds that are left; False if nothing came in them.
         """
         deadline = math.inf if timeout is None else self._time() + timeout
-        nested = self._duty.mine  # in a callback
+        nested = self._leader.mine  # in a callback
         late = 0
         try:
             while late <= _MAX_LATE:
@@ -240,18 +240,18 @@ class SonoClient:
                     result = attempt()
                     if result is not None:
                         return result
-                    waiter = self._duty.enter_or_take()
+                    waiter = self._leader.enter_or_take()
                 remaining = deadline - self._time()
                 late += remaining <= 0
                 if waiter:
-                    self._duty.wait(waiter, remaining)
+                    self._leader.wait(waiter, remaining)
                     if remaining <= 0:
                         return None
                 elif not step(remaining):
                     return None
         finally:
             if not nested:
-                self._duty.leave()
+                self._leader.leave()
         return None
 
     def _live(self, remaining: float) -> bool:
@@ -285,7 +285,7 @@ class SonoClient:
             for events in self._iterations:
                 if len(events) <= _MAX_BEHIND:
                     events.append(incoming)
-            self._duty.notify()
+            self._leader.notify()
         for callback in self._state.callbacks(incoming.event):
             callback(incoming.payload)
 
@@ -306,7 +306,7 @@ class SonoClient:
         with self._lock:
             self._end = error
             self._due = None if delay is None else now + delay
-            self._duty.notify()
+            self._leader.notify()
 
     def _come_back(self, remaining: float) -> bool:
         """Wait until another attempt is due, or make it."""

@@ -5,12 +5,12 @@ import time
 from collections import deque
 
 from sono_core import BinaryMessage, Close, Limits, Ping, TextMessage
-from sono_core.connect import Opening
+from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept, Reject, Request
 from sono_core.lifecycle import Session
 
-from .driver import Turns
+from .driver import ThreadedDriver
 
 _MAX_UNREAD = 1024  # messages held for the application while it is sending
 _MAX_UNREAD_SIZE = 64 << 20  # bytes of them: room for the echoes of many large messages
@@ -19,13 +19,13 @@ _STILL_CLOSING = Close(1006, "the connection is closing", False)
 _INTERRUPTED = Close(1006, "interrupted", False)
 
 
-class Link(Turns):
+class BlockingTransport(ThreadedDriver):
     """Transport and handler of one session on a socket that is connected.
 
     What the session tells is kept in public attributes.
     """
 
-    connection: Session
+    session: Session
     """The session in the middle of what is driven."""
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
@@ -41,11 +41,11 @@ class Link(Turns):
 
     # -- for the application ----------------------------------------------------------------------
 
-    def open(self, opening: Opening) -> None:
+    def open(self, connector: Connector) -> None:
         """Begin an attempt, and wait until it is answered, or the connection is over."""
         try:
             self._sock.setblocking(False)
-            self.session, self.connection = opening.begin(self, self, time.monotonic())
+            self.layer, self.session = connector.begin(self, self, time.monotonic())
         except BaseException:
             self.break_off()
             raise
@@ -69,7 +69,7 @@ class Link(Turns):
         """
         with self._lock:
             try:
-                if self.closed or not self.connection.send(event):
+                if self.closed or not self.session.send(event):
                     raise self.error()
                 emptied = self.emptied
                 self.flush(time.monotonic())
@@ -80,7 +80,7 @@ class Link(Turns):
                 raise
             # What the application sends is no sign of a server that does not read; and a server
             # that answers it bit by bit reads no more of it before its answers are read.
-            self._allowance = self._pause + self.connection.outbox.size
+            self._allowance = self._pause + self.session.outbox.size
             self.tell_holder()
             return emptied
 
@@ -91,7 +91,7 @@ class Link(Turns):
     def close_with(self, code: int, reason: str) -> None:
         """Close, and wait until the connection is over. Interrupted, it is cut off."""
         with self._lock:
-            self.connection.close(code, reason, time.monotonic())
+            self.session.close(code, reason, time.monotonic())
             self._messages.clear()
             self._unread = 0
         try:
@@ -140,14 +140,14 @@ class Link(Turns):
 
     def has_room(self) -> bool:
         """For what the server says, and for the pongs that it may cost."""
-        return not self._full and self.connection.outbox.size <= self._allowance
+        return not self._full and self.session.outbox.size <= self._allowance
 
     def interrupted(self) -> None:
         self.closed = self.closed or _INTERRUPTED
 
     def flush(self, now: float) -> None:
         super().flush(now)
-        if not self.connection.outbox.size:
+        if not self.session.outbox.size:
             self._allowance = self._pause
 
     # -- Handler ----------------------------------------------------------------------------------

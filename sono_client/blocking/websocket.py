@@ -14,12 +14,12 @@ from typing import cast
 
 from sono_client.options import blocking_limits, chosen_proxy
 from sono_core import BinaryMessage, Close, Deflate, Limits, Ping, TextMessage, Timeouts
-from sono_core.connect import Opening, Place
+from sono_core.connect import Connector, Endpoint
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 
-from .transport import Link, Message
+from .transport import BlockingTransport, Message
 
 _PING_BYTES = 8
 _LEAST_WAIT = 0.001  # seconds: 0 would not wait at all
@@ -35,8 +35,8 @@ class WebSocket:
     handler should raise, and not call it.
     """
 
-    def __init__(self, link: Link, response: Accept) -> None:
-        self._link = link
+    def __init__(self, transport: BlockingTransport, response: Accept) -> None:
+        self._transport = transport
         self.response = response
         """The server's 101, with its headers."""
 
@@ -48,7 +48,7 @@ class WebSocket:
     @property
     def closed(self) -> Close | None:
         """How the connection ended; None while it has not."""
-        return self._link.closed
+        return self._transport.closed
 
     def send(self, message: str | bytes) -> None:
         """Send a text (str) or binary (bytes) message; returns when the kernel has it all.
@@ -62,7 +62,7 @@ class WebSocket:
             TypeError: `message` is neither.
             LocalProtocolError: a text holds a lone surrogate.
         """
-        self._link.send(
+        self._transport.send(
             TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
         )
 
@@ -76,7 +76,7 @@ class WebSocket:
             ConnectionClosed: there is none and will be none.
             TimeoutError: none came in time.
         """
-        return cast(Message, self._link.until(self._link.take, timeout))
+        return cast(Message, self._transport.until(self._transport.take, timeout))
 
     def __iter__(self) -> Iterator[str | bytes]:
         while True:
@@ -96,15 +96,15 @@ class WebSocket:
             TimeoutError: no pong came in time.
             BufferError: so many messages wait for `recv` that no pong can be read.
         """
-        link = self._link
+        transport = self._transport
         payload = os.urandom(_PING_BYTES)
-        link.pongs[payload] = None
+        transport.pongs[payload] = None
         start = time.monotonic()
         try:
-            link.post(Ping(payload))
-            return link.until(lambda: link.pong(payload), timeout) - start
+            transport.post(Ping(payload))
+            return transport.until(lambda: transport.pong(payload), timeout) - start
         finally:
-            del link.pongs[payload]
+            del transport.pongs[payload]
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close, and wait for the server to do the same, for `Timeouts.close` at most.
@@ -115,15 +115,15 @@ class WebSocket:
         Raises:
             TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
         """
-        self._link.close_with(code, reason)
+        self._transport.close_with(code, reason)
 
     def cut_off(self) -> None:
         """End the connection now, without a word to the server."""
-        self._link.cut_off()
+        self._transport.cut_off()
 
     def error(self) -> ConnectionClosed:
         """What is raised now that the connection is no longer open."""
-        return self._link.error()
+        return self._transport.error()
 
     def __enter__(self) -> "WebSocket":
         return self
@@ -174,7 +174,7 @@ def connect(
         LocalProtocolError: a subprotocol or a header is illegal.
         TypeError: an argument is of the wrong type.
     """
-    opening = Opening(
+    connector = Connector(
         url,
         random=os.urandom,
         subprotocols=subprotocols,
@@ -188,39 +188,39 @@ def connect(
         max_redirects=max_redirects,
     )
     while True:
-        link = _dial(opening, limits, timeout)
+        transport = _dial(connector, limits, timeout)
         try:
-            link.open(opening)
-            accept = opening.answered(link.response)
+            transport.open(connector)
+            accept = connector.answered(transport.response)
         except BaseException:  # KeyboardInterrupt for one
-            link.cut_off()
+            transport.cut_off()
             raise
         if accept:
-            return WebSocket(link, accept)
+            return WebSocket(transport, accept)
 
 
-def _dial(opening: Opening, limits: Limits, timeout: float) -> Link:
-    place = opening.dial
+def _dial(connector: Connector, limits: Limits, timeout: float) -> BlockingTransport:
+    endpoint = connector.endpoint
     try:
-        if place.unix is not None:
-            sock = _connected(socket.AF_UNIX, place.unix, timeout)
+        if endpoint.unix is not None:
+            sock = _connected(socket.AF_UNIX, endpoint.unix, timeout)
         else:
-            sock = _first_that_answers(place, timeout)
+            sock = _first_that_answers(endpoint, timeout)
         try:
-            return Link(sock, limits)
+            return BlockingTransport(sock, limits)
         except BaseException:  # no descriptor is left, for one
             sock.close()
             raise
     except TimeoutError:
-        raise opening.failed("connecting took too long") from None
+        raise connector.failed("connecting took too long") from None
     except OSError as error:
-        raise opening.failed(error.strerror or str(error)) from error
+        raise connector.failed(error.strerror or str(error)) from error
 
 
-def _first_that_answers(place: Place, timeout: float) -> socket.socket:
+def _first_that_answers(endpoint: Endpoint, timeout: float) -> socket.socket:
     """A connection to one of a host's addresses, each of which has its share of the time."""
     deadline = time.monotonic() + timeout
-    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     failure = OSError("the host has no address")
     for tried, (family, _, _, _, address) in enumerate(found):
         share = (deadline - time.monotonic()) / (len(found) - tried)

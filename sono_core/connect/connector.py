@@ -13,13 +13,13 @@ import msgspec
 from sono_core.errors import ConnectError, LocalProtocolError
 from sono_core.events import Accept, Reject, Role
 from sono_core.headers import Headers
-from sono_core.lifecycle import Carried, Driven, Handler, Session, Transport
+from sono_core.lifecycle import Handler, Layer, Session, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from sono_core.websocket import Connection, Deflate
 
 from .proxy import Proxy, address, parse_proxy
 from .tunnel import Tunnel
-from .uri import Target, parse_url
+from .uri import WebSocketURI, parse_uri
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SCHEMES = {"http": "ws", "https": "wss"}  # what servers write, and what they mean
@@ -29,11 +29,11 @@ _UNTRUSTED = "certificate verify failed"  # how the reasons of `tls` begin then
 _LOST = Reject(0, body=b"the connection was lost")
 _DEFAULT_DEFLATE = Deflate()
 
-ProxyChoice = str | Callable[[Target], str | None] | None
+ProxyChoice = str | Callable[[WebSocketURI], str | None] | None
 """A proxy's URL for every connection, or who says which one a connection goes through."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True):
     """Where a transport is to connect."""
 
     host: str
@@ -42,7 +42,7 @@ class Place(msgspec.Struct, frozen=True):
     """The path of a Unix socket; then host and port are only names."""
 
 
-class Opening:
+class Connector:
     """The attempts to open one connection: the first, and one for each redirect.
 
     Connect to `dial`, have that transport drive what `begin` gives, and hand the response, once
@@ -92,7 +92,7 @@ class Opening:
         for name, value in (("subprotocols", subprotocols), ("credentials", credentials)):
             if isinstance(value, str):  # each letter would be one
                 raise TypeError(f"{name} must be a sequence of str, not a str")
-        target = parse_url(url)
+        target = parse_uri(url)
         for name, value in (("tls", tls), ("proxy_tls", proxy_tls)):
             if value is not None and not hasattr(value, "wrap_bio"):
                 raise TypeError(f"{name} must be an ssl.SSLContext, not {type(value).__name__}")
@@ -112,11 +112,11 @@ class Opening:
         self._proxy_tls = proxy_tls
         self._unix = unix
         self._redirects_left = max_redirects
-        self._driven: Driven | None = None
+        self._driven: Layer | None = None
         self._tunnel: Tunnel | None = None
         self._aim(target)
 
-    def _aim(self, target: Target) -> None:
+    def _aim(self, target: WebSocketURI) -> None:
         """Prepare an attempt; whatever is wrong with the request shows here."""
         connection = Connection(
             Role.CLIENT, limits=self._limits, deflate=self._deflate, random=self._random
@@ -131,12 +131,12 @@ class Opening:
         """The server of this attempt."""
 
     @property
-    def dial(self) -> Place:
+    def endpoint(self) -> Endpoint:
         """Where the transport of this attempt is to connect."""
         through = self._proxy or self.target
-        return Place(through.host, through.port, self._unix)
+        return Endpoint(through.host, through.port, self._unix)
 
-    def begin(self, transport: Transport, handler: Handler, now: float) -> tuple[Driven, Session]:
+    def begin(self, transport: Transport, handler: Handler, now: float) -> tuple[Layer, Session]:
         """Send the request over a transport that is connected to `dial`.
 
         Returns:
@@ -151,7 +151,7 @@ class Opening:
         session = Session(
             connection, transport, handler, now=now, limits=self._limits, timeouts=self._timeouts
         )
-        layer: Carried = session
+        layer: Layer = session
         if self.target.secure:
             layer = self._tls_around(layer, self._tls, self.target.host)
         if self._proxy:
@@ -163,7 +163,7 @@ class Opening:
         transport.write_soon()
         return layer, session
 
-    def _tls_around(self, inner: Carried, context: Any, host: str) -> Carried:
+    def _tls_around(self, inner: Layer, context: Any, host: str) -> Layer:
         from sono_core.tls import SecureSession, client_context  # only who uses TLS loads it
 
         return SecureSession(inner, context or client_context(), server_hostname=host)
@@ -222,14 +222,14 @@ class Opening:
             self._headers = Headers.parsed(kept)
         self._aim(new)
 
-    def _resolved(self, location: str, status: int) -> Target:
+    def _resolved(self, location: str, status: int) -> WebSocketURI:
         """Where a Location leads (RFC 9110, section 10.2.2)."""
         old = self.target
         base = f"{'wss' if old.secure else 'ws'}://{old.authority}{old.request_target}"
         try:
             url = urldefrag(urljoin(base, location)).url
             scheme, _, rest = url.partition("://")
-            new = parse_url(f"{_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
+            new = parse_uri(f"{_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
         except ValueError:
             reason = f"redirected to what is no WebSocket URL: {_shown(location)}"
             raise self._error(reason, status) from None

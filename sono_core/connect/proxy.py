@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from .uri import Target, parse_url
+from .uri import WebSocketURI, parse_uri
 
 # Variables that name the proxy, by whether the connection is to be secure; the first one counts.
 _VARIABLES = {
@@ -44,7 +44,7 @@ def parse_proxy(url: str) -> Proxy:
     if scheme.lower() not in _SCHEMES:
         raise ValueError(f"proxy {place!r}: only those with an http or https URL are supported")
     try:
-        target = parse_url(f"{_SCHEMES[scheme.lower()]}://{place}")
+        target = parse_uri(f"{_SCHEMES[scheme.lower()]}://{place}")
     except ValueError:
         target = None
     if target is None or target.request_target != "/":
@@ -72,7 +72,7 @@ def _basic(userinfo: str) -> str:
     return f"Basic {base64.b64encode(credentials).decode()}"
 
 
-def proxy_for(target: Target, environ: Mapping[str, str]) -> str | None:
+def proxy_for(target: WebSocketURI, environ: Mapping[str, str]) -> str | None:
     """The URL of the proxy that the environment names for a connection, or None.
 
     `wss_proxy`, `https_proxy` and `all_proxy`, or `ws_proxy`, `http_proxy` and `all_proxy`, each
@@ -94,7 +94,7 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
     return environ.get(name.upper(), "").strip()
 
 
-def _is_exempt(target: Target, rules: str) -> bool:
+def _is_exempt(target: WebSocketURI, rules: str) -> bool:
     names = [target.host, address(target.host, target.port)]
     if ":" in target.host:
         names.append(f"[{target.host}]")

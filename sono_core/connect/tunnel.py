@@ -8,7 +8,7 @@ from typing import cast
 
 from sono_core.errors import HandshakeFailure
 from sono_core.http import FinalHeadReader, connect_response_reader, encode_head
-from sono_core.lifecycle import Carried, Deadlines, Handler, Session, Transport
+from sono_core.lifecycle import Deadlines, Handler, Layer, Session, Transport
 from sono_core.limits import DEFAULT_LIMITS, Limits
 from sono_core.websocket import Outbox, Reader
 
@@ -32,7 +32,7 @@ class Tunnel:
     __slots__ = ("_address", "_held", "_inner", "_outbox", "_reader", "_unwritten", "status")
 
     def __init__(
-        self, inner: Carried, server: str, proxy: Proxy, limits: Limits = DEFAULT_LIMITS
+        self, inner: Layer, server: str, proxy: Proxy, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         fields = [("host", server)]
         if proxy.authorization:
@@ -56,7 +56,7 @@ class Tunnel:
     # -- the proxy's answer -----------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._reader is None:
             self._inner.receive(data, now)
         elif not data:
@@ -67,7 +67,7 @@ class Tunnel:
                 self._inner.receive(rest, now)
 
     def lost(self, rest: bytes = b"", reason: str = "") -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._reader is None:
             self._inner.lost(rest, reason)
             return
@@ -75,7 +75,7 @@ class Tunnel:
         self._fail(reason or "ended the connection before the tunnel was open")
 
     def tick(self, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._reader and self.deadlines.next <= now:
             self._fail("took too long to open the tunnel")
         else:
@@ -121,36 +121,36 @@ class Tunnel:
 
     @property
     def outbox(self) -> Outbox:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._outbox if self._reader else self._inner.outbox
 
     @property
     def deadlines(self) -> Deadlines:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.deadlines
 
     @property
     def over(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.over
 
     @property
     def wants_data(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.wants_data
 
     @property
     def reading(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.reading
 
     @property
     def pump_due(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.pump_due
 
     def fast_path(self) -> Reader | None:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.fast_path()
 
     # What a transport asks of who gave it a reader, which is a session; see `Session.fast_path`.
@@ -161,24 +161,24 @@ class Tunnel:
         return cast(Session, self._inner).handler
 
     @property
-    def heard(self) -> float:
+    def last_received(self) -> float:
         """See `Session`."""
-        return cast(Session, self._inner).heard
+        return cast(Session, self._inner).last_received
 
-    @heard.setter
-    def heard(self, now: float) -> None:
-        cast(Session, self._inner).heard = now
+    @last_received.setter
+    def last_received(self, now: float) -> None:
+        cast(Session, self._inner).last_received = now
 
     def failed(self, error: Exception, now: float) -> None:
         """See `Session`."""
         cast(Session, self._inner).failed(error, now)
 
     def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         self._inner.pump(now, messages, size)
 
     def written(self, size: int, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._unwritten:
             own = min(size, self._unwritten)
             self._unwritten -= own
@@ -188,10 +188,10 @@ class Tunnel:
             self._inner.written(size, now)
 
     def blocked(self, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if not self._reader:  # else the handshake's deadline counts
             self._inner.blocked(now)
 
     def go_away(self, code: int, reason: str, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         self._inner.go_away(code, reason, now)

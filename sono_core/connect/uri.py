@@ -14,7 +14,7 @@ _PORTS = {"ws": 80, "wss": 443}
 _UNRESERVED = "/?%:@!$&'()*+,;=~"  # what a path and a query may hold as it is (RFC 3986)
 
 
-class Target(msgspec.Struct, frozen=True):
+class WebSocketURI(msgspec.Struct, frozen=True):
     """What a WebSocket URI names."""
 
     secure: bool
@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True):
         return Request(self.request_target, headers, host=self.authority, subprotocols=subprotocols)
 
 
-def parse_url(url: str) -> Target:
+def parse_uri(url: str) -> WebSocketURI:
     """Take a `ws` or `wss` URI apart (RFC 6455, section 3).
 
     Raises:
@@ -56,4 +56,4 @@ def parse_url(url: str) -> Target:
     target = quote(parts.path, safe=_UNRESERVED) or "/"
     if parts.query:
         target = f"{target}?{quote(parts.query, safe=_UNRESERVED)}"
-    return Target(parts.scheme == "wss", host, port, target, authority)
+    return WebSocketURI(parts.scheme == "wss", host, port, target, authority)

@@ -3,18 +3,17 @@
 from .deadlines import Deadline, Deadlines
 from .driver import Driver
 from .handlers import BaseHandler
-from .interfaces import Carried, Driven, Handler, Transport
+from .interfaces import Handler, Layer, Transport
 from .session import Session
 from .timers import Timers
 
 __all__ = [
     "BaseHandler",
-    "Carried",
     "Deadline",
     "Deadlines",
-    "Driven",
     "Driver",
     "Handler",
+    "Layer",
     "Session",
     "Timers",
     "Transport",

@@ -8,7 +8,7 @@ import math
 
 from sono_core.websocket import Reader
 
-from .interfaces import Driven
+from .interfaces import Layer
 
 _NO_SLOTS: tuple[str, ...] = ()  # in a name, so that mypy lets attributes be declared
 
@@ -17,21 +17,21 @@ class Driver:
     """A `Transport` without its I/O.
 
     It has no slots, so that it may stand beside a base that is written in C. Who derives from
-    it calls `start` first, sets `session`, and supplies the methods under "the I/O".
+    it calls `start` first, sets `layer`, and supplies the methods under "the I/O".
     """
 
     __slots__ = _NO_SLOTS
 
-    session: Driven
+    layer: Layer
     """What is driven; to be set before anything is received."""
     reader: Reader | None
-    """What `Session.fast_path` gave: what may be fed without asking the session."""
-    dirty: bool
+    """What `Session.fast_path` gave: what may be fed without asking the layer."""
+    flush_scheduled: bool
     """Whether a flush is coming anyway."""
-    listed: bool
+    pump_scheduled: bool
     """Whether the session waits to be pumped in a later turn."""
     scheduled: float
-    """When `session.tick` will be called, at the latest."""
+    """When `layer.tick` will be called, at the latest."""
     _fast: bool  # whether somebody feeds the reader without asking the session
     _broken: bool  # writing failed
     _closing: bool  # the session asked for the end of this side
@@ -41,11 +41,11 @@ class Driver:
         """Set everything to how it is at the beginning.
 
         Args:
-            fast: whether somebody feeds the reader without asking the session.
+            fast: whether somebody feeds the reader without asking the layer.
         """
         self._fast = fast
         self.reader = None
-        self.dirty = self.listed = False
+        self.flush_scheduled = self.pump_scheduled = False
         self.scheduled = math.inf
         self._broken = self._closing = self._shut = False
 
@@ -56,7 +56,7 @@ class Driver:
         raise NotImplementedError
 
     def _write_some(self) -> int:
-        """Write from the front of `session.outbox` what goes without waiting; the bytes written.
+        """Write from the front of `layer.outbox` what goes without waiting; the bytes written.
 
         Raises:
             OSError: writing failed.
@@ -113,65 +113,65 @@ class Driver:
     def receive(self, data: bytes, now: float) -> None:
         """This was read; `b""` is the end of the stream."""
         # What is answered meanwhile needs no flush of its own: one comes at the end.
-        listed, self.dirty = self.dirty, True
+        scheduled, self.flush_scheduled = self.flush_scheduled, True
         try:
-            self.session.receive(data, now)
+            self.layer.receive(data, now)
         finally:
-            self.dirty = listed
+            self.flush_scheduled = scheduled
         self.flush(now)
 
-    def go_on(self, now: float, messages: int = 0, size: int = 0) -> None:
+    def resume(self, now: float, messages: int = 0, size: int = 0) -> None:
         """Pump, after so many messages that were delivered in this turn already."""
-        listed, self.dirty = self.dirty, True
+        scheduled, self.flush_scheduled = self.flush_scheduled, True
         try:
-            self.session.pump(now, messages, size)
+            self.layer.pump(now, messages, size)
         finally:
-            self.dirty = listed
+            self.flush_scheduled = scheduled
         self.flush(now)
 
     def pump(self, now: float) -> None:
         """The turn that `_pump_later` asked for."""
-        self.listed = False
-        if not self.session.over:
-            self.go_on(now)
+        self.pump_scheduled = False
+        if not self.layer.over:
+            self.resume(now)
 
     def tick(self, now: float) -> None:
         """The time that `_tick_at` asked for; nothing is scheduled any more."""
-        if not self.session.over:
-            self.session.tick(now)
+        if not self.layer.over:
+            self.layer.tick(now)
             self.flush(now)
 
     def flush(self, now: float) -> None:
         """Write what waits, then see to everything else that this connection needs."""
-        session = self.session
-        blocked = session.outbox.size > 0 and not self._write(now)
-        if self._broken and not session.over:
-            session.lost(self._rest())
-        if session.over:
+        layer = self.layer
+        blocked = layer.outbox.size > 0 and not self._write(now)
+        if self._broken and not layer.over:
+            layer.lost(self._rest())
+        if layer.over:
             return
-        if self._closing and not self._shut and not session.outbox.size:
+        if self._closing and not self._shut and not layer.outbox.size:
             self._shut = True
             self._end_stream()
-        if session.pump_due and not self.listed:
-            self.listed = True
+        if layer.pump_due and not self.pump_scheduled:
+            self.pump_scheduled = True
             self._pump_later()
-        self._watch(session.wants_data, blocked)
-        if session.deadlines.next < self.scheduled:
-            self._tick_at(session.deadlines.next)
-        self.reader = session.fast_path() if self._fast else None
+        self._watch(layer.wants_data, blocked)
+        if layer.deadlines.next < self.scheduled:
+            self._tick_at(layer.deadlines.next)
+        self.reader = layer.fast_path() if self._fast else None
 
     def _write(self, now: float) -> bool:
         """Write what the stream takes; False if something must wait for it."""
-        session = self.session
-        while session.outbox.size:
+        layer = self.layer
+        while layer.outbox.size:
             try:
                 size = self._write_some()
             except OSError:
                 self._broken = True  # for flush: the session may be in the middle of something
                 return True
             if not size:
-                session.blocked(now)
+                layer.blocked(now)
                 self.reader = None  # the session follows what is written from here on
                 return False
-            session.written(size, now)
+            layer.written(size, now)
         return True

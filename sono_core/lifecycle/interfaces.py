@@ -11,7 +11,7 @@ from .deadlines import Deadlines
 class Transport(Protocol):
     """The I/O of one connection. No method may block, or raise for the peer's fault.
 
-    In return a transport calls the session (see `Driven`): `receive` with what it read (`b""` at
+    In return a transport calls the session (see `Layer`): `receive` with what it read (`b""` at
     the end of the stream) while `session.reading`; `written` and `blocked` as it empties
     `session.outbox`; `lost` when an I/O call failed; `tick` when `session.deadlines.next` is
     reached; `pump` in a later turn when `session.pump_due`.
@@ -30,12 +30,15 @@ class Transport(Protocol):
         """End the stream in both directions at once. The last call, and always made."""
 
 
-class Driven(Protocol):
+class Layer(Protocol):
     """What a transport drives: a `Session`, or a layer around one, such as TLS.
 
     A layer is this to the transport below it, and a `Transport` to what it carries. See `Session`
     for what the methods mean.
     """
+
+    transport: Transport
+    """What carries this."""
 
     @property
     def outbox(self) -> Outbox:
@@ -64,8 +67,8 @@ class Driven(Protocol):
     def fast_path(self) -> Reader | None:
         """What a transport may feed by itself while all is ordinary, else None.
 
-        Who gives one also has `handler`, `heard` and `failed`, as a `Session`: the transport uses
-        them instead of `receive`. A layer that changes bytes gives None.
+        A layer that gives one also has `handler`, `last_received` and `failed`, as a `Session`
+        does: the transport uses them instead of `receive`. A layer that changes bytes gives None.
         """
 
     def receive(self, data: bytes, now: float) -> None:
@@ -110,9 +113,3 @@ class Handler(Protocol):
 
     def on_error(self, error: Exception) -> None:
         """A method of this handler raised. The connection is closed with 1011 if it is open."""
-
-
-class Carried(Driven, Protocol):
-    """What a tunnel carries: a `Session`, or TLS around one."""
-
-    transport: Transport

@@ -77,7 +77,7 @@ class Session:
         "backlog",
         "connection",
         "deadlines",
-        "heard",
+        "last_received",
         "outbox",
         "transport",
     )
@@ -99,7 +99,7 @@ class Session:
         """What the transport is to write."""
         self.deadlines = Deadlines()
         """When `tick` is due."""
-        self.heard = now
+        self.last_received = now
         """When the peer last sent anything."""
         self.backlog = False
         """Whether what was received may hold more events; see `pump_due`."""
@@ -176,7 +176,7 @@ class Session:
     def fast_path(self) -> Reader | None:
         """What a transport may feed by itself while all is ordinary, else None.
 
-        Instead of `receive` it may then set `heard`, feed this reader, have it `deliver` to
+        Instead of `receive` it may then set `last_received`, feed this reader, have it `deliver` to
         `handler.on_message`, and call `pump` for whatever else comes; and drop from the outbox
         what it could write at once instead of `written`. It asks again when it has called
         anything here, and stops when the outbox has no `room`.
@@ -191,7 +191,7 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what was read; `b""` is the end of the stream."""
-        self.heard = now
+        self.last_received = now
         self._ended = not data
         self.connection.take_in(data)
         self.pump(now)
@@ -228,7 +228,7 @@ class Session:
             size -= self._dispatch(event, now)
         self._resting = False
         if self.connection.state is not State.OPEN:
-            self._settle(now)
+            self._advance_close(now)
 
     def written(self, size: int, now: float) -> None:
         """`size` bytes of the outbox, from its front, were written."""
@@ -246,7 +246,7 @@ class Session:
             # The peer's time to answer begins when it has got what it is to answer.
             self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
         if self._ending:
-            self._settle(now)
+            self._advance_close(now)
 
     def blocked(self, now: float) -> None:
         """Nothing could be written although the outbox is not empty."""
@@ -266,7 +266,7 @@ class Session:
         if self._verdict:
             self._tell_close(self._verdict)
         elif reason and self.connection.role is Role.CLIENT and not self._opened:
-            self._dispatch(Reject(0, body=reason.encode()), self.heard)
+            self._dispatch(Reject(0, body=reason.encode()), self.last_received)
         else:
             self.connection.take_in(rest)
             self.connection.take_in(b"")
@@ -287,7 +287,7 @@ class Session:
             if event is None:
                 return
             messages -= 1
-            size -= self._dispatch(event, self.heard)
+            size -= self._dispatch(event, self.last_received)
         self._tell_close(_BROKEN)
 
     def tick(self, now: float) -> None:
@@ -369,7 +369,7 @@ class Session:
         if not waiting:
             self.transport.write_soon()
         self.connection.send(event)
-        return self.relieve(waiting) if outbox.size > self._much else True
+        return self.enforce_queue_limit(waiting) if outbox.size > self._much else True
 
     def close(self, code: int, reason: str, now: float) -> bool:
         """Begin the closing handshake; False if the connection is not open.
@@ -486,7 +486,7 @@ class Session:
         connection.send(answer)
         self.transport.write_soon()
         if connection.state is State.CLOSED:
-            self._settle(now)
+            self._advance_close(now)
         return True
 
     def _refuse(self, status: int, reason: str, now: float) -> None:
@@ -503,7 +503,7 @@ class Session:
         self.deadlines.unset(Deadline.HANDSHAKE)
         self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
 
-    def _settle(self, now: float) -> None:
+    def _advance_close(self, now: float) -> None:
         """Follow a connection that is no longer open to its end."""
         if self._verdict:  # the next tick ends it
             return
@@ -550,7 +550,7 @@ class Session:
         self.transport.abort()
         self.transport = self._handler = _NOBODY  # no cycles: what was held is free at once
 
-    def relieve(self, waiting: int) -> bool:
+    def enforce_queue_limit(self, waiting: int) -> bool:
         """Much waits: try to write it, and give a peer up that leaves too much.
 
         Args:
@@ -579,18 +579,18 @@ class Session:
         self._drop()
 
     def _ping_due(self, now: float) -> None:
-        due = self.heard + self._timeouts.ping_interval
+        due = self.last_received + self._timeouts.ping_interval
         if due > now:  # it spoke meanwhile; checked here and not at each read
             self.deadlines.set(Deadline.PING, due)
             return
         self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
-        if self.heard >= self._pinged:  # else the last one's answer is still waited for
+        if self.last_received >= self._pinged:  # else the last one's answer is still waited for
             self._pinged = now
             self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
             self.send(Ping())
 
     def _pong_due(self, now: float, paused: bool) -> None:
-        if self.heard >= self._pinged or Deadline.PONG in self.deadlines:
+        if self.last_received >= self._pinged or Deadline.PONG in self.deadlines:
             return  # it was answered, and another may have been sent in this very tick
         if self.reading and not paused:
             self._give_up(_PING_UNANSWERED)

@@ -1,6 +1,6 @@
 """Channels and clients: who receives what, and how fast one client may send."""
 
 from .hub import Deliver, Effect, Hub, Publish
-from .ratelimit import Quota
+from .ratelimit import RateLimiter
 
-__all__ = ["Deliver", "Effect", "Hub", "Publish", "Quota"]
+__all__ = ["Deliver", "Effect", "Hub", "Publish", "RateLimiter"]

@@ -5,7 +5,7 @@ from sono_core.limits import Limits
 _BURST = 2.0  # seconds' worth that may come at once
 
 
-class Quota:
+class RateLimiter:
     """What a peer may still send. Nothing is refused: who sends more waits until it has paid.
 
     Args:

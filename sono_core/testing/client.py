@@ -1,9 +1,4 @@
-"""For tests of what is built on the core: without sockets, and without waiting.
-
-`MemoryClient` talks to whatever serves a connection; a `Pair` joins any two sessions. Bytes move
-in `run`, and time passes in `advance`: so half an hour of silence takes a test no time, and gives
-the same each time.
-"""
+"""A client in memory, for tests of what serves connections."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,9 +9,7 @@ from sono_core.lifecycle import Session, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from sono_core.websocket import Connection, Deflate, Frame, FrameDecoder, message_event
 
-from .pipe import Builder, Clock, End, Pair
-
-__all__ = ["Builder", "Clock", "End", "Frame", "MemoryClient", "Pair", "frames"]
+from .pipe import Builder, Clock, MemoryPipe
 
 _ANY_SIZE = Limits(max_message=1 << 62, max_frame=1 << 62, max_fragments=1 << 62)
 _REQUEST = Request("/", host="localhost")
@@ -44,7 +37,7 @@ class MemoryClient:
     """A client in memory, connected to whatever serves it.
 
     Its request has been answered when it is there, if the server answers at once. Each method
-    lets everything happen that follows from it. `pair.client` and `pair.server` are the two ends
+    lets everything happen that follows from it. `pipe.client` and `pipe.server` are the two ends
     of the stream, for tests of what happens to it.
 
     >>> from sono_core import Handler, TextMessage
@@ -63,8 +56,8 @@ class MemoryClient:
     True
     >>> client.recv()
     'hello'
-    >>> client.pair.cut()
-    >>> client.pair.advance(60)
+    >>> client.pipe.cut()
+    >>> client.pipe.advance(60)
     >>> client.closed.reason
     'no answer to a ping'
 
@@ -106,14 +99,14 @@ class MemoryClient:
             )
             return self.session
 
-        self.pair = Pair(begin, server, clock)
+        self.pipe = MemoryPipe(begin, server, clock)
         self.session.connect(request)
-        self.pair.run()
+        self.pipe.run()
 
     @property
     def frames(self) -> list[Frame]:
         """All frames that the server has sent; see `frames`."""
-        return frames(self.pair.server.sent, Role.CLIENT)
+        return frames(self.pipe.server.sent, Role.CLIENT)
 
     def send(self, message: str | bytes) -> bool:
         """Send a message; False if the connection is no longer open."""
@@ -138,15 +131,15 @@ class MemoryClient:
 
     def close(self, code: int = 1000, reason: str = "") -> bool:
         """Begin the closing handshake; False if the connection is not open."""
-        return self._said(self.session.close(code, reason, self.pair.clock.now))
+        return self._said(self.session.close(code, reason, self.pipe.clock.now))
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are, such as those that no client should send."""
-        self.pair.client.inject(data)
-        self.pair.run()
+        self.pipe.client.inject(data)
+        self.pipe.run()
 
     def _said(self, said: bool) -> bool:
-        self.pair.run()
+        self.pipe.run()
         return said
 
     # -- Handler ----------------------------------------------------------------------------------

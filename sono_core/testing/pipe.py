@@ -7,9 +7,9 @@ who leaves without reading what came resets the stream.
 import math
 from collections.abc import Callable
 
-from sono_core.lifecycle import Driven, Driver, Transport
+from sono_core.lifecycle import Driver, Layer, Transport
 
-Builder = Callable[[Transport], Driven]
+Builder = Callable[[Transport], Layer]
 """Makes what one end of a stream drives: a `Session`, or a layer around one."""
 
 _MAX_STEPS = 1_000_000  # of one run: two ends that never fall silent end a test, too
@@ -32,10 +32,10 @@ class Clock:
         return self.now
 
 
-class End(Driver):
+class MemoryTransport(Driver):
     """One end of a stream in memory: the transport of what is driven there."""
 
-    peer: "End"
+    peer: "MemoryTransport"
     """The other end."""
 
     def __init__(self, clock: Clock) -> None:
@@ -71,19 +71,19 @@ class End(Driver):
 
     def step(self) -> bool:
         """One turn of a loop here; whether there was anything to do."""
-        session, now = self.session, self._clock.now
-        if session.over:
+        layer, now = self.layer, self._clock.now
+        if layer.over:
             return False
         if self._reset and not self.cut:
-            session.lost()
-        elif self.dirty:
-            self.dirty = False
+            layer.lost()
+        elif self.flush_scheduled:
+            self.flush_scheduled = False
             self.flush(now)
-        elif self.listed:
+        elif self.pump_scheduled:
             self.pump(now)
-        elif session.reading and not self.cut and (self.incoming or self._finished):
+        elif layer.reading and not self.cut and (self.incoming or self._finished):
             self._read(now)
-        elif session.deadlines.next <= now:
+        elif layer.deadlines.next <= now:
             self.tick(now)
         elif self._blocked and self._room() > 0:
             self.flush(now)
@@ -106,12 +106,12 @@ class End(Driver):
         return self._clock.now
 
     def write_soon(self) -> None:
-        self.dirty = True
+        self.flush_scheduled = True
 
     def _write_some(self) -> int:
         if self.peer._gone and not self.cut:
             raise ConnectionResetError("the peer has left")
-        data = self.session.outbox.peek()
+        data = self.layer.outbox.peek()
         size = int(max(0, min(self._room(), len(data))))
         self.inject(bytes(data[:size]))
         return size
@@ -135,7 +135,7 @@ class End(Driver):
         """`step` and `Pair.advance` look at the deadlines themselves."""
 
 
-class Pair:
+class MemoryPipe:
     """Two ends of a stream in memory, and what is driven at each.
 
     Args:
@@ -146,10 +146,10 @@ class Pair:
 
     def __init__(self, client: Builder, server: Builder, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
-        self.client, self.server = End(self.clock), End(self.clock)
+        self.client, self.server = MemoryTransport(self.clock), MemoryTransport(self.clock)
         self.client.peer, self.server.peer = self.server, self.client
-        self.client.session = client(self.client)
-        self.server.session = server(self.server)
+        self.client.layer = client(self.client)
+        self.server.layer = server(self.server)
 
     def run(self) -> None:
         """Let everything happen that happens now.
@@ -181,4 +181,4 @@ class Pair:
         self.server.reset()
 
     def _due(self) -> float:
-        return min(self.client.session.deadlines.next, self.server.session.deadlines.next)
+        return min(self.client.layer.deadlines.next, self.server.layer.deadlines.next)

@@ -8,7 +8,7 @@ RFC 8446; RFC 9112, section 9.8.
 import math
 import ssl
 
-from sono_core.lifecycle import Carried, Deadline, Deadlines, Transport
+from sono_core.lifecycle import Deadline, Deadlines, Layer, Transport
 from sono_core.websocket import Outbox, Reader, new_outbox
 
 from .contexts import Certificates, client_context, server_context
@@ -76,7 +76,7 @@ class SecureSession:
     )
 
     def __init__(
-        self, inner: Carried, context: ssl.SSLContext, *, server_hostname: str | None = None
+        self, inner: Layer, context: ssl.SSLContext, *, server_hostname: str | None = None
     ) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -110,24 +110,24 @@ class SecureSession:
 
     @property
     def outbox(self) -> Outbox:
-        """See `Driven`: always the same object."""
+        """See `Layer`: always the same object."""
         if self._writable and not self._plain:
             self._fill()
         return self._outbox
 
     @property
     def deadlines(self) -> Deadlines:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.deadlines
 
     @property
     def over(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         return self._inner.over
 
     @property
     def wants_data(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._ended or self._failure is not None:
             return False
         if not self._established:
@@ -136,24 +136,24 @@ class SecureSession:
 
     @property
     def reading(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         return self.wants_data and (self._inner.reading or not self._established)
 
     @property
     def pump_due(self) -> bool:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._failure is not None:
             return False
         return self._inner.pump_due or (self._tell_end and self._inner.reading)
 
     def fast_path(self) -> Reader | None:
-        """See `Driven`: there is none, for what is received must be decrypted."""
+        """See `Layer`: there is none, for what is received must be decrypted."""
         return None
 
     # -- what a transport tells -------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._ended or self._failure is not None:
             return
         if data:
@@ -164,12 +164,12 @@ class SecureSession:
         self._follow(now)
 
     def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         self._inner.pump(now, messages, size)
         self._follow(now)
 
     def written(self, size: int, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         self._outbox.advance(size)
         if self._failure is not None:
             if not self._outbox.size:
@@ -185,28 +185,28 @@ class SecureSession:
                 self._fill()
 
     def blocked(self, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._failure is not None:
             self.deadlines.set(Deadline.STALL, -math.inf)
         elif self._plain:  # else it is TLS's own, and other deadlines count
             self._inner.blocked(now)
 
     def lost(self, rest: bytes = b"", reason: str = "") -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         plain = self._decrypt(rest)
         self._writable = False
         reason = self._failure or reason or ("" if self._established else _CUT_OFF)
         self._inner.lost(plain, reason)
 
     def tick(self, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._established and self._failure is None:
             self._inner.tick(now)
         elif self.deadlines.next <= now:
             self.lost(reason=_TOO_LONG)
 
     def go_away(self, code: int, reason: str, now: float) -> None:
-        """See `Driven`."""
+        """See `Layer`."""
         if self._established and self._failure is None:
             self._inner.go_away(code, reason, now)
         else:

@@ -134,7 +134,7 @@ class FrameDecoder:
         self._remaining = 0
         self._partial = (0, b"")
 
-    def go_on(self, fragments: int, budget: int, frame_limit: int) -> None:
+    def resume_message(self, fragments: int, budget: int, frame_limit: int) -> None:
         """Begin within a fragmented message, of which so much has come and may still come."""
         self._errors = self._errors_inside
         self._fragments = fragments

@@ -166,7 +166,7 @@ def _native_rules(role: Role, limits: Limits, compression: bool) -> Any:
         """Raise what is wrong with the header that `data` begins with."""
         decoder = FrameDecoder(role, limits, compression)
         if in_message:
-            decoder.go_on(fragments, budget, frame_limit)
+            decoder.resume_message(fragments, budget, frame_limit)
         decoder.feed(data)
         decoder.next_frame()
 

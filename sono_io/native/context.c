@@ -1,4 +1,4 @@
-/* Turn: what the connections of one loop share, and the flush at the end of a turn. */
+/* LoopContext: what the connections of one loop share, and the flush at the end of a turn. */
 
 #include "loop.h"
 
@@ -17,7 +17,7 @@ enum {
 };
 
 static PyObject *
-turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+context_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"buffer", "pause", "messages", "size", "prepared", "time", NULL};
     Py_ssize_t pause;
@@ -27,7 +27,7 @@ turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &share.messages, &share.size, &prepared_type, &time))
         return NULL;
     const sono_api *api = PyCapsule_Import(SONO_API, 0);
-    Turn *self = api ? (Turn *)type->tp_alloc(type, 0) : NULL;
+    LoopContext *self = api ? (LoopContext *)type->tp_alloc(type, 0) : NULL;
     if (!self)
         return NULL;
     self->api = api;
@@ -37,9 +37,9 @@ turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->time = Py_NewRef(time);
     self->source = Py_NewRef(buffer);
     self->wake = Py_NewRef(Py_None);
-    self->dirty = PyList_New(0);
-    self->heard = PyUnicode_InternFromString("heard");
-    if (self->dirty && self->heard &&
+    self->to_flush = PyList_New(0);
+    self->last_received = PyUnicode_InternFromString("last_received");
+    if (self->to_flush && self->last_received &&
         PyObject_GetBuffer(buffer, &self->buffer, PyBUF_WRITABLE) == 0)
         return (PyObject *)self;
     Py_DECREF(self);
@@ -47,11 +47,11 @@ turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static int
-turn_traverse(PyObject *object, visitproc visit, void *arg)
+context_traverse(PyObject *object, visitproc visit, void *arg)
 {
-    Turn *self = (Turn *)object;
+    LoopContext *self = (LoopContext *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->dirty);
+    Py_VISIT(self->to_flush);
     Py_VISIT(self->prepared_type);
     Py_VISIT(self->prepared);
     Py_VISIT(self->time);
@@ -60,11 +60,11 @@ turn_traverse(PyObject *object, visitproc visit, void *arg)
 }
 
 static int
-turn_clear(PyObject *object)
+context_clear(PyObject *object)
 {
-    Turn *self = (Turn *)object;
-    if (self->dirty)
-        PyList_SetSlice(self->dirty, 0, PyList_GET_SIZE(self->dirty), NULL);
+    LoopContext *self = (LoopContext *)object;
+    if (self->to_flush)
+        PyList_SetSlice(self->to_flush, 0, PyList_GET_SIZE(self->to_flush), NULL);
     Py_CLEAR(self->prepared);
     Py_CLEAR(self->frame);
     Py_XSETREF(self->wake, Py_NewRef(Py_None));
@@ -72,20 +72,20 @@ turn_clear(PyObject *object)
 }
 
 static void
-turn_dealloc(PyObject *object)
+context_dealloc(PyObject *object)
 {
-    Turn *self = (Turn *)object;
+    LoopContext *self = (LoopContext *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     Py_CLEAR(self->prepared);
     Py_CLEAR(self->frame);
-    Py_CLEAR(self->dirty);
+    Py_CLEAR(self->to_flush);
     Py_CLEAR(self->prepared_type);
-    Py_CLEAR(self->heard);
+    Py_CLEAR(self->last_received);
     Py_CLEAR(self->time);
     Py_CLEAR(self->wake);
     Py_CLEAR(self->source);
-    PyMem_Free(self->carriers);
+    PyMem_Free(self->transports);
     if (self->buffer.obj)
         PyBuffer_Release(&self->buffer);
     type->tp_free(object);
@@ -93,64 +93,64 @@ turn_dealloc(PyObject *object)
 }
 
 bool
-sono_is_turn(PyObject *object)
+sono_is_context(PyObject *object)
 {
-    return Py_TYPE(object)->tp_dealloc == turn_dealloc; /* nothing is derived from it */
+    return Py_TYPE(object)->tp_dealloc == context_dealloc; /* nothing is derived from it */
 }
 
-/* Thousands of carriers do not stay in the cache; what is needed soon is asked for now. */
+/* Thousands of transports do not stay in the cache; what is needed soon is asked for now. */
 static inline void
-fetch_ahead(PyObject *carriers, Py_ssize_t i, Py_ssize_t count)
+fetch_ahead(PyObject *transports, Py_ssize_t i, Py_ssize_t count)
 {
 #if defined(__GNUC__) || defined(__clang__)
     if (i + 8 >= count)
         return;
-    __builtin_prefetch(&((Carrier *)PyList_GET_ITEM(carriers, i + 8))->outbox);
-    __builtin_prefetch(((Carrier *)PyList_GET_ITEM(carriers, i + 4))->outbox);
+    __builtin_prefetch(&((FastTransport *)PyList_GET_ITEM(transports, i + 8))->outbox);
+    __builtin_prefetch(((FastTransport *)PyList_GET_ITEM(transports, i + 4))->outbox);
 #endif
 }
 
 static PyObject *
-turn_flush(PyObject *object, PyObject *now)
+context_flush(PyObject *object, PyObject *now)
 {
-    Turn *self = (Turn *)object;
+    LoopContext *self = (LoopContext *)object;
     Py_CLEAR(self->prepared);
     Py_CLEAR(self->frame);
-    Py_ssize_t count = PyList_GET_SIZE(self->dirty);
+    Py_ssize_t count = PyList_GET_SIZE(self->to_flush);
     if (!count)
         Py_RETURN_NONE;
-    PyObject *dirty = self->dirty, *fresh = PyList_New(0);
+    PyObject *waiting = self->to_flush, *fresh = PyList_New(0);
     if (!fresh)
         return NULL;
-    self->dirty = fresh;
+    self->to_flush = fresh;
     for (Py_ssize_t i = 0; i < count; i++) {
-        fetch_ahead(dirty, i, count);
-        Carrier *carrier = (Carrier *)PyList_GET_ITEM(dirty, i);
-        carrier->dirty = false;
-        if (carrier->reader && carrier->outbox->room && sono_carrier_write(carrier) == 0 &&
-            !carrier->outbox->size)
+        fetch_ahead(waiting, i, count);
+        FastTransport *transport = (FastTransport *)PyList_GET_ITEM(waiting, i);
+        transport->flush_scheduled = false;
+        if (transport->reader && transport->outbox->room && sono_transport_write(transport) == 0 &&
+            !transport->outbox->size)
             continue;
-        PyObject *done = sono_carrier_flush(carrier, now);
+        PyObject *done = sono_transport_flush(transport, now);
         if (!done) { /* the others are not forgotten */
-            PyList_SetSlice(dirty, 0, i + 1, NULL);
-            PyList_SetSlice(self->dirty, 0, 0, dirty);
-            Py_DECREF(dirty);
+            PyList_SetSlice(waiting, 0, i + 1, NULL);
+            PyList_SetSlice(self->to_flush, 0, 0, waiting);
+            Py_DECREF(waiting);
             return NULL;
         }
         Py_DECREF(done);
     }
-    Py_DECREF(dirty);
+    Py_DECREF(waiting);
     Py_RETURN_NONE;
 }
 
 #ifdef __linux__
-/* Tells the carrier, if it is one; else the descriptor goes to `others`. */
+/* Tells the transport, if it is one; else the descriptor goes to `others`. */
 static int
-tell(Turn *self, const struct epoll_event *event, PyObject *now, PyObject *others)
+tell(LoopContext *self, const struct epoll_event *event, PyObject *now, PyObject *others)
 {
     int fd = event->data.fd;
-    Carrier *carrier = fd < self->carriers_size ? self->carriers[fd] : NULL;
-    if (!carrier) {
+    FastTransport *transport = fd < self->transports_size ? self->transports[fd] : NULL;
+    if (!transport) {
         PyObject *number = PyLong_FromLong(fd);
         int failed = !number || PyList_Append(others, number) < 0;
         Py_XDECREF(number);
@@ -158,9 +158,9 @@ tell(Turn *self, const struct epoll_event *event, PyObject *now, PyObject *other
     }
     int events = (event->events & ~(unsigned)EPOLLOUT ? READABLE : 0) |
                  (event->events & ~(unsigned)EPOLLIN ? WRITABLE : 0);
-    Py_INCREF(carrier);
-    PyObject *done = sono_carrier_ready(carrier, events & carrier->watched, now);
-    Py_DECREF(carrier);
+    Py_INCREF(transport);
+    PyObject *done = sono_transport_ready(transport, events & transport->watched, now);
+    Py_DECREF(transport);
     Py_XDECREF(done);
     return done ? 0 : -1;
 }
@@ -180,9 +180,9 @@ milliseconds_until(double due)
 }
 
 static PyObject *
-turn_run(PyObject *object, PyObject *args)
+context_run(PyObject *object, PyObject *args)
 {
-    Turn *self = (Turn *)object;
+    LoopContext *self = (LoopContext *)object;
     struct epoll_event events[MOST_EVENTS];
     int epoll;
     double due;
@@ -205,44 +205,44 @@ turn_run(PyObject *object, PyObject *args)
     return result;
 }
 
-PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_io.reference.Turn.");
+PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_io.reference.LoopContext.");
 #endif
 
-PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_io.reference.Turn.");
+PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_io.reference.LoopContext.");
 
-static PyMethodDef turn_methods[] = {
+static PyMethodDef context_methods[] = {
 #ifdef __linux__
-    {"run", turn_run, METH_VARARGS, run_doc},
+    {"run", context_run, METH_VARARGS, run_doc},
 #endif
-    {"flush", turn_flush, METH_O, flush_doc},
+    {"flush", context_flush, METH_O, flush_doc},
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef turn_members[] = {
-    {"thread", T_ULONG, offsetof(Turn, thread), 0, "Whose calls need no detour; 0: nobody's yet."},
-    {"dirty", T_OBJECT_EX, offsetof(Turn, dirty), READONLY, "Carriers to be flushed."},
-    {"wake", T_OBJECT, offsetof(Turn, wake), 0, "Called when there is something to flush."},
-    {"messages", T_ULONGLONG, offsetof(Turn, messages), READONLY, "Delivered in C."},
-    {"turns", T_ULONGLONG, offsetof(Turn, turns), READONLY, "Reads that C dealt with alone."},
-    {"detours", T_ULONGLONG, offsetof(Turn, detours), READONLY, "Reads that Python was asked about."},
-    {"sent", T_ULONGLONG, offsetof(Turn, sent), READONLY, "Messages sent in C."},
-    {"sent_slowly", T_ULONGLONG, offsetof(Turn, sent_slowly), READONLY, "Left to Python."},
+static PyMemberDef context_members[] = {
+    {"thread", T_ULONG, offsetof(LoopContext, thread), 0, "Whose calls need no detour; 0: nobody's yet."},
+    {"to_flush", T_OBJECT_EX, offsetof(LoopContext, to_flush), READONLY, "Transports to be flushed."},
+    {"wake", T_OBJECT, offsetof(LoopContext, wake), 0, "Called when there is something to flush."},
+    {"messages", T_ULONGLONG, offsetof(LoopContext, messages), READONLY, "Delivered in C."},
+    {"turns", T_ULONGLONG, offsetof(LoopContext, turns), READONLY, "Reads that C dealt with alone."},
+    {"detours", T_ULONGLONG, offsetof(LoopContext, detours), READONLY, "Reads that Python was asked about."},
+    {"sent", T_ULONGLONG, offsetof(LoopContext, sent), READONLY, "Messages sent in C."},
+    {"sent_fallback", T_ULONGLONG, offsetof(LoopContext, sent_fallback), READONLY, "Left to Python."},
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyType_Slot turn_slots[] = {
-    {Py_tp_new, turn_new},
-    {Py_tp_dealloc, turn_dealloc},
-    {Py_tp_traverse, turn_traverse},
-    {Py_tp_clear, turn_clear},
-    {Py_tp_methods, turn_methods},
-    {Py_tp_members, turn_members},
+static PyType_Slot context_slots[] = {
+    {Py_tp_new, context_new},
+    {Py_tp_dealloc, context_dealloc},
+    {Py_tp_traverse, context_traverse},
+    {Py_tp_clear, context_clear},
+    {Py_tp_methods, context_methods},
+    {Py_tp_members, context_members},
     {0, NULL},
 };
 
-PyType_Spec sono_turn_spec = {
-    .name = "sono_io._loop.Turn",
-    .basicsize = sizeof(Turn),
+PyType_Spec sono_context_spec = {
+    .name = "sono_io._loop.LoopContext",
+    .basicsize = sizeof(LoopContext),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = turn_slots,
+    .slots = context_slots,
 };

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-typedef struct Carrier Carrier;
+typedef struct FastTransport FastTransport;
 
 /* What the connections of one loop share in each of its turns. */
 typedef struct {
@@ -19,38 +19,38 @@ typedef struct {
     sono_share share;     /* of each connection in a turn */
     Py_buffer buffer;     /* what all sockets are received into */
     PyObject *source;     /* whose buffer that is */
-    PyObject *dirty; /* a list of carriers to be flushed before the loop waits */
+    PyObject *to_flush; /* a list of transports to be flushed before the loop waits */
     PyObject *wake;  /* called when there is the first of them, or None */
     PyObject *time;  /* the clock */
-    Carrier **carriers;   /* by file descriptor, borrowed: who is open takes itself out */
-    int carriers_size;
-    PyObject *heard; /* the name of an attribute */
+    FastTransport **transports;   /* by file descriptor, borrowed: who is open takes itself out */
+    int transports_size;
+    PyObject *last_received; /* the name of an attribute */
     /* the message that many get: the object, its frame, and the length of its payload */
     PyObject *prepared_type;
     PyObject *prepared, *frame;
     size_t prepared_size;
     /* what was done here, and what was left to Python */
-    unsigned long long messages, turns, detours, sent, sent_slowly;
-} Turn;
+    unsigned long long messages, turns, detours, sent, sent_fallback;
+} LoopContext;
 
 /* The bytes of one socket; the base of sono_server.selector.transport.Peer. */
-struct Carrier {
+struct FastTransport {
     PyObject_HEAD
-    Turn *turn;
-    PyObject *session;
+    LoopContext *context;
+    PyObject *layer;
     Outbox *outbox;
     Reader *reader;       /* while all is ordinary, or NULL; and then: */
     PyObject *on_message; /* the handler's */
     int fd;      /* -1 when it is closed */
     int watched; /* what the selector watches it for */
-    bool dirty;
+    bool flush_scheduled;
 };
 
 /* Sends messages on a connection; the base of sono_server.serving.WebSocket. */
 typedef struct {
     PyObject_HEAD
-    Turn *turn;
-    PyObject *transport; /* a Carrier, or something with write_soon() */
+    LoopContext *context;
+    PyObject *transport; /* a FastTransport, or something with write_soon() */
     Outbox *outbox;
     PyObject *keys; /* gives a client's masking keys, or NULL */
     size_t plain;   /* bytes of a message above which it may have to be compressed */
@@ -58,41 +58,41 @@ typedef struct {
 
 typedef struct {
     PyObject *core; /* the module sono_core.native._native, whose API is used */
-    PyTypeObject *turn_type;
-    PyTypeObject *carrier_type;
+    PyTypeObject *context_type;
+    PyTypeObject *transport_type;
     PyTypeObject *sender_type;
 } sono_loop_state;
 
-bool sono_is_turn(PyObject *object);
+bool sono_is_context(PyObject *object);
 
 /* Raises unless __init__ was called. */
 static inline bool
-sono_initialised(const Turn *turn)
+sono_initialised(const LoopContext *context)
 {
-    if (!turn)
+    if (!context)
         PyErr_SetString(PyExc_RuntimeError, "__init__ was not called");
-    return turn != NULL;
+    return context != NULL;
 }
 
 /* Writes what waits, as far as it goes; what is left shows in the outbox. -1 if writing failed for
  * another reason than a full socket (errno tells); never sets an exception. */
-int sono_carrier_write(Carrier *self);
+int sono_transport_write(FastTransport *self);
 
 /* Has it flushed before the loop waits. */
-int sono_carrier_write_soon(Carrier *self);
+int sono_transport_write_soon(FastTransport *self);
 
 /* What a socket may be watched for; the numbers are those of `selectors`. */
 enum { READABLE = 1, WRITABLE = 2 };
 
-/* See sono_io.reference.Carrier.ready. */
-PyObject *sono_carrier_ready(Carrier *self, int events, PyObject *now);
+/* See sono_io.reference.FastTransport.ready. */
+PyObject *sono_transport_ready(FastTransport *self, int events, PyObject *now);
 
-/* Calls a method of the carrier's Python part. */
-PyObject *sono_carrier_flush(Carrier *self, PyObject *now);
+/* Calls a method of the transport's Python part. */
+PyObject *sono_transport_flush(FastTransport *self, PyObject *now);
 
 extern struct PyModuleDef sono_loop_module;
-extern PyType_Spec sono_turn_spec;
-extern PyType_Spec sono_carrier_spec;
+extern PyType_Spec sono_context_spec;
+extern PyType_Spec sono_transport_spec;
 extern PyType_Spec sono_sender_spec;
 
 #endif

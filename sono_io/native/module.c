@@ -22,8 +22,8 @@ module_exec(PyObject *module)
     }
     if (!(state->core = PyImport_ImportModule("sono_core.native._native")))
         return -1;
-    if (add_type(module, &sono_turn_spec, &state->turn_type) < 0 ||
-        add_type(module, &sono_carrier_spec, &state->carrier_type) < 0 ||
+    if (add_type(module, &sono_context_spec, &state->context_type) < 0 ||
+        add_type(module, &sono_transport_spec, &state->transport_type) < 0 ||
         add_type(module, &sono_sender_spec, &state->sender_type) < 0)
         return -1;
     return 0;
@@ -34,8 +34,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     sono_loop_state *state = PyModule_GetState(module);
     Py_VISIT(state->core);
-    Py_VISIT(state->turn_type);
-    Py_VISIT(state->carrier_type);
+    Py_VISIT(state->context_type);
+    Py_VISIT(state->transport_type);
     Py_VISIT(state->sender_type);
     return 0;
 }
@@ -45,8 +45,8 @@ module_clear(PyObject *module)
 {
     sono_loop_state *state = PyModule_GetState(module);
     Py_CLEAR(state->core);
-    Py_CLEAR(state->turn_type);
-    Py_CLEAR(state->carrier_type);
+    Py_CLEAR(state->context_type);
+    Py_CLEAR(state->transport_type);
     Py_CLEAR(state->sender_type);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* Sender: a message from the application into the outbox. RFC 6455, section 5.6.
  *
  * This is the ordinary case alone: in the loop's thread, to a peer that keeps up, a message that
- * is not compressed. For everything else the method `send_slowly` of
+ * is not compressed. For everything else the method `send_fallback` of
  * the WebSocket is called; what is wrong with a message is said there.
  */
 
@@ -12,11 +12,11 @@
 #include <structmember.h>
 
 /* How the transport writes: as C does, or in its own way (NULL). */
-static Carrier *
+static FastTransport *
 as_carrier(const Sender *self)
 {
-    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->turn));
-    return PyObject_TypeCheck(self->transport, state->carrier_type) ? (Carrier *)self->transport
+    sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->context));
+    return PyObject_TypeCheck(self->transport, state->transport_type) ? (FastTransport *)self->transport
                                                                     : NULL;
 }
 
@@ -24,9 +24,9 @@ as_carrier(const Sender *self)
 static int
 write_soon(Sender *self)
 {
-    Carrier *carrier = as_carrier(self);
-    if (carrier)
-        return sono_carrier_write_soon(carrier);
+    FastTransport *transport = as_carrier(self);
+    if (transport)
+        return sono_transport_write_soon(transport);
     PyObject *done = PyObject_CallMethod(self->transport, "write_soon", NULL);
     Py_XDECREF(done);
     return done ? 0 : -1;
@@ -35,28 +35,28 @@ write_soon(Sender *self)
 /* What those that follow return, or -1 with an exception. */
 enum { NOT_HERE, SENT, GIVEN_UP };
 
-/* Whether a message may be added. If that makes it much that waits, the carrier that has to write
- * it at once is in `carrier`. */
+/* Whether a message may be added. If that makes it much that waits, the transport that has to write
+ * it at once is in `transport`. */
 static bool
-may_add(const Sender *self, size_t size, Carrier **carrier)
+may_add(const Sender *self, size_t size, FastTransport **transport)
 {
-    *carrier = NULL;
+    *transport = NULL;
     if (size > self->plain)
         return false;
     if (self->outbox->size + size + SONO_MAX_HEADER <= self->outbox->room)
         return true;
-    *carrier = as_carrier(self);
-    return *carrier && (*carrier)->reader;
+    *transport = as_carrier(self);
+    return *transport && (*transport)->reader;
 }
 
 /* What is much is written at once; where that does not help, the session decides. */
 static int
-relieve(Sender *self, Carrier *carrier, size_t waited)
+enforce_queue_limit(Sender *self, FastTransport *transport, size_t waited)
 {
-    sono_carrier_write(carrier); /* an error comes again when it is flushed */
+    sono_transport_write(transport); /* an error comes again when it is flushed */
     if (self->outbox->size <= self->outbox->room)
         return SENT;
-    PyObject *kept = PyObject_CallMethod(carrier->session, "relieve", "n", (Py_ssize_t)waited);
+    PyObject *kept = PyObject_CallMethod(transport->layer, "enforce_queue_limit", "n", (Py_ssize_t)waited);
     Py_XDECREF(kept);
     return !kept ? -1 : kept == Py_True ? SENT : GIVEN_UP;
 }
@@ -80,8 +80,8 @@ fresh_key(PyObject *keys, uint32_t *key)
 static int
 send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t size)
 {
-    Carrier *carrier;
-    if (!may_add(self, size, &carrier))
+    FastTransport *transport;
+    if (!may_add(self, size, &transport))
         return NOT_HERE;
     size_t waited = self->outbox->size;
     if (!waited && write_soon(self) < 0)
@@ -89,10 +89,10 @@ send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t
     uint32_t key = 0;
     if (self->keys && fresh_key(self->keys, &key) < 0)
         return -1;
-    if (self->turn->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner, data,
+    if (self->context->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner, data,
                                       size, self->keys != NULL, key) < 0)
         return -1;
-    return carrier ? relieve(self, carrier, waited) : SENT;
+    return transport ? enforce_queue_limit(self, transport, waited) : SENT;
 }
 
 static int
@@ -116,9 +116,9 @@ send_text(Sender *self, PyObject *text)
 
 /* Keeps the frame of a message that many are about to get. */
 static int
-keep_prepared(Turn *turn, PyObject *prepared)
+keep_prepared(LoopContext *context, PyObject *prepared)
 {
-    if (turn->prepared == prepared)
+    if (context->prepared == prepared)
         return 0;
     PyObject *frame = PyObject_CallMethod(prepared, "frame", NULL);
     PyObject *payload = frame ? PyObject_GetAttrString(prepared, "payload") : NULL;
@@ -128,54 +128,54 @@ keep_prepared(Turn *turn, PyObject *prepared)
         Py_XDECREF(frame);
         return -1;
     }
-    Py_XSETREF(turn->frame, frame);
-    Py_XSETREF(turn->prepared, Py_NewRef(prepared));
-    turn->prepared_size = (size_t)size;
+    Py_XSETREF(context->frame, frame);
+    Py_XSETREF(context->prepared, Py_NewRef(prepared));
+    context->prepared_size = (size_t)size;
     return 0;
 }
 
 static int
 send_prepared(Sender *self, PyObject *prepared)
 {
-    Turn *turn = self->turn;
-    Carrier *carrier;
-    if (keep_prepared(turn, prepared) < 0)
+    LoopContext *context = self->context;
+    FastTransport *transport;
+    if (keep_prepared(context, prepared) < 0)
         return -1;
-    if (self->keys || !may_add(self, turn->prepared_size, &carrier)) /* no two frames are alike */
+    if (self->keys || !may_add(self, context->prepared_size, &transport)) /* no two frames are alike */
         return NOT_HERE;
     size_t waited = self->outbox->size;
     if (!waited && write_soon(self) < 0)
         return -1;
-    if (turn->api->append(self->outbox, turn->frame) < 0)
+    if (context->api->append(self->outbox, context->frame) < 0)
         return -1;
-    return carrier ? relieve(self, carrier, waited) : SENT;
+    return transport ? enforce_queue_limit(self, transport, waited) : SENT;
 }
 
 static PyObject *
 sender_send(PyObject *object, PyObject *message)
 {
     Sender *self = (Sender *)object;
-    Turn *turn = self->turn;
+    LoopContext *context = self->context;
     int done = NOT_HERE;
-    if (!sono_initialised(turn))
+    if (!sono_initialised(context))
         return NULL;
-    if (turn->thread == PyThread_get_thread_ident() && self->outbox->room) {
+    if (context->thread == PyThread_get_thread_ident() && self->outbox->room) {
         if (PyUnicode_CheckExact(message))
             done = PyUnicode_READY(message) < 0 ? -1 : send_text(self, message);
         else if (PyBytes_CheckExact(message))
             done = send_payload(self, SONO_BINARY, message, PyBytes_AS_STRING(message),
                                 (size_t)PyBytes_GET_SIZE(message));
-        else if ((PyObject *)Py_TYPE(message) == turn->prepared_type)
+        else if ((PyObject *)Py_TYPE(message) == context->prepared_type)
             done = send_prepared(self, message);
     }
     if (done < 0)
         return NULL;
     if (done) {
-        turn->sent++;
+        context->sent++;
         return PyBool_FromLong(done == SENT);
     }
-    turn->sent_slowly++;
-    return PyObject_CallMethod(object, "send_slowly", "O", message);
+    context->sent_fallback++;
+    return PyObject_CallMethod(object, "send_fallback", "O", message);
 }
 
 /* -- the type ------------------------------------------------------------------------------ */
@@ -183,18 +183,18 @@ sender_send(PyObject *object, PyObject *message)
 static int
 sender_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"turn", "transport", "outbox", "plain", "keys", NULL};
+    static char *names[] = {"context", "transport", "outbox", "plain", "keys", NULL};
     Sender *self = (Sender *)object;
-    PyObject *turn, *transport, *outbox, *keys = Py_None;
+    PyObject *context, *transport, *outbox, *keys = Py_None;
     Py_ssize_t plain;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn|O", names, &turn, &transport, &outbox,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn|O", names, &context, &transport, &outbox,
                                      &plain, &keys))
         return -1;
-    if (!sono_is_turn(turn) || Py_TYPE(outbox) != ((Turn *)turn)->api->outbox_type) {
-        PyErr_SetString(PyExc_TypeError, "the turn and the outbox must be native");
+    if (!sono_is_context(context) || Py_TYPE(outbox) != ((LoopContext *)context)->api->outbox_type) {
+        PyErr_SetString(PyExc_TypeError, "the context and the outbox must be native");
         return -1;
     }
-    Py_XSETREF(self->turn, (Turn *)Py_NewRef(turn));
+    Py_XSETREF(self->context, (LoopContext *)Py_NewRef(context));
     Py_XSETREF(self->transport, Py_NewRef(transport));
     Py_XSETREF(self->outbox, (Outbox *)Py_NewRef(outbox));
     Py_XSETREF(self->keys, keys == Py_None ? NULL : Py_NewRef(keys));
@@ -207,7 +207,7 @@ sender_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Sender *self = (Sender *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->turn);
+    Py_VISIT(self->context);
     Py_VISIT(self->transport);
     Py_VISIT(self->keys);
     return 0;
@@ -219,7 +219,7 @@ sender_dealloc(PyObject *object)
     Sender *self = (Sender *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    Py_CLEAR(self->turn);
+    Py_CLEAR(self->context);
     Py_CLEAR(self->transport);
     Py_CLEAR(self->outbox);
     Py_CLEAR(self->keys);

@@ -1,4 +1,4 @@
-/* Carrier: receive, decode, hand each message over, send what was answered. One call a readiness.
+/* FastTransport: receive, decode, hand each message over, send what was answered. One call a readiness.
  *
  * This is the ordinary case alone: an open connection whose peer keeps up. For everything else the
  * methods of sono_server.selector.transport.Peer are called, and what they decide stands.
@@ -27,10 +27,10 @@ full(void)
 
 /* One write of what waits: how much went out, at most `*wanted`; -1 as send does. */
 static ssize_t
-write_some(Carrier *self, size_t *wanted)
+write_some(FastTransport *self, size_t *wanted)
 {
     sono_slice slices[MOST_SLICES];
-    int count = self->turn->api->slices(self->outbox, slices, MOST_SLICES);
+    int count = self->context->api->slices(self->outbox, slices, MOST_SLICES);
     if (count == 1) {
         *wanted = slices[0].size;
         return send(self->fd, slices[0].data, slices[0].size, 0);
@@ -51,14 +51,14 @@ write_some(Carrier *self, size_t *wanted)
 }
 
 int
-sono_carrier_write(Carrier *self)
+sono_transport_write(FastTransport *self)
 {
     while (self->outbox->size) {
         size_t wanted;
         ssize_t size = write_some(self, &wanted);
         if (size < 0)
             return full() ? 0 : -1;
-        self->turn->api->advance(self->outbox, (size_t)size);
+        self->context->api->advance(self->outbox, (size_t)size);
         if ((size_t)size < wanted)
             return 0;
     }
@@ -66,12 +66,12 @@ sono_carrier_write(Carrier *self)
 }
 
 static PyObject *
-carrier_write_some(PyObject *object, PyObject *Py_UNUSED(ignored))
+transport_write_some(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     size_t wanted;
-    if (!self->session) {
-        PyErr_SetString(PyExc_RuntimeError, "there is no session");
+    if (!self->layer) {
+        PyErr_SetString(PyExc_RuntimeError, "there is no layer");
         return NULL;
     }
     ssize_t size = self->outbox->size ? write_some(self, &wanted) : 0;
@@ -81,32 +81,32 @@ carrier_write_some(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 int
-sono_carrier_write_soon(Carrier *self)
+sono_transport_write_soon(FastTransport *self)
 {
-    if (self->dirty)
+    if (self->flush_scheduled)
         return 0;
-    self->dirty = true;
-    Turn *turn = self->turn;
-    if (PyList_Append(turn->dirty, (PyObject *)self) < 0)
+    self->flush_scheduled = true;
+    LoopContext *context = self->context;
+    if (PyList_Append(context->to_flush, (PyObject *)self) < 0)
         return -1;
-    if (turn->wake == Py_None || PyList_GET_SIZE(turn->dirty) > 1)
+    if (context->wake == Py_None || PyList_GET_SIZE(context->to_flush) > 1)
         return 0;
-    PyObject *woken = PyObject_CallNoArgs(turn->wake);
+    PyObject *woken = PyObject_CallNoArgs(context->wake);
     Py_XDECREF(woken);
     return woken ? 0 : -1;
 }
 
 PyObject *
-sono_carrier_flush(Carrier *self, PyObject *now)
+sono_transport_flush(FastTransport *self, PyObject *now)
 {
     return PyObject_CallMethod((PyObject *)self, "flush", "O", now);
 }
 
 static PyObject *
-carrier_write_soon(PyObject *object, PyObject *Py_UNUSED(ignored))
+transport_write_soon(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    if (!sono_initialised(((Carrier *)object)->turn) ||
-        sono_carrier_write_soon((Carrier *)object) < 0)
+    if (!sono_initialised(((FastTransport *)object)->context) ||
+        sono_transport_write_soon((FastTransport *)object) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -116,42 +116,42 @@ carrier_write_soon(PyObject *object, PyObject *Py_UNUSED(ignored))
 /* Receives into the message under way if that is large, and else into the shared buffer. Returns
  * what recv does; the reader has the bytes then. */
 static ssize_t
-receive(Carrier *self, Reader *reader)
+receive(FastTransport *self, Reader *reader)
 {
-    Turn *turn = self->turn;
+    LoopContext *context = self->context;
     unsigned char *place;
-    size_t room = turn->api->place(reader, &place);
-    if (room > (size_t)turn->share.size)
-        room = (size_t)turn->share.size;
+    size_t room = context->api->place(reader, &place);
+    if (room > (size_t)context->share.size)
+        room = (size_t)context->share.size;
     ssize_t size;
     if (room) {
-        struct iovec vectors[] = {{place, room}, {turn->buffer.buf, (size_t)turn->buffer.len}};
+        struct iovec vectors[] = {{place, room}, {context->buffer.buf, (size_t)context->buffer.len}};
         size = readv(self->fd, vectors, 2);
     } else {
-        size = recv(self->fd, turn->buffer.buf, (size_t)turn->buffer.len, 0);
+        size = recv(self->fd, context->buffer.buf, (size_t)context->buffer.len, 0);
     }
     if (size <= 0)
         return size;
     size_t placed = (size_t)size < room ? (size_t)size : room;
     if (placed)
-        turn->api->placed(reader, placed);
-    if ((size_t)size > placed && turn->api->borrow(reader, turn->buffer.buf, (size_t)size - placed) < 0)
+        context->api->placed(reader, placed);
+    if ((size_t)size > placed && context->api->borrow(reader, context->buffer.buf, (size_t)size - placed) < 0)
         return -2;
     return size;
 }
 
 /* Hands the messages over; like sono_deliver, but what the handler raised is dealt with. */
 static int
-deliver(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
+deliver(FastTransport *self, Reader *reader, PyObject *now, sono_share *share)
 {
-    Turn *turn = self->turn;
+    LoopContext *context = self->context;
     PyObject *on_message = Py_NewRef(self->on_message);
     Py_ssize_t before = share->messages;
-    bool dirty = self->dirty;
-    self->dirty = true; /* what is answered is written when this is over */
-    int done = turn->api->deliver(reader, on_message, self->outbox, turn->pause, share);
-    self->dirty = dirty;
-    turn->messages += (unsigned long long)(before - share->messages);
+    bool scheduled = self->flush_scheduled;
+    self->flush_scheduled = true; /* what is answered is written when this is over */
+    int done = context->api->deliver(reader, on_message, self->outbox, context->pause, share);
+    self->flush_scheduled = scheduled;
+    context->messages += (unsigned long long)(before - share->messages);
     Py_DECREF(on_message);
     if (done < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
         PyObject *type, *error, *traceback;
@@ -159,7 +159,7 @@ deliver(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
         PyErr_NormalizeException(&type, &error, &traceback);
         if (traceback)
             PyException_SetTraceback(error, traceback);
-        PyObject *told = PyObject_CallMethod(self->session, "failed", "OO", error, now);
+        PyObject *told = PyObject_CallMethod(self->layer, "failed", "OO", error, now);
         Py_XDECREF(type);
         Py_XDECREF(error);
         Py_XDECREF(traceback);
@@ -172,37 +172,37 @@ deliver(Carrier *self, Reader *reader, PyObject *now, sono_share *share)
 /* Hands over what was received and sends what was answered. What is no ordinary end of that is
  * left to Python, with what is left of the share. */
 static PyObject *
-take_turn(Carrier *self, Reader *reader, PyObject *now)
+take_turn(FastTransport *self, Reader *reader, PyObject *now)
 {
-    Turn *turn = self->turn;
-    sono_share share = turn->share;
-    if (PyObject_SetAttr(self->session, turn->heard, now) < 0)
+    LoopContext *context = self->context;
+    sono_share share = context->share;
+    if (PyObject_SetAttr(self->layer, context->last_received, now) < 0)
         return NULL;
     int done = deliver(self, reader, now, &share);
-    if (turn->api->give_back(reader) < 0 || done < 0)
+    if (context->api->give_back(reader) < 0 || done < 0)
         return NULL;
     if (!done || self->reader != reader || !self->outbox->room) {
-        turn->detours++;
-        return PyObject_CallMethod((PyObject *)self, "go_on", "Onn", now,
-                                   turn->share.messages - share.messages,
-                                   turn->share.size - share.size);
+        context->detours++;
+        return PyObject_CallMethod((PyObject *)self, "resume", "Onn", now,
+                                   context->share.messages - share.messages,
+                                   context->share.size - share.size);
     }
-    if (sono_carrier_write(self) < 0 || self->outbox->size) {
-        turn->detours++;
-        return sono_carrier_flush(self, now);
+    if (sono_transport_write(self) < 0 || self->outbox->size) {
+        context->detours++;
+        return sono_transport_flush(self, now);
     }
-    turn->turns++;
+    context->turns++;
     Py_RETURN_NONE;
 }
 
 PyObject *
-sono_carrier_ready(Carrier *self, int events, PyObject *now)
+sono_transport_ready(FastTransport *self, int events, PyObject *now)
 {
-    Turn *turn = self->turn;
-    if (!self->reader || !self->outbox->room || self->outbox->size > turn->pause ||
+    LoopContext *context = self->context;
+    if (!self->reader || !self->outbox->room || self->outbox->size > context->pause ||
         events != READABLE) {
-        turn->detours++;
-        return PyObject_CallMethod((PyObject *)self, "ready_slowly", "iO", events, now);
+        context->detours++;
+        return PyObject_CallMethod((PyObject *)self, "ready_fallback", "iO", events, now);
     }
     Reader *reader = (Reader *)Py_NewRef(self->reader);
     ssize_t size = receive(self, reader);
@@ -212,59 +212,59 @@ sono_carrier_ready(Carrier *self, int events, PyObject *now)
     else if (size == 0)
         result = PyObject_CallMethod((PyObject *)self, "receive", "yO", "", now);
     else if (size == -1)
-        result = full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->session, "lost", NULL);
+        result = full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->layer, "lost", NULL);
     Py_DECREF(reader);
     return result;
 }
 
 static PyObject *
-carrier_ready(PyObject *object, PyObject *args)
+transport_ready(PyObject *object, PyObject *args)
 {
     int events;
     PyObject *now;
-    if (!sono_initialised(((Carrier *)object)->turn) ||
+    if (!sono_initialised(((FastTransport *)object)->context) ||
         !PyArg_ParseTuple(args, "iO", &events, &now))
         return NULL;
-    return sono_carrier_ready((Carrier *)object, events, now);
+    return sono_transport_ready((FastTransport *)object, events, now);
 }
 
 /* -- for asyncio: others receive, into the shared buffer --------------------------------------- */
 
 static PyObject *
-carrier_get_buffer(PyObject *object, PyObject *Py_UNUSED(size))
+transport_get_buffer(PyObject *object, PyObject *Py_UNUSED(size))
 {
-    Carrier *self = (Carrier *)object;
-    return sono_initialised(self->turn) ? Py_NewRef(self->turn->source) : NULL;
+    FastTransport *self = (FastTransport *)object;
+    return sono_initialised(self->context) ? Py_NewRef(self->context->source) : NULL;
 }
 
 static PyObject *
-updated(Carrier *self, Py_ssize_t size, PyObject *now)
+updated(FastTransport *self, Py_ssize_t size, PyObject *now)
 {
-    Turn *turn = self->turn;
-    if (!self->reader || !self->outbox->room || self->outbox->size > turn->pause) {
-        turn->detours++;
-        return PyObject_CallMethod((PyObject *)self, "updated_slowly", "nO", size, now);
+    LoopContext *context = self->context;
+    if (!self->reader || !self->outbox->room || self->outbox->size > context->pause) {
+        context->detours++;
+        return PyObject_CallMethod((PyObject *)self, "updated_fallback", "nO", size, now);
     }
     Reader *reader = (Reader *)Py_NewRef(self->reader);
     PyObject *result = NULL;
-    if (turn->api->borrow(reader, turn->buffer.buf, (size_t)size) == 0)
+    if (context->api->borrow(reader, context->buffer.buf, (size_t)size) == 0)
         result = take_turn(self, reader, now);
     Py_DECREF(reader);
     return result;
 }
 
 static PyObject *
-carrier_buffer_updated(PyObject *object, PyObject *number)
+transport_buffer_updated(PyObject *object, PyObject *number)
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     Py_ssize_t size = PyLong_AsSsize_t(number);
-    if (!sono_initialised(self->turn) || (size == -1 && PyErr_Occurred()))
+    if (!sono_initialised(self->context) || (size == -1 && PyErr_Occurred()))
         return NULL;
-    if (size < 1 || size > self->turn->buffer.len) {
+    if (size < 1 || size > self->context->buffer.len) {
         PyErr_SetString(PyExc_ValueError, "size is not that of a part of the buffer");
         return NULL;
     }
-    PyObject *now = PyObject_CallNoArgs(self->turn->time);
+    PyObject *now = PyObject_CallNoArgs(self->context->time);
     PyObject *result = now ? updated(self, size, now) : NULL;
     Py_XDECREF(now);
     return result;
@@ -274,59 +274,59 @@ carrier_buffer_updated(PyObject *object, PyObject *number)
 
 /* Takes its place among those that are found by their file descriptor. */
 static int
-enter(Carrier *self, int fd)
+enter(FastTransport *self, int fd)
 {
-    Turn *turn = self->turn;
-    if (fd >= turn->carriers_size) {
+    LoopContext *context = self->context;
+    if (fd >= context->transports_size) {
         int size = fd < 64 ? 128 : 2 * fd;
-        Carrier **carriers = PyMem_Realloc(turn->carriers, (size_t)size * sizeof *carriers);
-        if (!carriers) {
+        FastTransport **transports = PyMem_Realloc(context->transports, (size_t)size * sizeof *transports);
+        if (!transports) {
             PyErr_NoMemory();
             return -1;
         }
-        for (int i = turn->carriers_size; i < size; i++)
-            carriers[i] = NULL;
-        turn->carriers = carriers;
-        turn->carriers_size = size;
+        for (int i = context->transports_size; i < size; i++)
+            transports[i] = NULL;
+        context->transports = transports;
+        context->transports_size = size;
     }
     self->fd = fd;
     if (fd >= 0)
-        turn->carriers[fd] = self;
+        context->transports[fd] = self;
     return 0;
 }
 
 static void
-leave(Carrier *self)
+leave(FastTransport *self)
 {
-    Turn *turn = self->turn;
-    if (turn && self->fd >= 0 && self->fd < turn->carriers_size &&
-        turn->carriers[self->fd] == self)
-        turn->carriers[self->fd] = NULL;
+    LoopContext *context = self->context;
+    if (context && self->fd >= 0 && self->fd < context->transports_size &&
+        context->transports[self->fd] == self)
+        context->transports[self->fd] = NULL;
     self->fd = -1;
 }
 
 static int
-carrier_init(PyObject *object, PyObject *args, PyObject *kwargs)
+transport_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"turn", "fd", NULL};
-    Carrier *self = (Carrier *)object;
-    PyObject *turn;
+    static char *names[] = {"context", "fd", NULL};
+    FastTransport *self = (FastTransport *)object;
+    PyObject *context;
     int fd;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi", names, &turn, &fd))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi", names, &context, &fd))
         return -1;
-    if (!sono_is_turn(turn)) {
-        PyErr_SetString(PyExc_TypeError, "turn must be a Turn");
+    if (!sono_is_context(context)) {
+        PyErr_SetString(PyExc_TypeError, "context must be a LoopContext");
         return -1;
     }
     leave(self);
-    Py_XSETREF(self->turn, (Turn *)Py_NewRef(turn));
+    Py_XSETREF(self->context, (LoopContext *)Py_NewRef(context));
     return enter(self, fd);
 }
 
 static PyObject *
-carrier_closed(PyObject *object, PyObject *Py_UNUSED(ignored))
+transport_closed(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     leave(self);
     Py_CLEAR(self->reader);
     Py_CLEAR(self->on_message);
@@ -334,58 +334,58 @@ carrier_closed(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-get_session(PyObject *object, void *Py_UNUSED(closure))
+get_layer(PyObject *object, void *Py_UNUSED(closure))
 {
-    Carrier *self = (Carrier *)object;
-    if (!self->session) {
-        PyErr_SetString(PyExc_AttributeError, "session");
+    FastTransport *self = (FastTransport *)object;
+    if (!self->layer) {
+        PyErr_SetString(PyExc_AttributeError, "layer");
         return NULL;
     }
-    return Py_NewRef(self->session);
+    return Py_NewRef(self->layer);
 }
 
 static int
-set_session(PyObject *object, PyObject *session, void *Py_UNUSED(closure))
+set_layer(PyObject *object, PyObject *layer, void *Py_UNUSED(closure))
 {
-    Carrier *self = (Carrier *)object;
-    if (!session)
-        PyErr_SetString(PyExc_AttributeError, "session cannot be deleted");
-    if (!session || !sono_initialised(self->turn))
+    FastTransport *self = (FastTransport *)object;
+    if (!layer)
+        PyErr_SetString(PyExc_AttributeError, "layer cannot be deleted");
+    if (!layer || !sono_initialised(self->context))
         return -1;
-    PyObject *outbox = PyObject_GetAttrString(session, "outbox");
+    PyObject *outbox = PyObject_GetAttrString(layer, "outbox");
     if (!outbox)
         return -1;
-    if (Py_TYPE(outbox) != self->turn->api->outbox_type) {
-        PyErr_SetString(PyExc_TypeError, "the session's outbox is not native");
+    if (Py_TYPE(outbox) != self->context->api->outbox_type) {
+        PyErr_SetString(PyExc_TypeError, "the layer's outbox is not native");
         Py_DECREF(outbox);
         return -1;
     }
     Py_XSETREF(self->outbox, (Outbox *)outbox);
-    Py_XSETREF(self->session, Py_NewRef(session));
+    Py_XSETREF(self->layer, Py_NewRef(layer));
     return 0;
 }
 
 static PyObject *
 get_reader(PyObject *object, void *Py_UNUSED(closure))
 {
-    Reader *reader = ((Carrier *)object)->reader;
+    Reader *reader = ((FastTransport *)object)->reader;
     return Py_NewRef(reader ? (PyObject *)reader : Py_None);
 }
 
 static int
 set_reader(PyObject *object, PyObject *reader, void *Py_UNUSED(closure))
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     if (!reader || reader == Py_None) {
         Py_CLEAR(self->reader);
         Py_CLEAR(self->on_message);
         return 0;
     }
-    if (!self->session || Py_TYPE(reader) != self->turn->api->reader_type) {
-        PyErr_SetString(PyExc_TypeError, "there is no session, or the reader is not native");
+    if (!self->layer || Py_TYPE(reader) != self->context->api->reader_type) {
+        PyErr_SetString(PyExc_TypeError, "there is no layer, or the reader is not native");
         return -1;
     }
-    PyObject *handler = PyObject_GetAttrString(self->session, "handler");
+    PyObject *handler = PyObject_GetAttrString(self->layer, "handler");
     PyObject *on_message = handler ? PyObject_GetAttrString(handler, "on_message") : NULL;
     Py_XDECREF(handler);
     if (!on_message)
@@ -396,85 +396,85 @@ set_reader(PyObject *object, PyObject *reader, void *Py_UNUSED(closure))
 }
 
 static int
-carrier_traverse(PyObject *object, visitproc visit, void *arg)
+transport_traverse(PyObject *object, visitproc visit, void *arg)
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->turn);
-    Py_VISIT(self->session);
+    Py_VISIT(self->context);
+    Py_VISIT(self->layer);
     Py_VISIT(self->reader);
     Py_VISIT(self->on_message);
     return 0;
 }
 
 static int
-carrier_clear(PyObject *object)
+transport_clear(PyObject *object)
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     Py_CLEAR(self->reader);
     Py_CLEAR(self->on_message);
-    Py_CLEAR(self->session);
+    Py_CLEAR(self->layer);
     return 0;
 }
 
 static void
-carrier_dealloc(PyObject *object)
+transport_dealloc(PyObject *object)
 {
-    Carrier *self = (Carrier *)object;
+    FastTransport *self = (FastTransport *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    carrier_clear(object);
+    transport_clear(object);
     leave(self);
-    Py_CLEAR(self->turn);
+    Py_CLEAR(self->context);
     Py_CLEAR(self->outbox);
     type->tp_free(object);
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_io.reference.Carrier.");
-PyDoc_STRVAR(get_buffer_doc, "get_buffer(size, /)\n--\n\nSee sono_io.reference.Carrier.");
-PyDoc_STRVAR(updated_doc, "buffer_updated(size, /)\n--\n\nSee sono_io.reference.Carrier.");
-PyDoc_STRVAR(closed_doc, "closed()\n--\n\nSee sono_io.reference.Carrier.");
-PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_io.reference.Carrier.");
+PyDoc_STRVAR(ready_doc, "ready(events, now, /)\n--\n\nSee sono_io.reference.FastTransport.");
+PyDoc_STRVAR(get_buffer_doc, "get_buffer(size, /)\n--\n\nSee sono_io.reference.FastTransport.");
+PyDoc_STRVAR(updated_doc, "buffer_updated(size, /)\n--\n\nSee sono_io.reference.FastTransport.");
+PyDoc_STRVAR(closed_doc, "closed()\n--\n\nSee sono_io.reference.FastTransport.");
+PyDoc_STRVAR(write_some_doc, "write_some()\n--\n\nSee sono_io.reference.FastTransport.");
 PyDoc_STRVAR(write_soon_doc, "write_soon()\n--\n\nSee sono_core.lifecycle.Transport.");
 
-static PyMethodDef carrier_methods[] = {
-    {"ready", carrier_ready, METH_VARARGS, ready_doc},
-    {"get_buffer", carrier_get_buffer, METH_O, get_buffer_doc},
-    {"buffer_updated", carrier_buffer_updated, METH_O, updated_doc},
-    {"closed", carrier_closed, METH_NOARGS, closed_doc},
-    {"write_some", carrier_write_some, METH_NOARGS, write_some_doc},
-    {"write_soon", carrier_write_soon, METH_NOARGS, write_soon_doc},
+static PyMethodDef transport_methods[] = {
+    {"ready", transport_ready, METH_VARARGS, ready_doc},
+    {"get_buffer", transport_get_buffer, METH_O, get_buffer_doc},
+    {"buffer_updated", transport_buffer_updated, METH_O, updated_doc},
+    {"closed", transport_closed, METH_NOARGS, closed_doc},
+    {"write_some", transport_write_some, METH_NOARGS, write_some_doc},
+    {"write_soon", transport_write_soon, METH_NOARGS, write_soon_doc},
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef carrier_fields[] = {
-    {"session", get_session, set_session, "The session that it carries.", NULL},
-    {"reader", get_reader, set_reader, "See sono_io.reference.Carrier.", NULL},
+static PyGetSetDef transport_fields[] = {
+    {"layer", get_layer, set_layer, "What it drives.", NULL},
+    {"reader", get_reader, set_reader, "See sono_io.reference.FastTransport.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyMemberDef carrier_members[] = {
-    {"dirty", T_BOOL, offsetof(Carrier, dirty), 0, "Whether a flush is coming anyway."},
-    {"watched", T_INT, offsetof(Carrier, watched), 0, "What the selector watches it for."},
+static PyMemberDef transport_members[] = {
+    {"flush_scheduled", T_BOOL, offsetof(FastTransport, flush_scheduled), 0, "Whether a flush is coming anyway."},
+    {"watched", T_INT, offsetof(FastTransport, watched), 0, "What the selector watches it for."},
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyType_Slot carrier_slots[] = {
+static PyType_Slot transport_slots[] = {
     {Py_tp_new, PyType_GenericNew},
-    {Py_tp_init, carrier_init},
-    {Py_tp_dealloc, carrier_dealloc},
-    {Py_tp_traverse, carrier_traverse},
-    {Py_tp_clear, carrier_clear},
-    {Py_tp_methods, carrier_methods},
-    {Py_tp_getset, carrier_fields},
-    {Py_tp_members, carrier_members},
+    {Py_tp_init, transport_init},
+    {Py_tp_dealloc, transport_dealloc},
+    {Py_tp_traverse, transport_traverse},
+    {Py_tp_clear, transport_clear},
+    {Py_tp_methods, transport_methods},
+    {Py_tp_getset, transport_fields},
+    {Py_tp_members, transport_members},
     {0, NULL},
 };
 
-PyType_Spec sono_carrier_spec = {
-    .name = "sono_io._loop.Carrier",
-    .basicsize = sizeof(Carrier),
+PyType_Spec sono_transport_spec = {
+    .name = "sono_io._loop.FastTransport",
+    .basicsize = sizeof(FastTransport),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
-    .slots = carrier_slots,
+    .slots = transport_slots,
 };

@@ -3,16 +3,16 @@
 Here bytes and ASGI's events move; what they mean is decided by the session and by `host`.
 """
 
-from .base import AnsweringHost, TaskPeer
+from .base import EmbeddedServer, TaskTransport
 from .server import AsyncServer, serve_async
 from .streams import StreamReader, StreamWriter, serve_stream
 
 __all__ = [
-    "AnsweringHost",
     "AsyncServer",
+    "EmbeddedServer",
     "StreamReader",
     "StreamWriter",
-    "TaskPeer",
+    "TaskTransport",
     "serve_async",
     "serve_stream",
 ]

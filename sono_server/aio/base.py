@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sono_core.lifecycle import Driver
-from sono_server.serving import Host, HostedPeer, HTTPRequest, Options
+from sono_server.serving import BaseServer, HTTPRequest, Options, ServedTransport
 
 _LAST_TURNS = 4  # in which the loop makes what it has accepted, hands it over, and closes it
 
 
-class AsyncHost(Host):
+class AsyncBaseServer(BaseServer):
     """A `Host` on the running event loop."""
 
     def __init__(self, listeners: list[socket.socket], options: Options) -> None:
@@ -36,8 +36,8 @@ class AsyncHost(Host):
     def _attach(self) -> None:
         """Belong to the running loop from now on."""
         self.loop = asyncio.get_running_loop()
-        self._thread = self.turn.thread = threading.get_ident()
-        self.turn.wake = self._flush_soon
+        self._thread = self.context.thread = threading.get_ident()
+        self.context.wake = self._flush_soon
 
     def _begin(self) -> None:
         """Do what was asked for meanwhile, and from now on whatever is asked for."""
@@ -76,13 +76,13 @@ class AsyncHost(Host):
         self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self.turn.flush(self.time())
+        self.context.flush(self.time())
 
     # -- timers -----------------------------------------------------------------------------------
 
-    def schedule(self, peer: HostedPeer, due: float) -> None:
+    def schedule(self, transport: ServedTransport, due: float) -> None:
         """Look at the peer's deadlines then."""
-        self._timers.schedule(peer, due)
+        self._timers.schedule(transport, due)
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -115,7 +115,7 @@ class AsyncHost(Host):
         drain time."""
         self._closed = True
         self._end_watch()
-        self.turn.flush(self.time())
+        self.context.flush(self.time())
         if self._timer:
             self._timer.cancel()
         self._stop_listening()
@@ -143,7 +143,7 @@ async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait_for(coroutine, seconds)
 
 
-class AnsweringHost(AsyncHost):
+class EmbeddedServer(AsyncBaseServer):
     """Runs connections that somebody else accepted, in the running event loop.
 
     Args:
@@ -165,34 +165,34 @@ class AnsweringHost(AsyncHost):
         return self.loop is asyncio.get_running_loop()
 
 
-class TaskPeer(Driver):
+class TaskTransport(Driver):
     """A transport whose bytes tasks move, which wait until that goes.
 
     Args:
-        host: runs it.
+        server: runs it.
     """
 
-    def __init__(self, host: AnsweringHost) -> None:
-        self._host = host
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
         self._readable = asyncio.Event()
         self._readable.set()
         self._gone = asyncio.Event()
 
     def time(self) -> float:
-        return self._host.time()
+        return self._server.time()
 
     def write_soon(self) -> None:
-        if not self.dirty:
-            self.dirty = True
-            self._host.loop.call_soon(self._flush)
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            self._server.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self.dirty = False
-        if not self.session.over:
+        self.flush_scheduled = False
+        if not self.layer.over:
             self.flush(self.time())
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        if self.session.reading:
+        if self.layer.reading:
             self._readable.set()
         else:
             self._readable.clear()
@@ -200,13 +200,13 @@ class TaskPeer(Driver):
     def _abandon(self) -> None:
         self._readable.set()
         self._gone.set()
-        self._host.forget(self)
+        self._server.forget(self)
 
     def _pump_later(self) -> None:
-        self._host.loop.call_soon(self._pump)
+        self._server.loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self.pump(self.time())
 
     def _tick_at(self, due: float) -> None:
-        self._host.schedule(self, due)
+        self._server.schedule(self, due)

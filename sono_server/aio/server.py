@@ -15,25 +15,25 @@ from typing import Any
 
 from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_io import Carrier, SessionProtocol
+from sono_io import FastTransport, SessionProtocol
 from sono_io import loop as loop_in_c
 from sono_server.serving import (
     RECEIVE_BUFFER,
-    HostedPeer,
     HTTPRequest,
     Options,
+    ServedTransport,
     StopSignals,
     listen,
     remove_file,
 )
 
-from .base import AsyncHost
+from .base import AsyncBaseServer
 
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out
 
 
-class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
+class _AsyncTransport(SessionProtocol, FastTransport, asyncio.BufferedProtocol):
     """The transport of one session, and the protocol of one asyncio transport."""
 
     __slots__ = (
@@ -41,30 +41,30 @@ class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
         "_closing",
         "_fast",
         "_handed",
-        "_host",
         "_reads",
+        "_server",
         "_shut",
         "_stream",
-        "listed",
+        "pump_scheduled",
         "scheduled",
     )
 
-    write_soon = Carrier.write_soon
+    write_soon = FastTransport.write_soon
 
-    def __init__(self, host: AsyncHost) -> None:
-        self._host = host
+    def __init__(self, server: AsyncBaseServer) -> None:
+        self._server = server
 
     def connection_made(self, transport: Any) -> None:
-        host = self._host
-        Carrier.__init__(self, host.turn, transport.get_extra_info("socket").fileno())
+        server = self._server
+        FastTransport.__init__(self, server.context, transport.get_extra_info("socket").fileno())
         self.start_on(transport, fast=loop_in_c is not None)
-        host.admit(self, transport.get_extra_info("peername"), host.time())
+        server.admit(self, transport.get_extra_info("peername"), server.time())
 
-    def updated_slowly(self, size: int, now: float) -> None:
-        self.receive(bytes(self._host.buffer[:size]), now)
+    def updated_fallback(self, size: int, now: float) -> None:
+        self.receive(bytes(self._server.buffer[:size]), now)
 
     def time(self) -> float:
-        return self._host.time()
+        return self._server.time()
 
     def _write_directly(self) -> int:
         if not self._fast:
@@ -77,16 +77,16 @@ class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
     def _abandon(self) -> None:
         self.closed()
         super()._abandon()
-        self._host.forget(self)
+        self._server.forget(self)
 
     def _pump_later(self) -> None:
-        self._host.loop.call_soon(self._pump)
+        self._server.loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self.pump(self.time())
 
     def _tick_at(self, due: float) -> None:
-        self._host.schedule(self, due)
+        self._server.schedule(self, due)
 
     def _rest(self) -> bytes:
         """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
@@ -96,7 +96,7 @@ class _Peer(SessionProtocol, Carrier, asyncio.BufferedProtocol):
             return b""
 
 
-class AsyncServer(AsyncHost):
+class AsyncServer(AsyncBaseServer):
     """Serves HTTP/1.1 requests, which may become WebSockets; made by `serve_async`.
 
     An asynchronous iterator of requests, each to be answered by its `accept` or `respond`. It
@@ -129,7 +129,7 @@ class AsyncServer(AsyncHost):
         unix = listener.family == getattr(socket, "AF_UNIX", None)
         create = partial(
             self.loop.create_unix_server if unix else self.loop.create_server,
-            lambda: _Peer(self),
+            lambda: _AsyncTransport(self),
             sock=listener,
             backlog=_ACCEPTS,
             start_serving=False,
@@ -147,7 +147,7 @@ class AsyncServer(AsyncHost):
         while not self._closed:
             if request := self._next_request():
                 return request
-            if self._stop_requests and not self._peers:
+            if self._stop_requests and not self._transports:
                 await self.close()
                 break
             self._waiter = self.loop.create_future()
@@ -189,9 +189,9 @@ class AsyncServer(AsyncHost):
         super()._queue(request)
         self._notify()
 
-    def forget(self, peer: HostedPeer) -> None:
-        super().forget(peer)
-        if self._stop_requests and not self._peers:
+    def forget(self, transport: ServedTransport) -> None:
+        super().forget(transport)
+        if self._stop_requests and not self._transports:
             self._notify()
 
     def _continue_stopping(self) -> None:

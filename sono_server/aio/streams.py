@@ -6,41 +6,41 @@ import contextlib
 from sono_io import SessionProtocol
 from sono_server.serving import RECEIVE_BUFFER
 
-from .base import AnsweringHost, TaskPeer
+from .base import EmbeddedServer, TaskTransport
 
 StreamReader = asyncio.StreamReader
 StreamWriter = asyncio.StreamWriter
 
 
-async def serve_stream(host: AnsweringHost, reader: StreamReader, writer: StreamWriter) -> None:
+async def serve_stream(server: EmbeddedServer, reader: StreamReader, writer: StreamWriter) -> None:
     """Serve a connection until its end. Cancelled, it is cut off."""
-    peer = _StreamPeer(host, writer)
-    host.admit(peer, writer.get_extra_info("peername"), host.time())
+    transport = _StreamTransport(server, writer)
+    server.admit(transport, writer.get_extra_info("peername"), server.time())
     try:
-        await peer.read_all(reader)
+        await transport.read_all(reader)
     finally:
-        if not peer.session.over:
-            peer.session.lost()
+        if not transport.layer.over:
+            transport.layer.lost()
         writer.close()
 
 
-class _StreamPeer(TaskPeer, SessionProtocol):
+class _StreamTransport(TaskTransport, SessionProtocol):
     """The transport of one session on a `StreamWriter`."""
 
-    def __init__(self, host: AnsweringHost, writer: StreamWriter) -> None:
-        super().__init__(host)
+    def __init__(self, server: EmbeddedServer, writer: StreamWriter) -> None:
+        super().__init__(server)
         self._writer = writer
         self._draining: asyncio.Task[None] | None = None
         self.start_on(writer.transport, fast=False)
 
     async def read_all(self, reader: StreamReader) -> None:
         """Read while it is welcome, until both sides have ended."""
-        while not self.session.over:
+        while not self.layer.over:
             await self._readable.wait()
             try:
                 data = await reader.read(RECEIVE_BUFFER)
             except OSError:
-                self.session.lost()
+                self.layer.lost()
                 break
             self.receive(data, self.time())
             if not data:
@@ -51,7 +51,7 @@ class _StreamPeer(TaskPeer, SessionProtocol):
         super()._watch(reading, blocked)
         if blocked and not self._draining:
             # not by create_task: a task that begins at once may have ended before it is kept here
-            self._draining = asyncio.Task(self._drain(), loop=self._host.loop)
+            self._draining = asyncio.Task(self._drain(), loop=self._server.loop)
 
     async def _drain(self) -> None:
         with contextlib.suppress(OSError):  # the loss of the connection is told to the reader

@@ -4,11 +4,11 @@ import secrets
 from typing import Any, Protocol
 
 from sono_core.events import Request
-from sono_core.messaging import Publish, Quota
+from sono_core.messaging import Publish, RateLimiter
 from sono_server.serving import WebSocket
 
 
-class Community(Protocol):
+class Broadcaster(Protocol):
     """What they ask of it."""
 
     def _channel_of(self, client: str) -> "Channel | None":
@@ -39,9 +39,11 @@ def _new_id() -> str:
 class Client:
     """Somebody who is connected. All methods may be called from any thread."""
 
-    __slots__ = ("_quota", "_socket", "_sono", "data", "id", "identity")
+    __slots__ = ("_rate_limiter", "_socket", "_sono", "data", "id", "identity")
 
-    def __init__(self, socket: WebSocket, sono: Community, identity: Any, quota: Quota) -> None:
+    def __init__(
+        self, socket: WebSocket, sono: Broadcaster, identity: Any, quota: RateLimiter
+    ) -> None:
         self.id = _new_id()
         """Unique and unguessable."""
         self.identity = identity
@@ -50,7 +52,7 @@ class Client:
         """The application's own state."""
         self._socket = socket
         self._sono = sono
-        self._quota = quota
+        self._rate_limiter = quota
 
     @property
     def channel(self) -> "Channel | None":
@@ -88,7 +90,7 @@ class Channel:
 
     __slots__ = ("_sono", "name")
 
-    def __init__(self, name: str, sono: Community) -> None:
+    def __init__(self, name: str, sono: Broadcaster) -> None:
         self.name = name
         self._sono = sono
 

@@ -13,9 +13,9 @@ from sono_core import Limits, Prepared, TextMessage
 from sono_core.arguments import require_callable
 from sono_core.events import Close
 from sono_core.limits import DEFAULT_LIMITS
-from sono_core.messaging import Deliver, Effect, Hub, Publish, Quota
+from sono_core.messaging import Deliver, Effect, Hub, Publish, RateLimiter
 from sono_core.messaging.classic import ChangeChannel, Grab, PacketError, packets
-from sono_server.aio import AnsweringHost, StreamReader, StreamWriter, serve_async, serve_stream
+from sono_server.aio import EmbeddedServer, StreamReader, StreamWriter, serve_async, serve_stream
 from sono_server.asgi import ASGIApplication
 from sono_server.selector import serve
 from sono_server.serving import (
@@ -31,7 +31,7 @@ from sono_server.serving import (
     logger,
 )
 
-from . import trampoline as steps
+from . import trampoline
 from .clients import Channel, Client
 from .trampoline import Steps
 
@@ -64,10 +64,13 @@ class Sono:
         self._on_disconnect: list[Callable[[Client, Close], object]] = []
         self._delivered = 0  # messages to members of channels, in all
         self._loop: Loop | None = None
-        self._streams: AnsweringHost | None = None  # runs connections that asyncio accepted
-        described: tuple[steps.Describe, ...] = (self._receive, self._leave, self._greet)
-        self._ways = (tuple(map(steps.called, described)), tuple(map(steps.awaited, described)))
-        self._ask = (steps.called(self._let_in), steps.awaited(self._let_in))
+        self._streams: EmbeddedServer | None = None  # runs connections that asyncio accepted
+        described: tuple[trampoline.Describe, ...] = (self._receive, self._leave, self._greet)
+        self._ways = (
+            tuple(map(trampoline.called, described)),
+            tuple(map(trampoline.awaited, described)),
+        )
+        self._ask = (trampoline.called(self._let_in), trampoline.awaited(self._let_in))
 
     # -- for applications: what is there --------------------------------------------------------
 
@@ -213,7 +216,7 @@ class Sono:
         if not socket.open:
             return None
         self._loop = request.loop
-        client = Client(socket, self, identity, Quota(self._limits, request.loop.time()))
+        client = Client(socket, self, identity, RateLimiter(self._limits, request.loop.time()))
         socket.data = client
         self._clients[client.id] = client
         self._hub.add(client.id)
@@ -274,7 +277,7 @@ class Sono:
         and so do its `serve_forever` and `async with` at their end.
         """
         if self._streams is None or not self._streams.runs_here():
-            self._streams = AnsweringHost(self._answer, Options(limits=self._limits))
+            self._streams = EmbeddedServer(self._answer, Options(limits=self._limits))
         await serve_stream(self._streams, reader, writer)
 
     def asgi(
@@ -359,13 +362,13 @@ class Sono:
                     self._charge(client, len(effect.text))  # it may be much larger than what asked
         finally:
             # Others deliver too while a handler is awaited: a turn may end early, but never late.
-            if client._quota.cause(self._delivered - delivered):
+            if client._rate_limiter.cause(self._delivered - delivered):
                 socket.end_turn()
 
     def _charge(self, client: Client, size: int) -> None:
         """Count what a client sent, or asked for; who goes beyond its rates is to wait."""
         assert self._loop
-        if wait := client._quota.take(size, self._loop.time()):
+        if wait := client._rate_limiter.take(size, self._loop.time()):
             client._socket.pause(wait)
 
     def _leave(self, socket: WebSocket, close: Close) -> Steps:

@@ -13,7 +13,7 @@ import msgspec
 
 from sono_core import CloseCode, Headers, Reject, State
 from sono_core.websocket import ASGIConnection, ASGIEvent, Scope, encoded_fields
-from sono_server.aio import AnsweringHost, TaskPeer
+from sono_server.aio import EmbeddedServer, TaskTransport
 from sono_server.serving import JAVASCRIPT, HTTPRequest, Options, browser_client, logger
 
 Receive = Callable[[], Awaitable[ASGIEvent]]
@@ -38,7 +38,7 @@ class ASGIApplication:
         self._answer = answer
         timeouts = msgspec.structs.replace(options.timeouts, ping_interval=_NEVER)
         self._options = replace(options, timeouts=timeouts)
-        self._host: AnsweringHost | None = None
+        self._server: EmbeddedServer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what a scope describes: a connection, a request or the application's life."""
@@ -52,17 +52,17 @@ class ASGIApplication:
             raise ValueError(f"no ASGI scope of type {scope['type']!r} is served")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        host = self._host
-        if host is None or not host.runs_here():
-            host = self._host = AnsweringHost(self._answer, self._options)
+        server = self._server
+        if server is None or not server.runs_here():
+            server = self._server = EmbeddedServer(self._answer, self._options)
         options = self._options
         connection = ASGIConnection(scope, limits=options.limits, origins=options.origins)
-        peer = _ASGIPeer(host, connection, send)
+        transport = _ASGITransport(server, connection, send)
         scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
         client = scope.get("client")
         address = tuple(client) if client else ""  # as of a Unix socket
-        host.admit(peer, address, host.time(), connection, scheme)
-        await peer.run(receive, options.timeouts.close)
+        server.admit(transport, address, server.time(), connection, scheme)
+        await transport.run(receive, options.timeouts.close)
 
 
 async def _respond(scope: Scope, send: Send) -> None:
@@ -86,11 +86,11 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"{kind}.complete"})
 
 
-class _ASGIPeer(TaskPeer):
+class _ASGITransport(TaskTransport):
     """The transport of one session on ASGI's `receive` and `send`."""
 
-    def __init__(self, host: AnsweringHost, connection: ASGIConnection, send: Send) -> None:
-        super().__init__(host)
+    def __init__(self, server: EmbeddedServer, connection: ASGIConnection, send: Send) -> None:
+        super().__init__(server)
         self._connection = connection
         self._send = send
         self._reading: asyncio.Task[None] | None = None
@@ -109,8 +109,8 @@ class _ASGIPeer(TaskPeer):
             if self._connection.state is State.OPEN:  # the peer did not read what was sent to it
                 await self._dismiss(patience)
         finally:
-            if not self.session.over:
-                self.session.lost()
+            if not self.layer.over:
+                self.layer.lost()
             await _end(self._reading)
             await _end(self._writing)
 
@@ -126,7 +126,7 @@ class _ASGIPeer(TaskPeer):
     async def _read(self, receive: Receive) -> None:
         connected, taken = True, 0
         try:
-            while connected and not self.session.over:
+            while connected and not self.layer.over:
                 await self._readable.wait()
                 taken += 1
                 if taken % _TURN == 0:
@@ -135,19 +135,19 @@ class _ASGIPeer(TaskPeer):
                 connected = event["type"] != "websocket.disconnect"
                 self._connection.take_event(event)
                 if connected:
-                    self.go_on(self.time())
+                    self.resume(self.time())
                 else:
                     self.receive(b"", self.time())
         except Exception:
             logger.debug("the ASGI server failed to receive", exc_info=True)
-            self.session.lost()
+            self.layer.lost()
 
     # -- out --------------------------------------------------------------------------------------
 
     def _write_some(self) -> int:
         if self._writing is None:
             # not by create_task: a task that begins at once may have ended before it is kept here
-            self._writing = asyncio.Task(self._write_all(), loop=self._host.loop)
+            self._writing = asyncio.Task(self._write_all(), loop=self._server.loop)
         return 0
 
     async def _write_all(self) -> None:
@@ -159,23 +159,23 @@ class _ASGIPeer(TaskPeer):
                     await _end(self._reading)  # granian closes nothing while it is to receive
                 await self._send(event)
                 if outbox.size:  # else the connection ended meanwhile
-                    self.session.written(size, self.time())
+                    self.layer.written(size, self.time())
         except Exception:
             logger.debug("the ASGI server failed to send", exc_info=True)
             # Why, is what it lets its application receive; `_writing` stays, so nothing is written.
-            self._host.loop.call_later(_PARTING, self._lose)
+            self._server.loop.call_later(_PARTING, self._lose)
             return
         self._writing = None
         if self._connection.state in (State.CLOSING, State.CLOSED):
             # What follows is the server's, and not every one tells when it is done.
             self._connection.take_event({"type": "websocket.disconnect"})
             self.receive(b"", self.time())
-        elif not self.session.over:
+        elif not self.layer.over:
             self.flush(self.time())
 
     def _lose(self) -> None:
-        if not self.session.over:
-            self.session.lost()
+        if not self.layer.over:
+            self.layer.lost()
 
     def _end_stream(self) -> None:
         """Done by who writes the last event."""

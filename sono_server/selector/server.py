@@ -21,17 +21,17 @@ from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_io import loop as loop_in_c
 from sono_server.serving import (
-    Host,
-    HostedPeer,
+    BaseServer,
     HTTPRequest,
     Options,
+    ServedTransport,
     StopSignals,
     listen,
     logger,
     remove_file,
 )
 
-from .transport import READ, Peer
+from .transport import READ, SelectorTransport
 
 _EPOLL = getattr(selectors, "EpollSelector", None)  # on Linux
 _ACCEPTS = 64  # connections accepted in one turn: a fair share
@@ -39,7 +39,7 @@ _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
 
 
-class Server(Host):
+class Server(BaseServer):
     """Serves HTTP/1.1 requests, which may become WebSockets; made by `serve`.
 
     Iterating runs the loop and yields each request, to be answered before the next. It ends
@@ -53,7 +53,7 @@ class Server(Host):
         self._epoll = -1  # the selector's, where C can wait on it
         if loop_in_c and _EPOLL and isinstance(self._selector, _EPOLL):
             self._epoll = self._selector.fileno()
-        self.again: list[Peer] = []
+        self.again: list[SelectorTransport] = []
         self._accepting = False
         self._accept_again = math.inf
         self._turning = False
@@ -71,7 +71,7 @@ class Server(Host):
 
     def __next__(self) -> HTTPRequest:
         if self._thread is None and not self._closed:
-            self._thread = self.turn.thread = threading.get_ident()
+            self._thread = self.context.thread = threading.get_ident()
             self._signals.take()
             self._begin_watch()
         if self._turning:
@@ -84,7 +84,7 @@ class Server(Host):
                 self._turning = False
             if request := self._next_request():
                 return request
-            if self._stop_requests and not self._peers:
+            if self._stop_requests and not self._transports:
                 self.close()
         raise StopIteration
 
@@ -105,7 +105,7 @@ class Server(Host):
             self._stop_requests += 2
             self._wake()
             return
-        self.turn.flush(self.time())  # what was just answered
+        self.context.flush(self.time())  # what was just answered
         self._closed = True
         self._end_watch()
         self._posted.clear()
@@ -128,8 +128,8 @@ class Server(Host):
             self._call_posted()
         if self._stop_requests:
             self._continue_stopping()
-        if self.turn.dirty:
-            self.turn.flush(self.time())
+        if self.context.to_flush:
+            self.context.flush(self.time())
         again, self.again = self.again, []
         now, others = self._wait(self._due(bool(again)))
         for fd in others:
@@ -137,8 +137,8 @@ class Server(Host):
                 self._accept(self._listening[fd], now)
             else:
                 self._drain_wakes()
-        for peer in again:
-            peer.pump(now)
+        for transport in again:
+            transport.pump(now)
         # Deadlines come last: what a peer sent in time has been read, however long it took.
         if self._timers.next <= now:
             self._fire_timers(now)
@@ -149,13 +149,13 @@ class Server(Host):
     def _wait(self, due: float) -> tuple[float, list[int]]:
         """Wait for sockets and tell peers; the time then, and the descriptors of all others."""
         if self._epoll >= 0:
-            return self.turn.run(self._epoll, due)
+            return self.context.run(self._epoll, due)
         timeout = None if due == math.inf else max(0.0, due - time.monotonic())
         ready = self._selector.select(timeout)
         now = self.time()
         others = []
         for key, events in ready:
-            if type(key.data) is Peer:
+            if type(key.data) is SelectorTransport:
                 key.data.ready(events, now)
             else:
                 others.append(key.fd)
@@ -167,9 +167,9 @@ class Server(Host):
         Args:
             busy: whether there is something to do anyway.
         """
-        if busy or self.turn.dirty or self._posted or self._requests:
+        if busy or self.context.to_flush or self._posted or self._requests:
             return -math.inf
-        if self._stop_requests and not self._peers:
+        if self._stop_requests and not self._transports:
             return -math.inf
         return min(self._accept_again, self._stop_due, self._timers.next)
 
@@ -177,9 +177,9 @@ class Server(Host):
         with contextlib.suppress(BlockingIOError):
             self._wake_receiver.recv(4096)
 
-    def schedule(self, peer: Peer, due: float) -> None:
+    def schedule(self, transport: SelectorTransport, due: float) -> None:
         """Look at the peer's deadlines then. Only ever moved forward; else the tick moves on."""
-        self._timers.schedule(peer, due)
+        self._timers.schedule(transport, due)
 
     # -- accepting ------------------------------------------------------------------------------
 
@@ -216,22 +216,24 @@ class Server(Host):
 
     def _add(self, sock: socket.socket, address: Any, now: float) -> None:
         sock.setblocking(False)
-        peer = Peer(self, sock)
-        if self.admit(peer, address, now):
-            peer.ready_slowly(READ, now)  # the request is often there already
+        transport = SelectorTransport(self, sock)
+        if self.admit(transport, address, now):
+            transport.ready_fallback(READ, now)  # the request is often there already
 
-    def watch(self, sock: socket.socket, peer: Peer, before: int, events: int) -> None:
+    def watch(
+        self, sock: socket.socket, transport: SelectorTransport, before: int, events: int
+    ) -> None:
         """Let the selector watch a peer's socket for other events."""
         if not events:
             self._selector.unregister(sock)
         elif before:
-            self._selector.modify(sock, events, peer)
+            self._selector.modify(sock, events, transport)
         else:
-            self._selector.register(sock, events, peer)
+            self._selector.register(sock, events, transport)
 
-    def forget(self, peer: HostedPeer) -> None:
+    def forget(self, transport: ServedTransport) -> None:
         """The peer's socket is closed."""
-        super().forget(peer)
+        super().forget(transport)
         if self._accept_again < math.inf and not self._stop_requests:
             self._watch_listeners(True)  # a descriptor is free again
 

@@ -1,41 +1,43 @@
-"""One accepted socket: the transport of its session. Moves bytes, and decides nothing."""
+"""One accepted socket: the transport of its layer. Moves bytes, and decides nothing."""
 
 import contextlib
 import socket
 from typing import Protocol
 
 from sono_core.lifecycle import Driver
-from sono_io import Carrier, Turn
+from sono_io import FastTransport, LoopContext
 from sono_io import loop as loop_in_c
 
 READ, WRITE = 1, 2
 """What a loop may watch a socket for; the numbers are those of `selectors`."""
 
 
-class PeerLoop(Protocol):
-    """What a peer needs of the loop that runs it."""
+class SelectorLoop(Protocol):
+    """What a transport needs of the loop that runs it."""
 
-    turn: Turn
+    context: LoopContext
     """What all its peers share."""
     buffer: memoryview
     """What every socket is received into."""
-    again: "list[Peer]"
+    again: "list[SelectorTransport]"
     """To be pumped in the next turn."""
 
     def time(self) -> float:
         """Seconds of the clock that all deadlines are measured with."""
 
-    def watch(self, sock: socket.socket, peer: "Peer", before: int, events: int) -> None:
+    def watch(
+        self, sock: socket.socket, transport: "SelectorTransport", before: int, events: int
+    ) -> None:
         """Call `peer.ready` when the socket can be read from or written to."""
 
-    def schedule(self, peer: "Peer", due: float) -> None:
+    def schedule(self, transport: "SelectorTransport", due: float) -> None:
         """Call `peer.tick` then."""
 
-    def forget(self, peer: "Peer") -> None:
+    def forget(self, transport: "SelectorTransport") -> None:
         """The peer's socket is closed."""
 
 
-class Peer(Driver, Carrier):
+class SelectorTransport(Driver, FastTransport):
     """The transport of one accepted socket."""
 
     __slots__ = (
@@ -45,14 +47,14 @@ class Peer(Driver, Carrier):
         "_loop",
         "_shut",
         "_sock",
-        "listed",
+        "pump_scheduled",
         "scheduled",
     )
 
-    write_soon = Carrier.write_soon
+    write_soon = FastTransport.write_soon
 
-    def __init__(self, loop: PeerLoop, sock: socket.socket) -> None:
-        Carrier.__init__(self, loop.turn, sock.fileno())
+    def __init__(self, loop: SelectorLoop, sock: socket.socket) -> None:
+        FastTransport.__init__(self, loop.context, sock.fileno())
         self._loop = loop
         self._sock = sock
         # A socket of another kind moves its bytes in its own way.
@@ -61,17 +63,17 @@ class Peer(Driver, Carrier):
     def time(self) -> float:
         return self._loop.time()
 
-    def ready_slowly(self, events: int, now: float) -> None:
+    def ready_fallback(self, events: int, now: float) -> None:
         """The selector says that the socket can be read from or written to."""
-        session = self.session
-        if events & READ and session.reading:
+        layer = self.layer
+        if events & READ and layer.reading:
             buffer = self._loop.buffer
             try:
                 size = self._sock.recv_into(buffer)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:
-                session.lost()
+                layer.lost()
                 return
             else:
                 self.receive(bytes(buffer[:size]), now)
@@ -82,7 +84,7 @@ class Peer(Driver, Carrier):
 
     def _write_some(self) -> int:
         try:
-            return self.write_some() if self._fast else self._sock.send(self.session.outbox.peek())
+            return self.write_some() if self._fast else self._sock.send(self.layer.outbox.peek())
         except (BlockingIOError, InterruptedError):
             return 0
 

@@ -1,6 +1,6 @@
 """What servers on every kind of loop share."""
 
-from .base import RECEIVE_BUFFER, Host, HostedPeer, Options
+from .base import RECEIVE_BUFFER, BaseServer, Options, ServedTransport
 from .browser_client import JAVASCRIPT, browser_client
 from .listeners import listen, remove_file
 from .requests import HEALTHY, HTTPRequest, Refused
@@ -11,12 +11,12 @@ __all__ = [
     "HEALTHY",
     "JAVASCRIPT",
     "RECEIVE_BUFFER",
+    "BaseServer",
     "HTTPRequest",
-    "Host",
-    "HostedPeer",
     "Loop",
     "Options",
     "Refused",
+    "ServedTransport",
     "StopSignals",
     "WebSocket",
     "awaited",

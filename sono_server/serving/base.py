@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
-from sono_core.lifecycle import Driven, Session, Timers, Transport
+from sono_core.lifecycle import Layer, Session, Timers, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_io import new_turn
+from sono_io import new_context
 
-from .forwarded import Proxies
+from .forwarded import TrustedProxies
 from .listeners import default_max_connections
 from .requests import HTTPRequest, RequestHandler
 from .watchdog import Watchdog
@@ -33,10 +33,10 @@ _GOODBYE_PAUSE = 0.001  # seconds from one to the next then, or less: half of th
 _REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
 
 
-class HostedPeer(Transport, Protocol):
+class ServedTransport(Transport, Protocol):
     """A connection of a server."""
 
-    session: Driven
+    layer: Layer
     scheduled: float
 
     def flush(self, now: float) -> None:
@@ -72,10 +72,12 @@ class Options:
             raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
         if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
             raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
-        Proxies(self.trusted_proxies)  # what is wrong with them is raised before anybody listens
+        TrustedProxies(
+            self.trusted_proxies
+        )  # what is wrong with them is raised before anybody listens
 
 
-class Host:
+class BaseServer:
     """A server without its loop.
 
     Args:
@@ -94,19 +96,19 @@ class Host:
         self._deflaters = SharedDeflaters()
         self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
         """What every connection's bytes are received into."""
-        self.turn = new_turn(self.buffer, options.limits)
+        self.context = new_context(self.buffer, options.limits)
         """What the connections share."""
-        self._peers: set[HostedPeer] = set()
+        self._transports: set[ServedTransport] = set()
         self._requests: deque[HTTPRequest] = deque()
         self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._timers: Timers[HostedPeer] = Timers()
+        self._timers: Timers[ServedTransport] = Timers()
         self._stop_requests = 0
         self._stopping = False
         self._drain_until = math.inf
-        self._leaving: deque[HostedPeer] = deque()  # who is still to be told
+        self._leaving: deque[ServedTransport] = deque()  # who is still to be told
         self._goodbye_due = self._goodbye_pause = 0.0
         self._stop_due = math.inf  # when to go on stopping
-        self._proxies = Proxies(options.trusted_proxies) if options.trusted_proxies else None
+        self._proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
         self._watchdog: Watchdog | None = None
         self._closed = False
         self._thread: int | None = None
@@ -175,7 +177,7 @@ class Host:
 
     def admit(
         self,
-        peer: HostedPeer,
+        transport: ServedTransport,
         address: Any,
         now: float,
         connection: Connection | None = None,
@@ -187,31 +189,31 @@ class Host:
             connection: one of another kind than this server's own.
             scheme: `http` or `https`, if this server does not decide that.
         """
-        excess = len(self._peers) - self._max_connections
+        excess = len(self._transports) - self._max_connections
         options = self._options
         proxies = self._proxies if self._proxies and self._proxies.trusts(address) else None
         scheme = scheme or ("https" if options.ssl else "http")
         handler = RequestHandler(self, address, self._queue, scheme, proxies)
         session = Session(
             connection or self._connection(proxies),
-            peer,
+            transport,
             handler,
             now=now,
             limits=options.limits,
             timeouts=options.timeouts,
         )
         handler.session = session
-        peer.session = _secured(session, options.ssl) if options.ssl else session
-        self._peers.add(peer)
+        transport.layer = _secured(session, options.ssl) if options.ssl else session
+        self._transports.add(transport)
         dropped = excess >= _REFUSALS and not connection  # another server's is not ours to drop
         if dropped or self._closed:  # closed: accepted in the server's last turn
-            peer.session.lost()
+            transport.layer.lost()
         elif excess >= 0 or self._stop_requests:
-            peer.session.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
-            peer.flush(now)
+            transport.layer.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
+            transport.flush(now)
         return excess < 0 and not self._stop_requests
 
-    def _connection(self, proxies: Proxies | None) -> Connection:
+    def _connection(self, proxies: TrustedProxies | None) -> Connection:
         options = self._options
         return Connection(
             Role.SERVER,
@@ -226,9 +228,9 @@ class Host:
         """Keep a request until the application asks for it."""
         self._requests.append(request)
 
-    def forget(self, peer: HostedPeer) -> None:
+    def forget(self, transport: ServedTransport) -> None:
         """The peer's stream is closed."""
-        self._peers.discard(peer)
+        self._transports.discard(transport)
 
     # -- parts of a turn --------------------------------------------------------------------------
 
@@ -251,15 +253,15 @@ class Host:
 
     def _tidy_up(self) -> None:
         """Forget what is kept of peers that are gone, if it is much."""
-        if len(self._requests) > len(self._peers) + _SPARE_REQUESTS:
+        if len(self._requests) > len(self._transports) + _SPARE_REQUESTS:
             kept = [request for request in self._requests if request.pending]
             self._requests.clear()
             self._requests.extend(kept)
-        self._timers.forget_outdated(len(self._peers))
+        self._timers.forget_outdated(len(self._transports))
 
     def _fire_timers(self, now: float) -> None:
-        for peer in self._timers.pop_due(now):
-            peer.tick(now)
+        for transport in self._timers.pop_due(now):
+            transport.tick(now)
 
     def _continue_stopping(self) -> None:
         now = self.time()
@@ -267,7 +269,7 @@ class Host:
             self._stopping = True
             self._drain_until = now + self._options.drain
             self._stop_listening()
-            self._leaving.extend(self._peers)
+            self._leaving.extend(self._transports)
             half = self._options.drain / 2
             self._goodbye_pause = min(_GOODBYE_PAUSE, half / max(1, len(self._leaving)))
             self._goodbye_due = now - _GOODBYES * self._goodbye_pause
@@ -279,17 +281,17 @@ class Host:
         """Close those whose turn it is: if all left at once, all would come back at once."""
         while self._leaving and self._goodbye_due <= now:
             self._goodbye_due += self._goodbye_pause
-            session = self._leaving.popleft().session
-            session.go_away(self._options.close_code, "the server is stopping", now)
+            layer = self._leaving.popleft().layer
+            layer.go_away(self._options.close_code, "the server is stopping", now)
         next_due = self._goodbye_due if self._leaving else math.inf
         self._stop_due = min(self._drain_until, next_due)
 
     def _cut_off(self) -> None:
-        for peer in list(self._peers):
-            peer.session.lost()
+        for transport in list(self._transports):
+            transport.layer.lost()
 
 
-def _secured(session: Session, context: tls.SSLContext) -> Driven:
+def _secured(session: Session, context: tls.SSLContext) -> Layer:
     from sono_core.tls import SecureSession
 
     return SecureSession(session, context)

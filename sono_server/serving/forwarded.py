@@ -13,7 +13,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SCHEMES = ("http", "https")
 
 
-class Proxies:
+class TrustedProxies:
     """Reads X-Forwarded-For, -Proto and -Host of requests that a trusted proxy passed on.
 
     Each proxy adds to these headers at their end, and what stands before that a client may have

@@ -7,7 +7,7 @@ from sono_core import Accept, Headers, Reject, SonoError, State
 from sono_core.events import Close, Request
 from sono_core.lifecycle import Session
 
-from .forwarded import Proxies
+from .forwarded import TrustedProxies
 from .websocket import (
     AwaitingHandler,
     Loop,
@@ -197,7 +197,7 @@ class RequestHandler:
         client: Any,
         deliver: Callable[[HTTPRequest], object],
         scheme: str = "http",
-        proxies: Proxies | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self._loop = loop
         self._client = client

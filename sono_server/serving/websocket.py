@@ -13,7 +13,7 @@ from sono_core.arguments import is_coroutine_function, require_callable
 from sono_core.events import Accept, Reject, Request
 from sono_core.lifecycle import Session
 from sono_core.websocket import close_payload, control_payload, message_event
-from sono_io import Sender, Turn
+from sono_io import LoopContext, Sender
 
 logger = logging.getLogger("sono")
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("sono")
 class Loop(Protocol):
     """What the objects of an application ask of the server that runs them."""
 
-    turn: Turn
+    context: LoopContext
     """What its connections share."""
     create_task: Callable[..., Any] | None
     """Runs a coroutine; None on a loop that calls plain functions alone. With `brief=True` it is
@@ -72,7 +72,7 @@ class WebSocket(Sender):
 
     def __init__(self, session: Session, loop: Loop, request: Request) -> None:
         connection = session.connection
-        super().__init__(loop.turn, session.transport, connection.frames, connection.plain)
+        super().__init__(loop.context, session.transport, connection.frames, connection.plain)
         self._session = session
         self._loop = loop
         self.request = request
@@ -90,7 +90,7 @@ class WebSocket(Sender):
         """What the handshake agreed on."""
         return self._session.connection.subprotocol
 
-    def send_slowly(self, message: str | bytes | Prepared) -> bool:
+    def send_fallback(self, message: str | bytes | Prepared) -> bool:
         """What `send` does where the message or the connection is not of the ordinary kind."""
         event = message_event(message)
         if self._loop.in_loop():

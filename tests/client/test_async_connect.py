@@ -17,7 +17,7 @@ import pytest
 
 from sono_client import ConnectError, connect_async
 from sono_core import Limits, LocalProtocolError
-from sono_core.connect.connector import Opening
+from sono_core.connect.connector import Connector
 from sono_server import serve_async
 from tests.async_peers import (
     LOOPS,
@@ -194,7 +194,7 @@ def test_what_fails_when_the_session_is_made_is_raised(
         raise ValueError("no such host")
 
     async def main() -> None:
-        monkeypatch.setattr(Opening, "begin", begin)
+        monkeypatch.setattr(Connector, "begin", begin)
         async with scripted(lambda peer: peer.gone()) as url:
             with pytest.raises(ValueError, match="no such host"):
                 await connect_async(url)

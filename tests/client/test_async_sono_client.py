@@ -183,7 +183,7 @@ def test_a_listing_may_be_asked_for_inside_a_callback_however_much_waits(run: Lo
             async def ask(payload: Any) -> None:
                 await turns(1)
                 if payload["message"] == 0:
-                    await eventually(lambda: len(client.socket._wire.messages) > 10)
+                    await eventually(lambda: len(client.socket._client_transport.messages) > 10)
                     assert len(client._callbacks) == 1024  # and so no more are taken
                 ids.extend(await client.grab("myid"))
 

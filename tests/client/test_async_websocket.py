@@ -126,7 +126,7 @@ def test_more_than_1024_messages_unread_pause_reading_and_none_is_lost(run: Loop
     async def main() -> None:
         async with serving(commanded) as url, connect_async(url) as ws:
             await ws.send(f"send {count}")
-            wire = ws._wire
+            wire = ws._client_transport
             await eventually(lambda: len(wire.messages) >= 1024)
             await asyncio.sleep(0.02)
             assert len(wire.messages) == 1024
@@ -143,7 +143,7 @@ def test_more_than_a_mebibyte_unread_pauses_reading_and_none_is_lost(run: Loop) 
 
     async def main() -> None:
         async with serving(flood) as url, connect_async(url) as ws:
-            wire = ws._wire
+            wire = ws._client_transport
             await eventually(lambda: sum(map(len, wire.messages)) >= MIB)
             await asyncio.sleep(0.02)
             assert len(wire.messages) == 11
@@ -346,7 +346,7 @@ def test_a_callback_that_sends_much_is_held_up_by_a_server_that_does_not_read(ru
 
         async with scripted(script) as url:
             ws = await connect_async(url, on_message=answer, limits=limits)
-            await eventually(lambda: ws._out.size >= MIB and not ws._wire._reads)
+            await eventually(lambda: ws._out.size >= MIB and not ws._client_transport._reads)
             assert ws._out.size <= 1.5 * MIB
             ws.cut_off()
 
@@ -431,7 +431,7 @@ def test_a_flood_of_pings_by_a_server_that_never_reads_is_bounded(run: Loop) -> 
     async def main() -> None:
         async with scripted(script) as url:
             ws = await connect_async(url, limits=limits)
-            await eventually(lambda: ws._out.size > 10_000 and not ws._wire._reads)
+            await eventually(lambda: ws._out.size > 10_000 and not ws._client_transport._reads)
             await asyncio.sleep(0.02)
             assert ws._out.size < MIB
             assert ws.closed is None
@@ -472,7 +472,7 @@ def test_a_ping_takes_its_time_and_several_may_be_under_way(run: Loop) -> None:
         async with serving(echo) as url, connect_async(url) as ws:
             times = await asyncio.gather(*(ws.ping() for _ in range(5)))
             assert all(0 < seconds < 5 for seconds in times)
-            assert ws._wire.pongs == {}
+            assert ws._client_transport.pongs == {}
 
     run(main())
 
@@ -514,7 +514,7 @@ def test_an_own_ping_that_is_cancelled_leaves_nothing(run: Loop) -> None:
             ws = await connect_async(url)
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(ws.ping(), 0.01)
-            assert ws._wire.pongs == {}
+            assert ws._client_transport.pongs == {}
             ws.cut_off()
 
     run(main())
@@ -554,7 +554,7 @@ def test_close_nowait_alone_ends_it_too(run: Loop) -> None:
         async with scripted(deaf) as url:
             ws = await connect_async(url, timeouts=QUICK)
             ws.close_nowait()
-            await eventually(lambda: ws._wire.session.over)
+            await eventually(lambda: ws._client_transport.layer.over)
 
     run(main())
 
@@ -625,7 +625,7 @@ def test_the_servers_close_is_told_though_the_reset_is_noticed_by_writing(run: L
                 await turns(5)
                 server.sendall(frame(CLOSE, (1008).to_bytes(2, "big") + b"enough"))
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            ws._wire._prompt = True  # as in an answer, which is written at once
+            ws._client_transport._prompt = True  # as in an answer, which is written at once
             with contextlib.suppress(ConnectionClosed):
                 await ws.send("x")
             assert (await ws.wait_closed()).code == 1008
@@ -679,7 +679,11 @@ def test_what_has_ended_is_freed_without_the_garbage_collector(
             await ws.wait_closed()
             await ws.close()
             await turns(5)
-            parts = [weakref.ref(ws), weakref.ref(ws._wire), weakref.ref(ws._wire._opening)]
+            parts = [
+                weakref.ref(ws),
+                weakref.ref(ws._client_transport),
+                weakref.ref(ws._client_transport._connector),
+            ]
             del ws
             assert [part() for part in parts] == [None, None, None]
 

@@ -813,13 +813,13 @@ def test_pongs_to_a_server_that_does_not_read_are_bounded(
     with faulty(flood) as server:
         ws = connect(server.url, timeouts=QUICK, limits=limits)
         sizes = set()
-        turn = ws._link._poll_once
+        turn = ws._transport._poll_once
 
         def measured(now: float, deadline: float) -> None:
-            sizes.add(ws._link.session.outbox.size)
+            sizes.add(ws._transport.layer.outbox.size)
             turn(now, deadline)
 
-        ws._link._poll_once = measured  # type: ignore[method-assign]
+        ws._transport._poll_once = measured  # type: ignore[method-assign]
         with pytest.raises(ConnectionClosed):
             ws.recv()
         assert 0 < max(sizes) <= 10_000 + 131 + 8
@@ -827,13 +827,13 @@ def test_pongs_to_a_server_that_does_not_read_are_bounded(
 
 def count_turns(ws: WebSocket) -> list[float]:
     """Counts the waits for the socket from now on, by their deadlines."""
-    turn, turns = ws._link._poll_once, []
+    turn, turns = ws._transport._poll_once, []
 
     def counted(now: float, deadline: float) -> None:
         turns.append(deadline)
         turn(now, deadline)
 
-    ws._link._poll_once = counted  # type: ignore[method-assign]
+    ws._transport._poll_once = counted  # type: ignore[method-assign]
     return turns
 
 
@@ -910,8 +910,8 @@ def test_a_socket_that_had_nothing_after_all_is_asked_again(
             return getattr(self._sock, name)
 
     with connect(echo_url) as ws:
-        fickle = Fickle(ws._link._sock)
-        ws._link._sock = fickle  # type: ignore[assignment]
+        fickle = Fickle(ws._transport._sock)
+        ws._transport._sock = fickle  # type: ignore[assignment]
         ws.send("x")
         assert ws.recv(WAIT) == "x"
         assert fickle.failed
@@ -919,7 +919,7 @@ def test_a_socket_that_had_nothing_after_all_is_asked_again(
 
 def test_a_mistake_of_the_link_itself_is_not_hidden(echo_url: str) -> None:
     with connect(echo_url) as ws:
-        ws._link.on_message = None  # type: ignore[method-assign,assignment]
+        ws._transport.on_message = None  # type: ignore[method-assign,assignment]
         ws.send("x")
         with pytest.raises(TypeError):
             ws.recv(WAIT)

@@ -14,7 +14,7 @@ import pytest
 
 from sono_client import ConnectError, ConnectionClosed, SonoClient
 from sono_client.blocking import sono_client as client_module
-from sono_client.blocking.leader import Duty
+from sono_client.blocking.leader import Leader
 from sono_client.blocking.poll import Poll
 from sono_core import Close
 from sono_core.connect.backoff import Backoff, Reconnection
@@ -382,9 +382,9 @@ def test_a_question_keeps_its_timeout_while_another_thread_runs(
 def test_a_question_that_waits_is_told_when_the_connection_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entered, wait = threading.Event(), Duty.wait
+    entered, wait = threading.Event(), Leader.wait
 
-    def noted(self: Duty, waiter: Any, timeout: float) -> None:
+    def noted(self: Leader, waiter: Any, timeout: float) -> None:
         entered.set()
         wait(self, waiter, timeout)
 
@@ -392,7 +392,7 @@ def test_a_question_that_waits_is_told_when_the_connection_is_lost(
         sock.sendall(server.accept())
         server.released.wait(WAIT)
 
-    monkeypatch.setattr(Duty, "wait", noted)
+    monkeypatch.setattr(Leader, "wait", noted)
     with faulty(script) as server, SonoClient(server.url, reconnect=False) as sono:
         with doing(sono.run) as first, doing(lambda: sono.grab("myid")) as second:
             assert entered.wait(WAIT)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sono_client import ConnectionClosed, WebSocket, connect
-from sono_client.blocking.leader import Duty
+from sono_client.blocking.leader import Leader
 from sono_client.blocking.poll import Poll
 from sono_core import Limits, Timeouts
 from tests.client.test_blocking import (
@@ -64,13 +64,13 @@ def polling(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 @pytest.fixture
 def entered(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set when a thread waits for another that waits for the socket."""
-    event, wait = threading.Event(), Duty.wait
+    event, wait = threading.Event(), Leader.wait
 
-    def noted(self: Duty, waiter: Any, timeout: float) -> None:
+    def noted(self: Leader, waiter: Any, timeout: float) -> None:
         event.set()
         wait(self, waiter, timeout)
 
-    monkeypatch.setattr(Duty, "wait", noted)
+    monkeypatch.setattr(Leader, "wait", noted)
     return event
 
 
@@ -283,11 +283,11 @@ def test_an_interrupted_thread_lets_another_poll(
     assert any(isinstance(result, Interrupted) for result in results)
 
 
-@pytest.mark.parametrize("step", ["receive", "flush", "go_on"])
+@pytest.mark.parametrize("step", ["receive", "flush", "resume"])
 def test_a_step_that_was_left_half_done_ends_the_connection(
     ws: WebSocket, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt_once(monkeypatch, ws._link, step)
+    interrupt_once(monkeypatch, ws._transport, step)
 
     def talk() -> None:
         ws.send("x")
@@ -296,7 +296,7 @@ def test_a_step_that_was_left_half_done_ends_the_connection(
     with pytest.raises(Interrupted):
         for _ in range(3):
             talk()
-    assert ws._link._sock.fileno() == ws._link._poll._near.fileno() == -1
+    assert ws._transport._sock.fileno() == ws._transport._poll._near.fileno() == -1
     assert ws.closed is not None
     assert (ws.closed.code, ws.closed.reason) == (1006, "interrupted")
     calls: list[Callable[[], object]] = [lambda: list(ws), ws.ping, lambda: ws.send("x")]
@@ -310,7 +310,7 @@ def test_an_interrupted_close_cuts_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with faulty(unresponsive) as server:
         ws = connect(server.url)
         interrupt_once(monkeypatch, Poll, "wait")
-        ws._link._poll.wake()
+        ws._transport._poll.wake()
         with pytest.raises(Interrupted):
             ws.close()
         assert ws.closed is not None
@@ -333,7 +333,7 @@ def test_a_message_whose_send_was_interrupted_goes_on_its_way(
     with faulty(reads_late) as server:
         ws = connect(server.url, deflate=None)
         interrupt_once(monkeypatch, Poll, "wait")
-        ws._link._poll.wake()
+        ws._transport._poll.wake()
         with pytest.raises(Interrupted):
             ws.send(bytes(size))
         server.released.set()

@@ -70,7 +70,7 @@ class Stage:
         """The bystander is served, its neighbour is gone without a trace, others may come."""
         self.bystander.send("unharmed")
         assert self.bystander.message() == "unharmed"
-        until(lambda: self.server.call(lambda: len(self.server.server._peers)) == 1)
+        until(lambda: self.server.call(lambda: len(self.server.server._transports)) == 1)
         until(lambda: self.open_descriptors() == self.descriptors, what="closing its socket")
         application = self.application
         assert application.closes.qsize() == application.opened - 1  # each was told its end, once

@@ -166,7 +166,7 @@ def test_every_connection_is_told_its_end_once_whatever_fails(
         thread.join(PATIENCE * 2)
         assert not thread.is_alive()
     deadline = time.monotonic() + PATIENCE
-    while server.call(lambda: len(server.server._peers)):
+    while server.call(lambda: len(server.server._transports)):
         assert time.monotonic() < deadline, "a connection is never given up"
         time.sleep(0.001)
     assert application.broken == []

@@ -159,4 +159,4 @@ def test_d08_a_handler_that_floods_its_peer_ends_that_alone() -> None:
         assert (path, close.code) == ("/flood", 4008)
         other.send("on it goes")
         assert other.message() == "on it goes"
-        until(lambda: server.call(lambda: len(server.server._peers)) == 1)
+        until(lambda: server.call(lambda: len(server.server._transports)) == 1)

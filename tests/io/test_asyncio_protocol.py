@@ -63,7 +63,7 @@ class Wired(SessionProtocol):
         self.due = math.inf
         self.handler = RecordingHandler()
         self.start_on(stream, fast=False)
-        self.session: Session = Session(
+        self.layer = self.session = Session(
             Connection(Role.SERVER, deflate=None), self, self.handler, now=0.0
         )
         self.client = new_connection(Role.CLIENT, deflate=None)

@@ -63,7 +63,7 @@ class Rig:
         self.driver = SocketDriver(self.sock, lambda: self.now)
         connection = new_connection(Role.SERVER, deflate=None)
         self.session = Session(connection, self.driver, self.handler, now=0.0)
-        self.driver.session = self.session
+        self.driver.layer = self.session
         self.handler.reactions["on_request"] = lambda: self.session.accept(Accept(), self.now)
         if opened:
             self.turn(request_bytes())

@@ -37,9 +37,9 @@ from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.websocket.frames import encode_frame
 from sono_io import fast
-from sono_io.fast import new_turn
+from sono_io.fast import new_context
 from sono_server import HTTPRequest, WebSocket
-from sono_server.selector.transport import READ, WRITE, Peer
+from sono_server.selector.transport import READ, WRITE, SelectorTransport
 from sono_server.serving.requests import RequestHandler
 from tests.conftest import require
 from tests.helpers import new_connection
@@ -58,9 +58,9 @@ class FakeLoop:
 
     def __init__(self, limits: Limits) -> None:
         self.buffer = memoryview(bytearray(256 * 1024))
-        self.turn = new_turn(self.buffer, limits)
-        self.turn.thread = threading.get_ident()
-        self.again: list[Peer] = []
+        self.context = new_context(self.buffer, limits)
+        self.context.thread = threading.get_ident()
+        self.again: list[SelectorTransport] = []
         self.events = 0
         self.forgotten = False
         self.posted: queue.Queue[tuple[Callable[..., object], tuple[object, ...]]] = queue.Queue()
@@ -69,19 +69,19 @@ class FakeLoop:
         return 0.0
 
     def in_loop(self) -> bool:
-        return threading.get_ident() == self.turn.thread
+        return threading.get_ident() == self.context.thread
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
         self.posted.put((function, arguments))
         return True
 
-    def watch(self, sock: socket.socket, peer: Peer, before: int, events: int) -> None:
+    def watch(self, sock: socket.socket, peer: SelectorTransport, before: int, events: int) -> None:
         self.events = events
 
-    def schedule(self, peer: Peer, due: float) -> None:
+    def schedule(self, peer: SelectorTransport, due: float) -> None:
         peer.scheduled = due
 
-    def forget(self, peer: Peer) -> None:
+    def forget(self, peer: SelectorTransport) -> None:
         self.forgotten = True
 
 
@@ -103,11 +103,11 @@ class Wired:
         self.here, there = socket.socketpair()
         for sock in (self.here, there):
             sock.setblocking(False)
-        self.peer = Peer(self.loop, there)
+        self.peer = SelectorTransport(self.loop, there)
         handler = RequestHandler(self.loop, "client", self._accept)
         connection = Connection(Role.SERVER, limits=limits, deflate=deflate)
         self.session = Session(connection, self.peer, handler, now=0.0, limits=limits)
-        self.peer.session = handler.session = self.session
+        self.peer.layer = handler.session = self.session
         self._on_message = on_message or (lambda ws, message: self.received.append(message))
         self.peer.flush(0.0)
         self.client = new_connection(
@@ -139,15 +139,15 @@ class Wired:
 
     def turn(self) -> None:
         """What the selector server does in one turn for this connection."""
-        self.loop.turn.flush(0.0)
+        self.loop.context.flush(0.0)
         again, self.loop.again = self.loop.again, []
         if self.loop.events & READ and readable(self.peer._sock):
             self.peer.ready(READ, 0.0)
         if self.loop.events & WRITE and not self.session.over:
             self.peer.ready(WRITE, 0.0)
         for peer in again:
-            peer.listed = False
-            peer.session.pump(0.0)
+            peer.pump_scheduled = False
+            peer.layer.pump(0.0)
             peer.flush(0.0)
 
     def read_raw(self) -> bytes:
@@ -257,8 +257,8 @@ def test_every_kind_of_message_is_echoed(wire: Callable[..., Wired]) -> None:
 def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
     """Whole, fragmented, in pieces, large: what C delivers and sends, Python does not."""
     one = wire(echo)
-    turn: Any = one.loop.turn
-    before = (turn.messages, turn.turns, turn.detours, turn.sent, turn.sent_slowly)
+    turn: Any = one.loop.context
+    before = (turn.messages, turn.turns, turn.detours, turn.sent, turn.sent_fallback)
     frames = [
         encode_frame(
             1 if isinstance(m, str) else 2, m.encode() if isinstance(m, str) else m, mask=MASK
@@ -279,7 +279,7 @@ def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
     one.write_raw(encode_frame(1, b"x" * 64, mask=MASK) * 500)
     one.turn()
     count += 500
-    after = (turn.messages, turn.turns, turn.detours, turn.sent, turn.sent_slowly)
+    after = (turn.messages, turn.turns, turn.detours, turn.sent, turn.sent_fallback)
     messages, turns, detours, sent, slowly = (b - a for a, b in zip(before, after, strict=True))
     assert (messages, sent, detours, slowly) == (count, count, 0, 0)
     assert turns >= 2 * len(frames)
@@ -289,15 +289,15 @@ def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
 def test_a_fan_out_takes_no_detour(wire: Callable[..., Wired]) -> None:
     loop = FakeLoop(DEFAULT_LIMITS)
     members = [wire(loop=loop) for _ in range(10)]
-    turn: Any = loop.turn
-    sent, slowly = turn.sent, turn.sent_slowly
+    turn: Any = loop.context
+    sent, slowly = turn.sent, turn.sent_fallback
     for text in ("first", "zweitens: ü"):
         prepared = Prepared(TextMessage(text))
         assert all(member.ws.send(prepared) for member in members)
-    assert (turn.sent - sent, turn.sent_slowly - slowly) == (20, 0)
+    assert (turn.sent - sent, turn.sent_fallback - slowly) == (20, 0)
     for member in members:
         assert member.read() == []
-    loop.turn.flush(0.0)
+    loop.context.flush(0.0)
     for member in members:
         assert member.read() == [TextMessage("first"), TextMessage("zweitens: ü")]
 
@@ -307,7 +307,7 @@ def test_what_is_answered_in_a_turn_leaves_in_one_write(wire: Callable[..., Wire
     one.write(*[TextMessage(str(i)) for i in range(100)])
     one.turn()
     assert [event.text for event in one.read()] == [str(i) for i in range(100)]  # type: ignore[union-attr]
-    assert not one.loop.turn.dirty
+    assert not one.loop.context.to_flush
 
 
 def test_a_message_larger_than_the_buffer(wire: Callable[..., Wired]) -> None:
@@ -496,13 +496,13 @@ def test_a_compressed_connection_sends_what_is_short_as_it_is(wire: Callable[...
     sizes = []
     for text in texts:
         one.ws.send(text)
-        one.loop.turn.flush(0.0)
+        one.loop.context.flush(0.0)
         sizes.append(len(one.read_raw()))
     assert sizes[0] == 101
     assert max(sizes[1:]) < 50
     prepared = Prepared(TextMessage("y" * 200))
     assert one.ws.send(prepared)
-    one.loop.turn.flush(0.0)
+    one.loop.context.flush(0.0)
     assert one.read_raw() == prepared.frame(one.session.connection._deflater)
 
 
@@ -515,7 +515,7 @@ def test_what_is_no_message_is_refused(wire: Callable[..., Wired], wrong: Any) -
         one.ws.send("\ud800")
     assert one.ws.send(bytearray(b"x"))
     assert one.ws.send(memoryview(b"y"))
-    one.loop.turn.flush(0.0)
+    one.loop.context.flush(0.0)
     assert one.read() == [BinaryMessage(b"x"), BinaryMessage(b"y")]
 
 
@@ -527,7 +527,7 @@ def test_a_message_of_another_thread_takes_the_detour(wire: Callable[..., Wired]
     assert one.session.outbox.size == 0
     function, arguments = one.loop.posted.get_nowait()
     function(*arguments)
-    one.loop.turn.flush(0.0)
+    one.loop.context.flush(0.0)
     assert one.read() == [TextMessage("from afar")]
 
 
@@ -580,7 +580,7 @@ def test_a_reset_ends_that_connection(
             break
         if not one.session.over and one.loop.events & READ:
             one.peer.ready(READ, 0.0)
-        one.loop.turn.flush(0.0)
+        one.loop.context.flush(0.0)
     assert one.loop.forgotten
     assert [close.code for close in one.closes] == [1006]
 
@@ -603,21 +603,23 @@ def test_a_peer_that_is_gone_while_it_is_written_to(
 def test_c_refuses_what_is_not_its_own(wire: Callable[..., Wired]) -> None:
     loop: Any = fast.loop
     one = wire()
-    turn = one.loop.turn
+    turn = one.loop.context
     for wrong in (None, 1, object()):
         with pytest.raises(TypeError):
-            loop.Carrier(wrong, 1)
+            loop.FastTransport(wrong, 1)
         with pytest.raises(TypeError):
             loop.Sender(wrong, one.peer, one.session.outbox, 1)
         with pytest.raises(TypeError):
             loop.Sender(turn, one.peer, wrong, 1)
-        carrier = loop.Carrier(turn, -1)
+        carrier = loop.FastTransport(turn, -1)
         with pytest.raises((TypeError, AttributeError)):
-            carrier.session = wrong
+            carrier.layer = wrong
         with pytest.raises(TypeError):
             carrier.reader = wrong if wrong is not None else 2
     with pytest.raises(BufferError):
-        loop.Turn(buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float)
+        loop.LoopContext(
+            buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float
+        )
     with pytest.raises(TypeError):
         one.peer.ready(1)  # type: ignore[call-arg]
 
@@ -625,15 +627,15 @@ def test_c_refuses_what_is_not_its_own(wire: Callable[..., Wired]) -> None:
 @native
 def test_what_was_not_initialised_says_so() -> None:
     loop: Any = fast.loop
-    carrier = loop.Carrier.__new__(loop.Carrier)
+    carrier = loop.FastTransport.__new__(loop.FastTransport)
     sender = loop.Sender.__new__(loop.Sender)
     for call in (lambda: carrier.ready(1, 0.0), carrier.write_soon, lambda: sender.send("x")):
         with pytest.raises(RuntimeError, match="__init__ was not called"):
             call()
-    with pytest.raises(RuntimeError, match="no session"):
+    with pytest.raises(RuntimeError, match="no layer"):
         carrier.write_some()
     with pytest.raises(AttributeError):
-        _ = carrier.session
+        _ = carrier.layer
 
 
 @native
@@ -642,20 +644,20 @@ def test_a_flush_that_raises_forgets_nobody(
 ) -> None:
     loop = FakeLoop(DEFAULT_LIMITS)
     one, bad, other = (wire(loop=loop) for _ in range(3))
-    flush = Peer.flush
+    flush = SelectorTransport.flush
 
-    def failing(peer: Peer, now: float) -> None:
+    def failing(peer: SelectorTransport, now: float) -> None:
         if peer is bad.peer:
             raise Stop
         flush(peer, now)
 
-    monkeypatch.setattr(Peer, "flush", failing)
+    monkeypatch.setattr(SelectorTransport, "flush", failing)
     bad.peer.reader = None
     for member in (one, bad, other):
         member.ws.send("x")
     with pytest.raises(Stop):
-        loop.turn.flush(0.0)
-    loop.turn.flush(0.0)
+        loop.context.flush(0.0)
+    loop.context.flush(0.0)
     assert one.read() == other.read() == [TextMessage("x")]
 
 

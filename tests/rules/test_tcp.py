@@ -85,7 +85,7 @@ class Application:
 
 def assert_forgotten(server: Running) -> None:
     """The server holds no connection any more; asked of its own thread."""
-    while server.call(lambda: len(server.server._peers)):
+    while server.call(lambda: len(server.server._transports)):
         pass
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from sono_core import Accept, Headers, Reject, Request
 from sono_server import HTTPRequest, serve
-from sono_server.serving.forwarded import Proxies
+from sono_server.serving.forwarded import TrustedProxies
 from tests.servers import Wire, running
 
 PROXY = ("10.0.0.1", 4000)
-TRUSTED = Proxies(["10.0.0.0/8", "2001:db8::/32"])
+TRUSTED = TrustedProxies(["10.0.0.0/8", "2001:db8::/32"])
 
 
 def request(**headers: str) -> Request:
@@ -36,8 +36,8 @@ def test_who_is_trusted(address: Any, trusted: bool) -> None:
 
 
 def test_who_comes_through_a_unix_socket_is_trusted_by_name() -> None:
-    assert Proxies(["unix"]).trusts("")
-    assert not Proxies(["unix"]).trusts(("127.0.0.1", 1))
+    assert TrustedProxies(["unix"]).trusts("")
+    assert not TrustedProxies(["unix"]).trusts(("127.0.0.1", 1))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_is_no_network_is_refused(trusted: list[str]) -> None:
 
 def test_a_str_is_refused() -> None:
     with pytest.raises(TypeError, match="trusted_proxies"):
-        Proxies("10.0.0.1")
+        TrustedProxies("10.0.0.1")
 
 
 HEADERS = Headers(

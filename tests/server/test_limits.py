@@ -13,7 +13,7 @@ import pytest
 from sono_core import Accept, BinaryMessage, Connection, Limits, Reject, Role, TextMessage, Timeouts
 from sono_core.messaging.classic.packets import ChangeChannel, ChannelPayload, PacketError, parse
 from sono_core.messaging.hub import Hub
-from sono_core.messaging.ratelimit import Quota
+from sono_core.messaging.ratelimit import RateLimiter
 from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.opcodes import BINARY, CONTINUATION
 from tests.fakes import Rig
@@ -120,17 +120,17 @@ def turn_bytes(limits: Limits, size: int) -> bool:
 
 
 def packets(limits: Limits, number: int) -> bool:
-    quota = Quota(limits, 0.0)
+    quota = RateLimiter(limits, 0.0)
     return not any(quota.take(1, 0.0) for _ in range(2 * number))
 
 
 def packet_bytes(limits: Limits, size: int) -> bool:
-    quota = Quota(limits, 0.0)
+    quota = RateLimiter(limits, 0.0)
     return not any([quota.take(size, 0.0), quota.take(size, 0.0)])
 
 
 def turn_deliveries(limits: Limits, number: int) -> bool:
-    quota = Quota(limits, 0.0)
+    quota = RateLimiter(limits, 0.0)
     return not any([quota.cause(number - 1), quota.cause(1)])
 
 

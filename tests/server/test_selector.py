@@ -245,7 +245,7 @@ def test_a_slow_reader_is_closed_with_4008_and_others_are_unharmed() -> None:
 
 def assert_gone(server: Running, left: int) -> None:
     """Only so many connections are left in the server."""
-    until(lambda: server.call(lambda: len(server.server._peers)) == left)
+    until(lambda: server.call(lambda: len(server.server._transports)) == left)
 
 
 def test_a_peer_that_takes_nothing_is_closed_at_the_stall_deadline() -> None:
@@ -497,7 +497,7 @@ def test_outdated_timers_of_a_connection_that_lives_are_let_go() -> None:
     with running() as server, Wire(server.address) as wire:
         wire.send("x")
         wire.message()
-        peer = server.call(lambda: next(iter(server.server._peers)))
+        peer = server.call(lambda: next(iter(server.server._transports)))
         due = peer.scheduled
 
         def crowd() -> None:
@@ -745,7 +745,7 @@ def test_a_request_that_comes_in_the_turn_of_the_stop_is_answered() -> None:
             wire.sock.sendall(request)
             server.server.stop()
 
-        until(lambda: bool(server.server._peers))
+        until(lambda: bool(server.server._transports))
         server.call(stop)
         assert status(read_all(wire.sock)) == 503
     assert seen == []
@@ -891,7 +891,7 @@ def test_leaving_the_with_statement_closes_everything() -> None:
             request.accept(None, lambda ws, close: closes.append(close))
     client.join()
     assert [close.code for close in closes] == [1006]
-    assert server._peers == set()
+    assert server._transports == set()
     server.close()
     assert list(server) == []
 
@@ -1085,7 +1085,7 @@ def test_requests_of_peers_that_are_gone_are_not_kept_and_not_yielded() -> None:
                 linger = struct.pack("ii", 1, 0)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 client.close()
-        while server._peers:
+        while server._transports:
             server._turn()
         assert len(server._requests) <= 64
         with dial(server.address[:2]) as client:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sono_core import Accept, Headers, Limits, LocalProtocolError, Reject, Request, Role, Timeouts
-from sono_core.connect.connector import Opening, Place
+from sono_core.connect.connector import Connector, Endpoint
 from sono_core.connect.proxy import proxy_for
-from sono_core.connect.uri import Target
+from sono_core.connect.uri import WebSocketURI
 from sono_core.errors import ConnectError
 from tests.certificates import client_side, expired, self_signed, server_side, wrong_name
 from tests.fakes import FakeTransport, RecordingHandler
@@ -21,14 +21,14 @@ from tests.helpers import new_connection, repeatable
 URL = "ws://example.com/ws"
 
 
-def opening(url: str = URL, **options: Any) -> Opening:
-    return Opening(url, random=repeatable(), **options)
+def opening(url: str = URL, **options: Any) -> Connector:
+    return Connector(url, random=repeatable(), **options)
 
 
 class Attempt:
     """One attempt on a transport in memory, and the server at its end."""
 
-    def __init__(self, procedure: Opening, now: float = 0.0) -> None:
+    def __init__(self, procedure: Connector, now: float = 0.0) -> None:
         self.procedure = procedure
         self.transport = FakeTransport()
         self.handler = RecordingHandler()
@@ -77,12 +77,12 @@ def redirect(location: str, status: int = 302) -> Reject:
     return Reject(status, Headers({"location": location}))
 
 
-def follow(procedure: Opening, location: str, status: int = 302) -> None:
+def follow(procedure: Connector, location: str, status: int = 302) -> None:
     """The server answers with a redirect, which is followed."""
     assert procedure.answered(redirect(location, status)) is None
 
 
-def refusal_of(procedure: Opening, response: Reject | None) -> ConnectError:
+def refusal_of(procedure: Connector, response: Reject | None) -> ConnectError:
     with pytest.raises(ConnectError) as caught:
         procedure.answered(response)
     return caught.value
@@ -132,32 +132,32 @@ def test_an_attempt_is_begun_once() -> None:
 @pytest.mark.parametrize(
     ("url", "options", "place"),
     [
-        ("ws://h/", {}, Place("h", 80)),
-        ("wss://h/", {}, Place("h", 443)),
-        ("ws://h:81/", {}, Place("h", 81)),
-        ("ws://[::1]:81/", {}, Place("::1", 81)),
-        ("ws://h/", {"proxy": "http://p:3128"}, Place("p", 3128)),
-        ("wss://h/", {"proxy": "p"}, Place("p", 80)),
-        ("ws://h/", {"unix": "/run/s"}, Place("h", 80, "/run/s")),
-        ("ws://h/", {"unix": "/run/s", "proxy": lambda target: "p"}, Place("h", 80, "/run/s")),
-        ("ws://h/", {"proxy": lambda target: f"{target.host}.proxy"}, Place("h.proxy", 80)),
-        ("ws://h/", {"proxy": lambda target: None}, Place("h", 80)),
+        ("ws://h/", {}, Endpoint("h", 80)),
+        ("wss://h/", {}, Endpoint("h", 443)),
+        ("ws://h:81/", {}, Endpoint("h", 81)),
+        ("ws://[::1]:81/", {}, Endpoint("::1", 81)),
+        ("ws://h/", {"proxy": "http://p:3128"}, Endpoint("p", 3128)),
+        ("wss://h/", {"proxy": "p"}, Endpoint("p", 80)),
+        ("ws://h/", {"unix": "/run/s"}, Endpoint("h", 80, "/run/s")),
+        ("ws://h/", {"unix": "/run/s", "proxy": lambda target: "p"}, Endpoint("h", 80, "/run/s")),
+        ("ws://h/", {"proxy": lambda target: f"{target.host}.proxy"}, Endpoint("h.proxy", 80)),
+        ("ws://h/", {"proxy": lambda target: None}, Endpoint("h", 80)),
     ],
 )
 def test_the_transport_connects_to_the_proxy_or_to_the_server(
-    url: str, options: dict[str, Any], place: Place
+    url: str, options: dict[str, Any], place: Endpoint
 ) -> None:
-    assert opening(url, **options).dial == place
+    assert opening(url, **options).endpoint == place
 
 
 def test_the_environment_may_choose_the_proxy_anew_for_each_redirect() -> None:
     environ = {"ws_proxy": "p:1", "wss_proxy": "q:2", "no_proxy": "direct"}
     procedure = opening("ws://h/", proxy=functools.partial(proxy_for, environ=environ))
-    assert procedure.dial == Place("p", 1)
+    assert procedure.endpoint == Endpoint("p", 1)
     follow(procedure, "ws://direct/")
-    assert procedure.dial == Place("direct", 80)
+    assert procedure.endpoint == Endpoint("direct", 80)
     follow(procedure, "wss://h/")
-    assert procedure.dial == Place("q", 2)
+    assert procedure.endpoint == Endpoint("q", 2)
 
 
 def test_a_failure_to_connect_names_the_server_and_the_proxy() -> None:
@@ -283,7 +283,7 @@ def test_a_redirect_is_followed(status: int) -> None:
     attempt = Attempt(procedure)
     assert attempt.answer(redirect("ws://other.example:81/new?q", status)) is None
     assert attempt.transport.asked[-1] == "abort", "the old attempt is over"
-    assert procedure.dial == Place("other.example", 81)
+    assert procedure.endpoint == Endpoint("other.example", 81)
     attempt = Attempt(procedure)
     request = attempt.request()
     assert (request.host, request.target) == ("other.example:81", "/new?q")
@@ -331,7 +331,7 @@ def test_a_location_is_relative_to_where_it_came_from(
 def test_a_redirect_may_lead_to_tls(location: str) -> None:
     procedure = opening()
     follow(procedure, location)
-    assert procedure.target == Target(True, "o", 443, "/", "o")
+    assert procedure.target == WebSocketURI(True, "o", 443, "/", "o")
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_a_header_that_is_not_named_a_credential_goes_everywhere() -> None:
 def test_a_unix_socket_is_left_by_no_redirect() -> None:
     procedure = opening(unix="/run/s")
     follow(procedure, "/x")
-    assert procedure.dial == Place("example.com", 80, "/run/s")
+    assert procedure.endpoint == Endpoint("example.com", 80, "/run/s")
     error = refusal_of(procedure, redirect("ws://other/"))
     assert str(error) == "example.com: redirected away from a Unix socket"
 

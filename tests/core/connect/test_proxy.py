@@ -7,13 +7,13 @@ import base64
 import pytest
 
 from sono_core.connect.proxy import Proxy, parse_proxy, proxy_for
-from sono_core.connect.uri import parse_url
+from sono_core.connect.uri import parse_uri
 
 P, Q = "http://p:1", "http://q:2"
 
 
 def chosen(url: str, **environ: str) -> str | None:
-    return proxy_for(parse_url(url), environ)
+    return proxy_for(parse_uri(url), environ)
 
 
 # -- URLs -------------------------------------------------------------------------------------

@@ -397,8 +397,8 @@ def test_what_feeds_the_fast_path_finds_there_what_it_finds_on_a_session() -> No
     rig.receives(rig.serve())
     assert rig.tunnel.fast_path() is rig.session.connection.reader
     assert rig.tunnel.handler is rig.handler
-    rig.tunnel.heard = 7.0
-    assert rig.tunnel.heard == rig.session.heard == 7.0
+    rig.tunnel.last_received = 7.0
+    assert rig.tunnel.last_received == rig.session.last_received == 7.0
     error = RuntimeError("in a handler")
     rig.tunnel.failed(error, 7.0)
     assert rig.handler.errors == [error]

@@ -10,7 +10,7 @@ from sono_core import Accept, Close, Request, Role, Session, TextMessage, Timeou
 from sono_core.lifecycle.handlers import BaseHandler
 from sono_core.lifecycle.interfaces import Transport
 from sono_core.testing import pipe as memory
-from sono_core.testing.pipe import Clock, End, Pair
+from sono_core.testing.pipe import Clock, MemoryPipe, MemoryTransport
 from tests.fakes import RecordingHandler
 from tests.helpers import new_connection
 
@@ -25,7 +25,7 @@ class Rig:
         self.clock = Clock()
         self.client, self.server = RecordingHandler(), RecordingHandler()
         self.sessions: dict[Role, Session] = {}
-        self.pair = Pair(
+        self.pair = MemoryPipe(
             self._builder(Role.CLIENT, self.client),
             self._builder(Role.SERVER, self.server),
             self.clock,
@@ -70,7 +70,7 @@ def test_a_pair_makes_its_own_clock() -> None:
         connection = new_connection(Role.SERVER)
         return Session(connection, transport, BaseHandler(), now=0.0)
 
-    pair = Pair(build, build)
+    pair = MemoryPipe(build, build)
     pair.advance(1.5)
     assert pair.clock() == 1.5
 
@@ -231,7 +231,7 @@ def test_a_talk_without_an_end_is_an_error(rig: Rig, monkeypatch: pytest.MonkeyP
 
 def test_writing_now_does_not_wait_for_run(rig: Rig) -> None:
     end = rig.pair.client
-    assert isinstance(end, End)
+    assert isinstance(end, MemoryTransport)
     before = len(end.sent)
     rig.says("a")
     end.write_now()

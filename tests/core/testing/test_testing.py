@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from sono_core import Accept, Close, CloseCode, Connection, Deflate, Reject, Request, Role, Session
+from sono_core import (
+    Accept,
+    Close,
+    CloseCode,
+    Connection,
+    Deflate,
+    Reject,
+    Request,
+    Role,
+    Session,
+    testing,
+)
 from sono_core.errors import ConnectionClosed, LocalProtocolError, ProtocolFailure
 from sono_core.lifecycle.handlers import BaseHandler
 from sono_core.lifecycle.interfaces import Transport
-from sono_core.testing import client as testing
 from sono_core.testing.client import Clock, MemoryClient, frames
 from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.opcodes import BINARY, CLOSE, PING, PONG, TEXT
@@ -65,7 +75,7 @@ def client(echo: Echo) -> MemoryClient:
 
 
 def test_the_examples_are_right() -> None:
-    result = doctest.testmod(testing)
+    result = doctest.testmod(testing.client)
     assert result.attempted
     assert not result.failed
 
@@ -87,10 +97,10 @@ def test_the_public_names_are_these() -> None:
     assert testing.__all__ == [
         "Builder",
         "Clock",
-        "End",
         "Frame",
         "MemoryClient",
-        "Pair",
+        "MemoryPipe",
+        "MemoryTransport",
         "frames",
     ]
 
@@ -117,8 +127,8 @@ def test_a_refusal_is_kept_and_nothing_can_be_sent(echo: Echo) -> None:
 
 def test_a_client_without_a_clock_makes_one() -> None:
     client = MemoryClient(Echo().build)
-    client.pair.advance(1)
-    assert client.pair.clock() == 1
+    client.pipe.advance(1)
+    assert client.pipe.clock() == 1
 
 
 def test_messages_come_in_order(client: MemoryClient) -> None:
@@ -135,7 +145,7 @@ def test_a_message_that_nobody_sent_is_not_waited_for(client: MemoryClient) -> N
 def test_messages_can_be_received_after_the_end(client: MemoryClient, echo: Echo) -> None:
     client.send("a")
     echo.session.close(4000, "done", echo.clock())
-    client.pair.run()
+    client.pipe.run()
     assert client.closed == Close(4000, "done", True)
     assert client.recv() == "a"
     with pytest.raises(ConnectionClosed, match="4000: done"):
@@ -184,7 +194,7 @@ def test_the_server_s_frames_can_be_seen(client: MemoryClient) -> None:
 def test_the_client_s_masked_frames_can_be_read_on_the_wire(client: MemoryClient) -> None:
     client.send("hello")
     client.ping(b"?")
-    sent = client.pair.client.sent
+    sent = client.pipe.client.sent
     assert sent.endswith(b"\x81\x85" + MASK + b"hello" + b"\x89\x81" + MASK + b"?")
     assert [f.opcode for f in frames(sent, Role.SERVER)] == [TEXT, PING]
 
@@ -192,7 +202,7 @@ def test_the_client_s_masked_frames_can_be_read_on_the_wire(client: MemoryClient
 def test_frames_of_the_wrong_role_are_an_error(client: MemoryClient) -> None:
     client.send("hello")
     with pytest.raises(ProtocolFailure):
-        frames(client.pair.client.sent, Role.CLIENT)
+        frames(client.pipe.client.sent, Role.CLIENT)
 
 
 def test_a_frame_that_is_not_complete_comes_last() -> None:
@@ -213,7 +223,7 @@ def test_compression_is_agreed_on_if_the_client_offers_it(echo: Echo) -> None:
 def test_the_keys_come_from_where_it_is_said(echo: Echo) -> None:
     client = MemoryClient(echo.build, clock=echo.clock, random=lambda size: b"\1" * size)
     client.send("hi")
-    assert client.pair.client.sent.endswith(b"\x81\x82\1\1\1\1" + bytes(b ^ 1 for b in b"hi"))
+    assert client.pipe.client.sent.endswith(b"\x81\x82\1\1\1\1" + bytes(b ^ 1 for b in b"hi"))
     assert client.recv() == "hi"
 
 
@@ -221,7 +231,7 @@ def test_a_request_that_nobody_answers_is_refused_in_time(echo: Echo) -> None:
     echo.answer = None
     client = MemoryClient(echo.build, clock=echo.clock)
     assert client.response is None
-    client.pair.advance(5)
+    client.pipe.advance(5)
     assert isinstance(client.response, Reject)
 
 

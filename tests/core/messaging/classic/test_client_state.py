@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sono_core import Headers, LocalProtocolError
-from sono_core.connect.uri import Target, parse_url
+from sono_core.connect.uri import WebSocketURI, parse_uri
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.messaging.classic.client import (
     ClientState,
@@ -27,28 +27,28 @@ from sono_core.messaging.classic.packets import parse
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("ws://example.com/ws", Target(False, "example.com", 80, "/ws", "example.com")),
-        ("wss://example.com/ws", Target(True, "example.com", 443, "/ws", "example.com")),
-        ("ws://example.com", Target(False, "example.com", 80, "/", "example.com")),
-        ("ws://example.com:/", Target(False, "example.com", 80, "/", "example.com")),
-        ("WS://EXAMPLE.com/A", Target(False, "example.com", 80, "/A", "example.com")),
-        ("ws://h:8080/ws", Target(False, "h", 8080, "/ws", "h:8080")),
-        ("ws://h:80/", Target(False, "h", 80, "/", "h")),
-        ("wss://h:443/", Target(True, "h", 443, "/", "h")),
-        ("ws://h:443/", Target(False, "h", 443, "/", "h:443")),
-        ("wss://h:80/", Target(True, "h", 80, "/", "h:80")),
-        ("ws://h:65535/", Target(False, "h", 65535, "/", "h:65535")),
-        ("ws://127.0.0.1:1/", Target(False, "127.0.0.1", 1, "/", "127.0.0.1:1")),
-        ("ws://[::1]/", Target(False, "::1", 80, "/", "[::1]")),
-        ("ws://[::1]:8080/ws", Target(False, "::1", 8080, "/ws", "[::1]:8080")),
+        ("ws://example.com/ws", WebSocketURI(False, "example.com", 80, "/ws", "example.com")),
+        ("wss://example.com/ws", WebSocketURI(True, "example.com", 443, "/ws", "example.com")),
+        ("ws://example.com", WebSocketURI(False, "example.com", 80, "/", "example.com")),
+        ("ws://example.com:/", WebSocketURI(False, "example.com", 80, "/", "example.com")),
+        ("WS://EXAMPLE.com/A", WebSocketURI(False, "example.com", 80, "/A", "example.com")),
+        ("ws://h:8080/ws", WebSocketURI(False, "h", 8080, "/ws", "h:8080")),
+        ("ws://h:80/", WebSocketURI(False, "h", 80, "/", "h")),
+        ("wss://h:443/", WebSocketURI(True, "h", 443, "/", "h")),
+        ("ws://h:443/", WebSocketURI(False, "h", 443, "/", "h:443")),
+        ("wss://h:80/", WebSocketURI(True, "h", 80, "/", "h:80")),
+        ("ws://h:65535/", WebSocketURI(False, "h", 65535, "/", "h:65535")),
+        ("ws://127.0.0.1:1/", WebSocketURI(False, "127.0.0.1", 1, "/", "127.0.0.1:1")),
+        ("ws://[::1]/", WebSocketURI(False, "::1", 80, "/", "[::1]")),
+        ("ws://[::1]:8080/ws", WebSocketURI(False, "::1", 8080, "/ws", "[::1]:8080")),
     ],
 )
-def test_a_url_names_a_host_a_port_and_a_target(url: str, target: Target) -> None:
-    assert parse_url(url) == target
+def test_a_url_names_a_host_a_port_and_a_target(url: str, target: WebSocketURI) -> None:
+    assert parse_uri(url) == target
 
 
 def test_an_international_host_is_sent_as_idna() -> None:
-    target = parse_url("ws://bücher.example:81/")
+    target = parse_uri("ws://bücher.example:81/")
     assert (target.host, target.authority) == (
         "xn--bcher-kva.example",
         "xn--bcher-kva.example:81",
@@ -71,7 +71,7 @@ def test_an_international_host_is_sent_as_idna() -> None:
     ],
 )
 def test_what_a_target_may_not_hold_is_percent_encoded(url: str, sent: str) -> None:
-    assert parse_url(url).request_target == sent
+    assert parse_uri(url).request_target == sent
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def test_what_a_target_may_not_hold_is_percent_encoded(url: str, sent: str) -> N
 )
 def test_what_is_no_websocket_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
-        parse_url(url)
+        parse_uri(url)
 
 
 def test_a_target_gives_the_request_that_opens_a_connection_there() -> None:
     headers = Headers({"origin": "http://h"})
-    request = parse_url("ws://h:81/a?b").request(("x", "y"), headers)
+    request = parse_uri("ws://h:81/a?b").request(("x", "y"), headers)
     assert (request.method, request.target, request.host) == ("GET", "/a?b", "h:81")
     assert request.subprotocols == ("x", "y")
     assert request.headers == headers
-    assert parse_url("ws://h").request().subprotocols == ()
+    assert parse_uri("ws://h").request().subprotocols == ()
 
 
 # -- packets ------------------------------------------------------------------------------------
