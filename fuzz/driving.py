@@ -125,7 +125,7 @@ def outcome(setting: Setting, pieces: list[bytes], pull: str) -> Outcome:
         if connection.state is not State.OPEN or connection.reader is None:
             return False
         connection.outbox.room = 1 << 30  # as a session grants it
-        messages, _ = connection.reader.deliver(take, connection.outbox, 1 << 30, 3, 1 << 20)
+        messages, *_ = connection.reader.deliver(take, connection.outbox, 1 << 30, 3, 1 << 20)
         return messages > 0
 
     def rest() -> None:

@@ -4,11 +4,17 @@ No default is unlimited. Sizes are in bytes, times in seconds.
 """
 
 import math
+from typing import Annotated
 
 import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+
+
+def _about(text: str) -> msgspec.Meta:
+    """What a field is: unit, reason and what happens beyond it. `sono limits` shows it."""
+    return msgspec.Meta(description=text)
 
 
 def _require_positive(settings: msgspec.Struct, kind: type) -> None:
@@ -29,50 +35,80 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         ValueError: a limit is no int above 0.
     """
 
-    max_message: int = MIB
-    """Bytes of one message, inflated. As in `websockets`; beyond it: 1009."""
-    max_frame: int = MIB
-    """Bytes of one frame's payload, checked against the header alone; beyond it: 1009."""
-    max_fragments: int = 1024
-    """Frames of one message, the empty ones too. Bounds bookkeeping; beyond it: 1008."""
+    max_message: Annotated[
+        int,
+        _about("Bytes of one message, inflated. As in `websockets`; beyond it: 1009."),
+    ] = MIB
+    max_frame: Annotated[
+        int,
+        _about("Bytes of one frame's payload, checked against the header alone; beyond it: 1009."),
+    ] = MIB
+    max_fragments: Annotated[
+        int,
+        _about("Frames of one message, the empty ones too. Bounds bookkeeping; beyond it: 1008."),
+    ] = 1024
 
-    max_head: int = 16 * KIB
-    """Bytes of a request's or response's head, in all. As nginx; beyond it: 431."""
-    max_head_line: int = 8 * KIB
-    """Bytes of one line of a head, its CRLF included. As nginx; beyond it: 414 or 431."""
-    max_headers: int = 64
-    """Header fields of one head. Beyond it: 431."""
-    max_early_data: int = 64 * KIB
-    """Bytes that may follow a request before it is answered. Beyond it: 400."""
-    max_refusal_body: int = 64 * KIB
-    """Bytes that a client keeps of the body of a refusal; what follows is cut off."""
+    max_head: Annotated[
+        int,
+        _about("Bytes of a request's or response's head, in all. As nginx; beyond it: 431."),
+    ] = 16 * KIB
+    max_head_line: Annotated[
+        int,
+        _about("Bytes of one line of a head, its CRLF included. As nginx; beyond it: 414 or 431."),
+    ] = 8 * KIB
+    max_headers: Annotated[int, _about("Header fields of one head. Beyond it: 431.")] = 64
+    max_early_data: Annotated[
+        int,
+        _about("Bytes that may follow a request before it is answered. Beyond it: 400."),
+    ] = 64 * KIB
+    max_refusal_body: Annotated[
+        int,
+        _about("Bytes that a client keeps of the body of a refusal; what follows is cut off."),
+    ] = 64 * KIB
 
-    pause_reading_at: int = 64 * KIB
-    """Bytes waiting to be written to a peer above which nothing more is read from it."""
-    max_queue: int | None = None
-    """Bytes waiting to be written to a peer above which it is closed with 4008.
+    pause_reading_at: Annotated[
+        int,
+        _about("Bytes waiting to be written to a peer above which nothing more is read from it."),
+    ] = 64 * KIB
+    max_queue: Annotated[
+        int | None,
+        _about(
+            "Bytes waiting to be written to a peer above which it is closed with 4008. None stands "
+            "for the larger of 4 MiB and twice `max_message`, so that a few whole messages always "
+            "fit."
+        ),
+    ] = None
+    max_turn_messages: Annotated[
+        int,
+        _about("Messages of one connection handled in one turn of a loop: a fair share."),
+    ] = 1024
+    max_turn_bytes: Annotated[
+        int,
+        _about("Bytes or characters of them, inflated, after which the turn ends too."),
+    ] = 256 * KIB
+    max_turn_deliveries: Annotated[
+        int,
+        _about(
+            "Deliveries to others that a client's packets cause, after which its turn ends too."
+        ),
+    ] = 64 * KIB
 
-    None stands for the larger of 4 MiB and twice `max_message`, so that a few whole messages
-    always fit."""
-    max_turn_messages: int = 1024
-    """Messages of one connection handled in one turn of a loop: a fair share."""
-    max_turn_bytes: int = 256 * KIB
-    """Bytes or characters of them, inflated, after which the turn ends too."""
-    max_turn_deliveries: int = 64 * KIB
-    """Deliveries to others that a client's packets cause, after which its turn ends too."""
-
-    packet_rate: int = 1000
-    """Packets a second of one client, on average; twice as many may come at once.
-
-    Who sends more is read from more slowly. A game sends some 60."""
-    byte_rate: int = 4 * MIB
-    """Bytes or characters of a client's packets a second, in the same way."""
-    max_channels: int = 100_000
-    """Channels of one hub, those of the application included."""
-    max_name: int = 128
-    """Characters of a channel's or an event's name."""
-    max_depth: int = 64
-    """Levels of nesting in a packet's JSON."""
+    packet_rate: Annotated[
+        int,
+        _about(
+            "Packets a second of one client, on average; twice as many may come at once. Who sends "
+            "more is read from more slowly. A game sends some 60."
+        ),
+    ] = 1000
+    byte_rate: Annotated[
+        int,
+        _about("Bytes or characters of a client's packets a second, in the same way."),
+    ] = 4 * MIB
+    max_channels: Annotated[
+        int, _about("Channels of one hub, those of the application included.")
+    ] = 100_000
+    max_name: Annotated[int, _about("Characters of a channel's or an event's name.")] = 128
+    max_depth: Annotated[int, _about("Levels of nesting in a packet's JSON.")] = 64
 
     def __post_init__(self) -> None:
         _require_positive(self, int)
@@ -90,16 +126,29 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         ValueError: a time is not finite, or not above 0.
     """
 
-    handshake: float = 5.0
-    """From the accepted connection to the answered request; no byte extends it (slowloris)."""
-    ping_interval: float = 20.0
-    """Silence after which a ping is sent. Proxies cut silent connections at 60 s."""
-    pong: float = 20.0
-    """From that ping to the next byte of the peer; then the connection is given up: 1006."""
-    close: float = 5.0
-    """For the peer's half of a close, in the protocol and then in TCP."""
-    write_stall: float = 20.0
-    """In which not one byte could be written although some wait; then: 4008."""
+    handshake: Annotated[
+        float,
+        _about(
+            "From the accepted connection to the answered request; no byte extends it (slowloris)."
+        ),
+    ] = 5.0
+    ping_interval: Annotated[
+        float,
+        _about("Silence after which a ping is sent. Proxies cut silent connections at 60 s."),
+    ] = 20.0
+    pong: Annotated[
+        float,
+        _about(
+            "From that ping to the next byte of the peer; then the connection is given up: 1006."
+        ),
+    ] = 20.0
+    close: Annotated[
+        float, _about("For the peer's half of a close, in the protocol and then in TCP.")
+    ] = 5.0
+    write_stall: Annotated[
+        float,
+        _about("In which not one byte could be written although some wait; then: 4008."),
+    ] = 20.0
 
     def __post_init__(self) -> None:
         _require_positive(self, float)

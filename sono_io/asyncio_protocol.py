@@ -87,14 +87,9 @@ class SessionProtocol(Driver):
         self._stream.abort()
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        # asyncio hands over what it read whether it is welcome or not, so a backlog pauses it too.
-        self._read(self.layer.reading)
-
-    def _read(self, reads: bool) -> None:
-        """Go on reading or not."""
-        if reads != self._reads:
-            self._reads = reads
-            if reads:
+        if reading != self._reads:
+            self._reads = reading
+            if reading:
                 self._stream.resume_reading()
             else:
                 self._stream.pause_reading()

@@ -31,7 +31,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "sono_core.lifecycle": (
         "sono_core.native sono_core.http sono_core.websocket",
-        "deadlines timers interfaces handlers session driver",
+        "deadlines timers interfaces ends phases keepalive session layer driver",
     ),
     "sono_core.tls": (
         "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",

@@ -13,8 +13,8 @@ from typing import Any
 from sono_client.options import client_limits
 from sono_core import Close, Limits
 from sono_core.connect import Connector
-from sono_core.events import Accept, Reject, Request
-from sono_core.lifecycle import Session
+from sono_core.events import Accept, Reject
+from sono_core.lifecycle import BaseHandler, Session
 from sono_io import FastTransport, SessionProtocol, new_context
 from sono_io import loop as loop_in_c
 
@@ -37,7 +37,9 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-class ClientTransport(SessionProtocol, FastTransport, Notifier, asyncio.BufferedProtocol):
+class ClientTransport(
+    SessionProtocol, FastTransport, Notifier, BaseHandler, asyncio.BufferedProtocol
+):
     """Transport and handler of one attempt's session, and the protocol of its asyncio transport."""
 
     on_message: Callable[[str | bytes], object]
@@ -129,7 +131,7 @@ class ClientTransport(SessionProtocol, FastTransport, Notifier, asyncio.Buffered
 
     def _watch(self, reading: bool, blocked: bool) -> None:
         few = self.session.outbox.size <= self._allowance
-        self._read(few and self.layer.reading)
+        super()._watch(few and reading, blocked)
 
     def _rest(self) -> bytes:
         try:
@@ -168,9 +170,6 @@ class ClientTransport(SessionProtocol, FastTransport, Notifier, asyncio.Buffered
             self.tick(self.time())
 
     # -- Handler ----------------------------------------------------------------------------------
-
-    def on_request(self, request: Request) -> None:
-        """Never called on a client."""
 
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response

@@ -7,8 +7,8 @@ from collections import deque
 from sono_core import BinaryMessage, Close, Limits, Ping, TextMessage
 from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
-from sono_core.events import Accept, Reject, Request
-from sono_core.lifecycle import Session
+from sono_core.events import Accept, Reject
+from sono_core.lifecycle import BaseHandler, Session
 
 from .driver import ThreadedDriver
 
@@ -19,7 +19,7 @@ _STILL_CLOSING = Close(1006, "the connection is closing", False)
 _INTERRUPTED = Close(1006, "interrupted", False)
 
 
-class BlockingTransport(ThreadedDriver):
+class BlockingTransport(ThreadedDriver, BaseHandler):
     """Transport and handler of one session on a socket that is connected.
 
     What the session tells is kept in public attributes.
@@ -151,9 +151,6 @@ class BlockingTransport(ThreadedDriver):
             self._allowance = self._pause
 
     # -- Handler ----------------------------------------------------------------------------------
-
-    def on_request(self, request: Request) -> None:
-        """Never called on a client."""
 
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response

@@ -4,18 +4,16 @@ A layer between a transport and what it carries: nothing of that leaves before t
 agreed, and nothing of the proxy's response gets there.
 """
 
-from typing import cast
-
 from sono_core.errors import HandshakeFailure
 from sono_core.http import FinalHeadReader, connect_response_reader, encode_head
-from sono_core.lifecycle import Deadlines, Handler, Layer, Session, Transport
+from sono_core.lifecycle import ForwardingLayer, Layer, Transport
 from sono_core.limits import DEFAULT_LIMITS, Limits
-from sono_core.websocket import Outbox, Reader
+from sono_core.websocket import Outbox
 
 from .proxy import Proxy
 
 
-class Tunnel:
+class Tunnel(ForwardingLayer):
     """What a transport to a proxy drives, around what is meant for the server behind it.
 
     Once it is open it only passes calls on. Its outbox is always that of what it carries, the
@@ -29,7 +27,7 @@ class Tunnel:
         limits: of the head of the proxy's response.
     """
 
-    __slots__ = ("_address", "_held", "_inner", "_outbox", "_reader", "_unwritten", "status")
+    __slots__ = ("_address", "_held", "_outbox", "_reader", "_unwritten", "status")
 
     def __init__(
         self, inner: Layer, server: str, proxy: Proxy, limits: Limits = DEFAULT_LIMITS
@@ -38,7 +36,7 @@ class Tunnel:
         if proxy.authorization:
             fields.append(("proxy-authorization", proxy.authorization))
         request = encode_head(f"CONNECT {server} HTTP/1.1", fields)
-        self._inner = inner
+        super().__init__(inner)
         self._address = proxy.address
         self._reader: FinalHeadReader | None = connect_response_reader(server, limits)
         self.status: int | None = None
@@ -108,7 +106,7 @@ class Tunnel:
         if not self._inner.over:
             self._inner.lost(reason=f"proxy {self._address}: {reason}")
 
-    # -- passed on --------------------------------------------------------------------------------
+    # -- passed on, but for what is the tunnel's own ----------------------------------------------
 
     @property
     def transport(self) -> Transport:
@@ -124,59 +122,6 @@ class Tunnel:
         """See `Layer`."""
         return self._outbox if self._reader else self._inner.outbox
 
-    @property
-    def deadlines(self) -> Deadlines:
-        """See `Layer`."""
-        return self._inner.deadlines
-
-    @property
-    def over(self) -> bool:
-        """See `Layer`."""
-        return self._inner.over
-
-    @property
-    def wants_data(self) -> bool:
-        """See `Layer`."""
-        return self._inner.wants_data
-
-    @property
-    def reading(self) -> bool:
-        """See `Layer`."""
-        return self._inner.reading
-
-    @property
-    def pump_due(self) -> bool:
-        """See `Layer`."""
-        return self._inner.pump_due
-
-    def fast_path(self) -> Reader | None:
-        """See `Layer`."""
-        return self._inner.fast_path()
-
-    # What a transport asks of who gave it a reader, which is a session; see `Session.fast_path`.
-
-    @property
-    def handler(self) -> Handler:
-        """See `Session`."""
-        return cast(Session, self._inner).handler
-
-    @property
-    def last_received(self) -> float:
-        """See `Session`."""
-        return cast(Session, self._inner).last_received
-
-    @last_received.setter
-    def last_received(self, now: float) -> None:
-        cast(Session, self._inner).last_received = now
-
-    def failed(self, error: Exception, now: float) -> None:
-        """See `Session`."""
-        cast(Session, self._inner).failed(error, now)
-
-    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
-        """See `Layer`."""
-        self._inner.pump(now, messages, size)
-
     def written(self, size: int, now: float) -> None:
         """See `Layer`."""
         if self._unwritten:
@@ -191,7 +136,3 @@ class Tunnel:
         """See `Layer`."""
         if not self._reader:  # else the handshake's deadline counts
             self._inner.blocked(now)
-
-    def go_away(self, code: int, reason: str, now: float) -> None:
-        """See `Layer`."""
-        self._inner.go_away(code, reason, now)

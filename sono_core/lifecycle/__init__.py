@@ -2,16 +2,18 @@
 
 from .deadlines import Deadline, Deadlines
 from .driver import Driver
-from .handlers import BaseHandler
-from .interfaces import Handler, Layer, Transport
+from .interfaces import GONE, BaseHandler, Handler, Layer, Transport
+from .layer import ForwardingLayer
 from .session import Session
 from .timers import Timers
 
 __all__ = [
+    "GONE",
     "BaseHandler",
     "Deadline",
     "Deadlines",
     "Driver",
+    "ForwardingLayer",
     "Handler",
     "Layer",
     "Session",

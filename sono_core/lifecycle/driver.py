@@ -72,7 +72,7 @@ class Driver:
         raise NotImplementedError
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        """Go on reading or not, and call `flush` when writing goes again if it was blocked."""
+        """Read or stop reading, and call `flush` when writing goes again if it was blocked."""
         raise NotImplementedError
 
     def _pump_later(self) -> None:
@@ -155,7 +155,7 @@ class Driver:
         if layer.pump_due and not self.pump_scheduled:
             self.pump_scheduled = True
             self._pump_later()
-        self._watch(layer.wants_data, blocked)
+        self._watch(layer.reading, blocked)
         if layer.deadlines.next < self.scheduled:
             self._tick_at(layer.deadlines.next)
         self.reader = layer.fast_path() if self._fast else None

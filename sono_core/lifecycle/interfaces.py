@@ -113,3 +113,43 @@ class Handler(Protocol):
 
     def on_error(self, error: Exception) -> None:
         """A method of this handler raised. The connection is closed with 1011 if it is open."""
+
+
+class BaseHandler:
+    """A `Handler` that does nothing, to be derived from; supply `on_error` at least."""
+
+    __slots__ = ()
+
+    def on_request(self, request: Request) -> None:
+        """See `Handler`; a request that nobody answers gets 503 at its deadline."""
+
+    def on_response(self, response: Accept | Reject) -> None:
+        """See `Handler`."""
+
+    def on_message(self, message: str | bytes, /) -> object:
+        """See `Handler`."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """See `Handler`."""
+
+    def on_close(self, close: Close) -> None:
+        """See `Handler`."""
+
+    def on_error(self, error: Exception) -> None:
+        """See `Handler`; not supplied here, for an error that nobody hears of is not found."""
+        raise NotImplementedError
+
+
+class _Gone(BaseHandler):
+    """Transport and handler of what is over: nobody is there any more."""
+
+    __slots__ = ()
+
+    def _ignore(self, error: Exception | None = None) -> None:
+        """Nothing is left to be done."""
+
+    write_soon = write_now = close = abort = on_error = _ignore
+
+
+GONE = _Gone()
+"""The transport and the handler of what is over, so that what it held is free at once."""

@@ -6,7 +6,6 @@ all transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (who ends the stream
 
 import math
 
-from sono_core.close_codes import CloseCode
 from sono_core.errors import HandshakeFailure
 from sono_core.events import (
     Accept,
@@ -22,32 +21,28 @@ from sono_core.events import (
 )
 from sono_core.http import refusal
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
-from sono_core.websocket import Connection, Outbox, Prepared, Reader, State
+from sono_core.websocket import Connection, Outbox, Prepared, Reader, State, Stop
 
 from .deadlines import Deadline, Deadlines
-from .interfaces import Handler, Transport
+from .ends import (
+    ABORTED,
+    BROKEN,
+    CLOSE_UNANSWERED,
+    HANDLER_FAILED,
+    PING_UNANSWERED,
+    STALLED,
+    TOO_SLOW,
+)
+from .interfaces import GONE, Handler, Transport
+from .keepalive import Keepalive
+from .phases import TRANSITIONS, Phase, Step
 
 _LAST_MESSAGES = 1024  # and pings, that are looked at after a stream was lost
-# Ends without a closing handshake, as `on_close` reports them.
-_ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
-_CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered in time", False)
-_BROKEN = Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
-_PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False)
-_STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
-_TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
 
-
-class _Nobody:
-    """Transport and handler of a session that is over."""
-
-    def _ignore(self, *arguments: object) -> None:
-        """Nobody is there any more."""
-
-    write_soon = write_now = close = abort = _ignore
-    on_request = on_response = on_message = on_pong = on_close = on_error = _ignore
-
-
-_NOBODY = _Nobody()
+# Looked up for every message; an attribute of an enum costs more.
+_OPENING, _OPEN, _ENDING = Phase.OPENING, Phase.OPEN, Phase.ENDING
+_CONDEMNED, _OVER = Phase.CONDEMNED, Phase.OVER
+_CONNECTION_OPEN = State.OPEN
 
 
 class Session:
@@ -61,16 +56,14 @@ class Session:
     """
 
     __slots__ = (
-        "_close_told",
-        "_ended",
-        "_ending",
+        "_close_owed",
         "_handler",
         "_held",
+        "_keepalive",
         "_limits",
         "_much",
-        "_opened",
-        "_over",
-        "_pinged",
+        "_peer_ended",
+        "_phase",
         "_resting",
         "_timeouts",
         "_verdict",
@@ -106,15 +99,13 @@ class Session:
         self._limits = limits
         self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting
         self._timeouts = timeouts
-        self._pinged = now  # when a pong began to be waited for
-        self._held = False
+        self._keepalive = Keepalive(self.deadlines, timeouts, now)
+        self._phase = Phase.OPENING
+        self._verdict = ABORTED  # why the connection is given up, where it is condemned
+        self._close_owed = False  # the handler was told of the opening, and not yet of the end
+        self._peer_ended = False  # the peer's side of the stream
+        self._held = False  # by the handler
         self._resting = False  # until the next turn
-        self._opened = False
-        self._close_told = False
-        self._ended = False  # the peer's stream
-        self._ending = False  # this side's stream: the transport was asked to close it
-        self._over = False  # both: the transport is gone
-        self._verdict: Close | None = None  # why the connection is about to be given up
         self.deadlines.set(Deadline.HANDSHAKE, now + timeouts.handshake)
 
     @property
@@ -128,45 +119,52 @@ class Session:
         self.outbox.room = 0  # whoever delivers to the old one comes back to ask
 
     @property
+    def phase(self) -> Phase:
+        """Where the session stands; see `phases.TRANSITIONS`."""
+        return self._phase
+
+    def _take(self, step: Step) -> None:
+        """Go on to the phase that a step leads to."""
+        self._phase = TRANSITIONS[self._phase][step]
+
+    @property
     def open(self) -> bool:
         """Whether messages can be sent."""
-        return self.connection.state is State.OPEN and not self._over and not self._verdict
+        return self._phase is _OPEN and self.connection.state is _CONNECTION_OPEN
 
     @property
     def over(self) -> bool:
         """Whether the transport is gone."""
-        return self._over
-
-    @property
-    def _keeps_up(self) -> bool:
-        """Whether the peer reads what is sent to it; if not, nothing it says is looked at."""
-        return (
-            not self._over
-            and not self._verdict
-            and not self._holding
-            and self.outbox.size <= self._limits.pause_reading_at
-        )
+        return self._phase is _OVER
 
     @property
     def _holding(self) -> bool:
         """Whether the handler wants no more messages for now; a closing peer sends it none."""
         paused = self._held or Deadline.PAUSE in self.deadlines
-        return paused and self.connection.state is State.OPEN
+        return paused and self.connection.state is _CONNECTION_OPEN
 
     @property
-    def _listening(self) -> bool:
-        """Whether the handler is told messages: it holds none, and has not said goodbye."""
-        return self.connection.state is State.OPEN and not self._holding
+    def _keeps_up(self) -> bool:
+        """Whether what the peer says is looked at: it reads, and the handler does not hold it."""
+        paused = self._held or Deadline.PAUSE in self.deadlines
+        if paused and self._holding:
+            return False
+        phase = self._phase
+        return (
+            self.outbox.size <= self._limits.pause_reading_at
+            and phase is not _CONDEMNED
+            and phase is not _OVER
+        )
 
     @property
     def wants_data(self) -> bool:
         """Whether the peer's bytes are welcome, now or after a `pump`."""
-        return self._keeps_up and not self._ended
+        return not self._peer_ended and self._keeps_up
 
     @property
     def reading(self) -> bool:
         """Whether the transport should read now: what came earlier is dealt with first."""
-        return self.wants_data and not self.backlog
+        return not self.backlog and not self._peer_ended and self._keeps_up
 
     @property
     def pump_due(self) -> bool:
@@ -192,7 +190,7 @@ class Session:
     def receive(self, data: bytes, now: float) -> None:
         """Take what was read; `b""` is the end of the stream."""
         self.last_received = now
-        self._ended = not data
+        self._peer_ended = not data
         self.connection.take_in(data)
         self.pump(now)
 
@@ -211,15 +209,16 @@ class Session:
         while messages > 0 and size > 0 and not self._resting:
             if outbox.size > pause:
                 self.transport.write_now()
-                if outbox.size > pause:
-                    break
-            if self._verdict or self._holding:
+            if not self._keeps_up:
                 break
-            taken, length = self._deliver(pause, messages, size, now)
+            taken, length, stop = self._deliver(pause, messages, size, now)
             messages -= taken
             size -= length
-            if taken and (messages <= 0 or size <= 0 or outbox.size > pause or not outbox.room):
-                continue  # that is why it stopped; else no message comes next
+            if stop == Stop.LIMIT:
+                continue
+            if stop == Stop.EMPTY and not self._peer_ended:
+                self.backlog = False
+                break
             event = self.connection.next_event()
             if event is None:
                 self.backlog = False
@@ -227,25 +226,24 @@ class Session:
             messages -= 1
             size -= self._dispatch(event, now)
         self._resting = False
-        if self.connection.state is not State.OPEN:
+        if self.connection.state is not _CONNECTION_OPEN:
             self._advance_close(now)
 
     def written(self, size: int, now: float) -> None:
         """`size` bytes of the outbox, from its front, were written."""
         outbox = self.outbox
         outbox.advance(size)
-        if Deadline.STALL in self.deadlines and not self._verdict:
+        if Deadline.STALL in self.deadlines and self._phase is not _CONDEMNED:
             if outbox.size:
                 self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
             else:
                 self.deadlines.unset(Deadline.STALL)
-            if self.reading and Deadline.PONG in self.deadlines:
-                # While nothing was read no pong could be seen: wait for it anew.
-                self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
+            if self.reading:
+                self._keepalive.reading_again(now)
         if Deadline.CLOSE in self.deadlines:
             # The peer's time to answer begins when it has got what it is to answer.
             self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
-        if self._ending:
+        if self._phase is _ENDING:
             self._advance_close(now)
 
     def blocked(self, now: float) -> None:
@@ -260,14 +258,15 @@ class Session:
             rest: what could still be read from it.
             reason: what failed, told to a client whose handshake it was.
         """
-        if self._over:
+        phase = self._phase
+        if phase is _OVER:
             return
-        self._over = True
-        if self._verdict:
+        self._take(Step.LOSE)
+        if phase is _CONDEMNED:
             self._tell_close(self._verdict)
-        elif reason and self.connection.role is Role.CLIENT and not self._opened:
+        elif phase is _OPENING and reason and self.connection.role is Role.CLIENT:
             self._dispatch(Reject(0, body=reason.encode()), self.last_received)
-        else:
+        elif phase is not _OPENING or self.connection.role is Role.CLIENT:  # somebody is to be told
             self.connection.take_in(rest)
             self.connection.take_in(b"")
             self._hear_out()
@@ -278,8 +277,6 @@ class Session:
 
         Of what a handler that holds is not told, a Close is still of interest.
         """
-        if not self._opened and self.connection.role is Role.SERVER:
-            return  # nobody is there to be answered
         messages, size = _LAST_MESSAGES, self._limits.max_turn_bytes
         self._resting = False
         while messages > 0 and size > 0 and not self._resting:
@@ -288,7 +285,7 @@ class Session:
                 return
             messages -= 1
             size -= self._dispatch(event, self.last_received)
-        self._tell_close(_BROKEN)
+        self._tell_close(BROKEN)
 
     def tick(self, now: float) -> None:
         """Do what is due by `now`."""
@@ -297,14 +294,17 @@ class Session:
             if kind is Deadline.HANDSHAKE:
                 self._handshake_due(now)
             elif kind is Deadline.PING:
-                self._ping_due(now)
+                if self._keepalive.ping_due(now, self.last_received):
+                    self.send(Ping())
             elif kind is Deadline.PONG:
-                self._pong_due(now, Deadline.PAUSE in due)
+                heard_all = self.reading and Deadline.PAUSE not in due
+                if self._keepalive.pong_due(now, self.last_received, heard_all):
+                    self._give_up(PING_UNANSWERED)
             elif kind is Deadline.STALL:
-                self._give_up(self._verdict or _STALLED)
+                self._give_up(self._verdict if self._phase is _CONDEMNED else STALLED)
             elif kind is Deadline.CLOSE:
-                self._give_up(_CLOSE_UNANSWERED)
-            if self._over:
+                self._give_up(CLOSE_UNANSWERED)
+            if self._phase is _OVER:
                 break
 
     # -- called by the application --------------------------------------------------------------
@@ -329,9 +329,9 @@ class Session:
         """
         if not self._answer(accept, now):
             return False
-        if self.connection.state is State.OPEN:
+        if self.connection.state is _CONNECTION_OPEN:
             self._begin(now)
-            self.backlog = self._ended or self.connection.has_early_data
+            self.backlog = self._peer_ended or self.connection.has_early_data
         return self.open
 
     def respond(self, reject: Reject, now: float) -> bool:
@@ -348,7 +348,7 @@ class Session:
         Returns:
             Whether it is a valid upgrade from an allowed origin, and can still be accepted.
         """
-        if self._over or self._verdict or self.connection.state is not State.REQUESTED:
+        if self._phase is not _OPENING or self.connection.state is not State.REQUESTED:
             return False
         refused = self.connection.verify()
         return refused is None or (self._answer(refused, now) and False)
@@ -362,7 +362,7 @@ class Session:
         Raises:
             TypeError, LocalProtocolError: as `Connection.send`.
         """
-        if self.connection.state is not State.OPEN or self._over or self._verdict:
+        if self.connection.state is not _CONNECTION_OPEN or self._phase is not _OPEN:
             return False
         outbox = self.outbox
         waiting = outbox.size
@@ -380,13 +380,14 @@ class Session:
         if not self.open:
             return False
         self.connection.send(Close(code, reason))
+        self._take(Step.CLOSE)
         self._await_end(now)
         self.transport.write_soon()
         return True
 
     def go_away(self, code: int, reason: str, now: float) -> None:
         """Server: end whatever state this is in, politely, because the server stops."""
-        if not self.close(code, reason, now) and not self._opened and not self._over:
+        if not self.close(code, reason, now) and self._phase is _OPENING:
             self._refuse(503, reason, now)
 
     def hold(self) -> None:
@@ -414,22 +415,28 @@ class Session:
 
     def abort(self) -> None:
         """End the connection without a closing handshake; `on_close` will report 1006."""
-        if not self._over:
-            self._condemn(_ABORTED)
+        if self._phase is not _OVER:
+            self._condemn(ABORTED)
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _deliver(self, pause: int, messages: int, size: int, now: float) -> tuple[int, int]:
-        """Hand over the messages that come next, as many as there are."""
-        reader = self.connection.reader
-        if reader is None or not self.open:
-            return 0, 0
+    def _deliver(self, pause: int, messages: int, size: int, now: float) -> tuple[int, int, int]:
+        """Hand over the messages that come next, as many as there are; see `Reader.deliver`."""
+        connection = self.connection
+        reader = connection.reader
+        if reader is None or self._phase is not _OPEN or connection.state is not _CONNECTION_OPEN:
+            return 0, 0, Stop.OTHER
         self.outbox.room = self._much
         try:
             return reader.deliver(self._handler.on_message, self.outbox, pause, messages, size)
         except Exception as error:
             self.failed(error, now)
-            return 1, 0
+            return 1, 0, Stop.LIMIT
+
+    @property
+    def _listening(self) -> bool:
+        """Whether the handler is told messages: it holds none, and has not said goodbye."""
+        return self.connection.state is _CONNECTION_OPEN and not self._holding
 
     def _dispatch(self, event: Event, now: float) -> int:
         """Tell the handler; the length of the message, 0 for other events."""
@@ -463,12 +470,12 @@ class Session:
     def failed(self, error: Exception, now: float) -> None:
         """The handler raised: that ends the connection."""
         self._handler.on_error(error)
-        if not self.close(CloseCode.INTERNAL_ERROR, "internal error", now):
-            self._refuse(500, "internal error", now)
+        if not self.close(HANDLER_FAILED.code, HANDLER_FAILED.reason, now):
+            self._refuse(500, HANDLER_FAILED.reason, now)
 
     def _tell_close(self, close: Close) -> None:
-        if self._opened and not self._close_told:
-            self._close_told = True
+        if self._close_owed:
+            self._close_owed = False
             try:
                 self._handler.on_close(close)
             except Exception as error:
@@ -479,7 +486,7 @@ class Session:
     def _answer(self, answer: Accept | Reject, now: float) -> bool:
         connection = self.connection
         early = connection.state is State.CONNECTING and type(answer) is Reject
-        if self._over or self._verdict or not (early or connection.state is State.REQUESTED):
+        if self._phase is not _OPENING or not (early or connection.state is State.REQUESTED):
             return False
         if connection.role is Role.CLIENT:
             return False
@@ -498,28 +505,33 @@ class Session:
             self.deadlines.set(Deadline.HANDSHAKE, now + self._timeouts.handshake)
 
     def _begin(self, now: float) -> None:
-        self._opened = True
+        self._close_owed = True
+        if self._phase is _OVER:  # what had arrived before the stream was lost opened it
+            return
+        self._take(Step.ACCEPT)
         self.outbox.room = self._much
         self.deadlines.unset(Deadline.HANDSHAKE)
-        self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
+        self._keepalive.begin(now)
 
     def _advance_close(self, now: float) -> None:
         """Follow a connection that is no longer open to its end."""
-        if self._verdict:  # the next tick ends it
+        phase = self._phase
+        if phase is _CONDEMNED or phase is _OVER:
             return
         state = self.connection.state
-        if state is State.CLOSING:
-            if Deadline.CLOSE not in self.deadlines:
+        if state is State.CLOSING:  # a client: the server ends the stream (section 7.1.1)
+            if phase is _OPEN:
+                self._take(Step.CLOSE)
                 self._await_end(now)
-        elif state is State.CLOSED and not self._over:
-            if self._ended and not self.outbox.size:
-                self._over = True
+        elif state is State.CLOSED:
+            if self._peer_ended and not self.outbox.size:
+                self._take(Step.LOSE)
                 self._drop()
-            elif not self._ending:
+            elif phase is not _ENDING:
                 # The peer may still be sending; an unread byte would turn the end of the
                 # stream into a reset, which could destroy the Close frame on its way. So this
                 # side ends its half, and waits for the other's.
-                self._ending = True
+                self._take(Step.FINISH)
                 self._await_end(now)
                 self.transport.close()
 
@@ -532,13 +544,14 @@ class Session:
 
         Not now: the application is calling, and expects no `on_close` in the middle of it.
         """
+        self._take(Step.CONDEMN)
         self._verdict = verdict
         self.outbox.room = 0
         self.deadlines.set(Deadline.STALL, -math.inf)
         self.transport.write_soon()
 
     def _give_up(self, close: Close) -> None:
-        self._over = True
+        self._take(Step.LOSE)
         self._tell_close(close)
         self._drop()
 
@@ -548,7 +561,7 @@ class Session:
         self.outbox.clear()
         self.outbox.room = 0
         self.transport.abort()
-        self.transport = self._handler = _NOBODY  # no cycles: what was held is free at once
+        self.transport = self._handler = GONE  # no cycles: what was held is free at once
 
     def enforce_queue_limit(self, waiting: int) -> bool:
         """Much waits: try to write it, and give a peer up that leaves too much.
@@ -562,8 +575,8 @@ class Session:
         if Deadline.STALL not in self.deadlines:
             self.transport.write_now()
         if waiting and self.outbox.size > self._limits.queue_limit:
-            self._condemn(_TOO_SLOW)
-        return self._verdict is None
+            self._condemn(TOO_SLOW)
+        return self._phase is not _CONDEMNED
 
     # -- deadlines ------------------------------------------------------------------------------
 
@@ -574,25 +587,6 @@ class Session:
             else:
                 self._refuse(503, "nobody answered the request", now)
             return
-        self._over = True
+        self._take(Step.LOSE)
         self._dispatch(Reject(0, body=b"the handshake took too long"), now)
         self._drop()
-
-    def _ping_due(self, now: float) -> None:
-        due = self.last_received + self._timeouts.ping_interval
-        if due > now:  # it spoke meanwhile; checked here and not at each read
-            self.deadlines.set(Deadline.PING, due)
-            return
-        self.deadlines.set(Deadline.PING, now + self._timeouts.ping_interval)
-        if self.last_received >= self._pinged:  # else the last one's answer is still waited for
-            self._pinged = now
-            self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)
-            self.send(Ping())
-
-    def _pong_due(self, now: float, paused: bool) -> None:
-        if self.last_received >= self._pinged or Deadline.PONG in self.deadlines:
-            return  # it was answered, and another may have been sent in this very tick
-        if self.reading and not paused:
-            self._give_up(_PING_UNANSWERED)
-        else:  # nothing was read from it, so nothing could be heard
-            self.deadlines.set(Deadline.PONG, now + self._timeouts.pong)

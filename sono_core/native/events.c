@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Why `deliver` stopped: Stop in sono_core/websocket/reader.py. */
+enum { EMPTY, OTHER, LIMIT };
+
 typedef struct {
     PyObject_HEAD
     Reader *reader;
@@ -220,9 +223,14 @@ reader_deliver(PyObject *object, PyObject *args)
                           &given.messages, &given.size))
         return NULL;
     left = given;
-    if (sono_deliver((Reader *)object, on_message, (Outbox *)outbox, (size_t)pause, &left) < 0)
+    Outbox *out = (Outbox *)outbox;
+    int done = sono_deliver((Reader *)object, on_message, out, (size_t)pause, &left);
+    if (done < 0)
         return NULL;
-    return Py_BuildValue("nn", given.messages - left.messages, given.size - left.size);
+    int stop = done ? EMPTY : OTHER;
+    if (left.messages <= 0 || left.size <= 0 || out->size > (size_t)pause || !out->room)
+        stop = LIMIT;
+    return Py_BuildValue("nni", given.messages - left.messages, given.size - left.size, stop);
 }
 
 static PyObject *

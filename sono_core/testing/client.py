@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept, Close, Ping, Reject, Request, Role
-from sono_core.lifecycle import Session, Transport
+from sono_core.lifecycle import BaseHandler, Session, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
 from sono_core.websocket import Connection, Deflate, Frame, FrameDecoder, message_event
 
@@ -33,7 +33,7 @@ def frames(sent: bytes | bytearray, receiver: Role) -> list[Frame]:
     return list(iter(decoder.next_frame, None))
 
 
-class MemoryClient:
+class MemoryClient(BaseHandler):
     """A client in memory, connected to whatever serves it.
 
     Its request has been answered when it is there, if the server answers at once. Each method
@@ -143,9 +143,6 @@ class MemoryClient:
         return said
 
     # -- Handler ----------------------------------------------------------------------------------
-
-    def on_request(self, request: Request) -> None:
-        """Never called on a client."""
 
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response

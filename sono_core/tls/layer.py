@@ -8,7 +8,7 @@ RFC 8446; RFC 9112, section 9.8.
 import math
 import ssl
 
-from sono_core.lifecycle import Deadline, Deadlines, Layer, Transport
+from sono_core.lifecycle import GONE, Deadline, ForwardingLayer, Layer, Transport
 from sono_core.websocket import Outbox, Reader, new_outbox
 
 from .contexts import Certificates, client_context, server_context
@@ -25,19 +25,7 @@ _TOO_LONG = "the TLS handshake took too long"
 __all__ = ["Certificates", "SecureSession", "client_context", "server_context"]
 
 
-class _Gone:
-    """The transport of what is over."""
-
-    def _ignore(self) -> None:
-        """There is nobody to be asked any more."""
-
-    write_soon = write_now = close = abort = _ignore
-
-
-_GONE = _Gone()
-
-
-class SecureSession:
+class SecureSession(ForwardingLayer):
     """TLS around a session: to be driven by a transport in the session's place.
 
     It takes the session's transport and becomes it. The handshake begins at once, and all of it
@@ -64,7 +52,6 @@ class SecureSession:
         "_established",
         "_failure",
         "_incoming",
-        "_inner",
         "_orderly",
         "_outbox",
         "_outgoing",
@@ -87,7 +74,7 @@ class SecureSession:
             server_hostname=server_hostname,
         )
         """For its version, cipher and certificates; None when all is over."""
-        self._inner = inner
+        super().__init__(inner)
         self._outbox = new_outbox()
         self._plain = 0  # bytes at the front of the inner outbox that are in this one, encrypted
         self._cipher = 0  # bytes of this one up to the end of them
@@ -114,16 +101,6 @@ class SecureSession:
         if self._writable and not self._plain:
             self._fill()
         return self._outbox
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """See `Layer`."""
-        return self._inner.deadlines
-
-    @property
-    def over(self) -> bool:
-        """See `Layer`."""
-        return self._inner.over
 
     @property
     def wants_data(self) -> bool:
@@ -238,7 +215,7 @@ class SecureSession:
         self._plain = self._cipher = 0
         self._outbox.clear()
         self.tls = None  # the largest part of all this
-        transport, self.transport = self.transport, _GONE  # no cycles: what was held is free
+        transport, self.transport = self.transport, GONE  # no cycles: what was held is free
         transport.abort()
 
     # -- TLS --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from .opcodes import BINARY, MAX_HEADER, TEXT
 from .outbox import Outbox, new_outbox
 from .payloads import close_payload, control_payload
 from .prepared import Prepared, message_event
-from .reader import MessageReader, Reader
+from .reader import MessageReader, Reader, Stop
 
 __all__ = [
     "BINARY",
@@ -28,6 +28,7 @@ __all__ = [
     "Scope",
     "SharedDeflaters",
     "State",
+    "Stop",
     "close_payload",
     "control_payload",
     "encode_frame",

@@ -166,8 +166,12 @@ class FrameDecoder:
         """
         if self._remaining:
             return self._next_piece()
-        if len(self._buffer) - self._position < 2 and not self._available(2):
-            return None
+        if len(self._buffer) - self._position < 2:
+            if self._position == len(self._buffer) and not self._waiting:
+                self._buffer, self._position = b"", 0  # an idle connection keeps nothing
+                return None
+            if not self._available(2):
+                return None
         buffer, start = self._buffer, self._position
         first = buffer[start]
         size = buffer[start + 1] ^ self._mask_bit
@@ -272,7 +276,11 @@ def encode_frame(
 
     Nothing is checked: what may be sent when is `Connection`'s to decide.
     """
-    header = encode_header(opcode, len(payload), fin=fin, rsv1=rsv1, masked=bool(mask))
+    size = len(payload)
+    if fin and not rsv1 and size <= MAX_CONTROL_PAYLOAD:  # most are, so no more is called for them
+        header = bytes((_FIN | opcode, size if not mask else _MASKED | size))
+    else:
+        header = encode_header(opcode, size, fin=fin, rsv1=rsv1, masked=bool(mask))
     if mask:
         return b"".join((header, mask, apply_mask(payload, mask)))
     return header + payload

@@ -60,8 +60,13 @@ class MessageAssembler:
         """
         opcode, payload, fin, rsv1, complete = frame
         if not self._opcode:
-            if fin and complete and not rsv1:
-                return _message(opcode, payload)
+            if fin and complete and not rsv1:  # a message that came in one frame
+                if opcode != TEXT:
+                    return BinaryMessage(payload)
+                try:
+                    return TextMessage(payload.decode())
+                except UnicodeDecodeError:
+                    raise not_utf8() from None
             self._opcode = opcode
             self._compressed = rsv1
             self._room = self._limit
@@ -98,13 +103,3 @@ class MessageAssembler:
         if opcode == TEXT:
             return TextMessage(data.decode())
         return BinaryMessage(bytes(data))
-
-
-def _message(opcode: int, payload: bytes) -> TextMessage | BinaryMessage:
-    """A message that came in one frame."""
-    if opcode != TEXT:
-        return BinaryMessage(payload)
-    try:
-        return TextMessage(payload.decode())
-    except UnicodeDecodeError:
-        raise not_utf8() from None

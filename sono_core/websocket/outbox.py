@@ -40,7 +40,9 @@ class Outbox:
     def append_frame(self, opcode: int, payload: bytes, rsv1: bool, mask: bytes) -> None:
         """Add a frame; nothing is checked, as in `encode_frame`. A large payload is not copied."""
         if mask or len(payload) <= _COPIED:
-            self.append(encode_frame(opcode, payload, rsv1=rsv1, mask=mask))
+            frame = encode_frame(opcode, payload, rsv1=rsv1, mask=mask)
+            self._chunks.append(frame)
+            self.size += len(frame)
         else:
             self.append(encode_header(opcode, len(payload), fin=True, rsv1=rsv1, masked=False))
             self.append(payload)

@@ -23,6 +23,18 @@ from .outbox import Outbox
 Item = TextMessage | BinaryMessage | Frame
 """What comes out: a message, or a control frame."""
 
+
+class Stop:
+    """Why `Reader.deliver` stopped: plain integers, since it is asked for every read."""
+
+    EMPTY = 0
+    """No message and nothing else has come whole."""
+    OTHER = 1
+    """What comes next is no message: `next` gives it, or raises what is wrong with it."""
+    LIMIT = 2
+    """The share is used up, the outbox is too long or has no room; more may have come."""
+
+
 _UINT64 = (1 << 64) - 1  # no frame is larger, so a larger limit is the same
 
 
@@ -47,7 +59,7 @@ class Reader(Protocol):
         messages: int,
         size: int,
         /,
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, int]:
         """Call `on_message` for messages while nothing else is to be decided.
 
         Args:
@@ -56,8 +68,7 @@ class Reader(Protocol):
             size: or after so many bytes or characters of them.
 
         Returns:
-            How many messages, and how much of them. What then comes next, if anything, `next`
-            says: a control frame and a failure are left to it.
+            How many messages, how much of them, and why it stopped: one of `Stop`.
         """
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
@@ -113,26 +124,31 @@ class MessageReader:
         messages: int,
         size: int,
         /,
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, int]:
         """See `Reader`."""
         left, share = messages, size
-        while left > 0 and share > 0 and outbox.size <= pause and outbox.room and not self._next:
+        next_frame, push = self._frames.next_frame, self._assembler.push
+        while left > 0 and share > 0 and outbox.size <= pause and outbox.room:
+            if self._next:
+                return messages - left, size - share, Stop.OTHER
             try:
-                item = self.next()
+                frame = next_frame()
+                if frame is None:
+                    return messages - left, size - share, Stop.EMPTY
+                if frame.opcode >= CLOSE:
+                    self._next = frame
+                    continue
+                item = push(frame)
             except ProtocolFailure as failure:
                 self._next = failure
-                break
-            if isinstance(item, TextMessage):
-                message: str | bytes = item.text
-            elif isinstance(item, BinaryMessage):
-                message = item.data
-            else:
-                self._next = item
-                break
+                continue
+            if item is None:
+                continue
+            message = item.text if isinstance(item, TextMessage) else item.data
             left -= 1
             share -= len(message)
             on_message(message)
-        return messages - left, size - share
+        return messages - left, size - share, Stop.LIMIT
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
         """See `Reader`."""

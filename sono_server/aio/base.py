@@ -192,7 +192,7 @@ class TaskTransport(Driver):
             self.flush(self.time())
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        if self.layer.reading:
+        if reading:
             self._readable.set()
         else:
             self._readable.clear()

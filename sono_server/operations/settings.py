@@ -1,13 +1,11 @@
 """Every limit and time-out by its name: for `sono limits`, `sono serve --set` and the docs."""
 
-import ast
-import inspect
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
-from sono_core import Limits, Timeouts, limits
+from sono_core import Limits, Timeouts
 
 _KINDS: tuple[tuple[type[msgspec.Struct], type], ...] = ((Limits, int), (Timeouts, float))
 
@@ -18,28 +16,17 @@ class Setting(NamedTuple):
     name: str
     default: str
     what: str
-    """Unit, reason and what happens beyond it, as the source says."""
+    """Unit, reason and what happens beyond it."""
 
 
 def settings() -> Iterator[Setting]:
     """All of them, in their order."""
-    described = _described()
     for kind, _ in _KINDS:
-        for name, default in zip(kind.__struct_fields__, kind.__struct_defaults__, strict=True):
+        for field in msgspec.structs.fields(kind):
+            _, meta = get_args(field.type)
+            default = field.default
             shown = "-" if default is None else f"{default:g}" if default < 1e4 else f"{default:,}"
-            yield Setting(name, shown, described[kind.__name__, name])
-
-
-def _described() -> dict[tuple[str, str], str]:
-    """What stands below each field in its class."""
-    found = {}
-    for node in ast.parse(inspect.getsource(limits)).body:
-        if isinstance(node, ast.ClassDef):
-            for field, text in zip(node.body, node.body[1:], strict=False):
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    name = ast.unparse(field.target)
-                    found[node.name, name] = " ".join(ast.literal_eval(text.value).split())
-    return found
+            yield Setting(field.name, shown, meta.description)
 
 
 def changed(assignments: Iterable[str]) -> tuple[Limits, Timeouts]:

@@ -94,12 +94,14 @@ class SelectorTransport(Driver, FastTransport):
 
     def _abandon(self) -> None:
         self.closed()
+        self.pump_scheduled = False  # for which it would be watched
         self._watch(False, False)
         self._sock.close()
         self._loop.forget(self)
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        events = (READ if reading else 0) | (WRITE if blocked else 0)
+        # A backlog ends in the next turn: to look away until then would be two calls in vain.
+        events = (READ if reading or self.pump_scheduled else 0) | (WRITE if blocked else 0)
         if events != self.watched:
             before, self.watched = self.watched, events
             self._loop.watch(self._sock, self, before, events)

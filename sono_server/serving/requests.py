@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sono_core import Accept, Headers, Reject, SonoError, State
-from sono_core.events import Close, Request
-from sono_core.lifecycle import Session
+from sono_core.events import Request
+from sono_core.lifecycle import BaseHandler, Session
 
 from .forwarded import TrustedProxies
 from .websocket import (
@@ -183,7 +183,7 @@ class HTTPRequest:
         return f"<HTTPRequest {self.method} {self.target!r}>"
 
 
-class RequestHandler:
+class RequestHandler(BaseHandler):
     """The `Handler` of a connection whose request is awaited."""
 
     __slots__ = ("_client", "_deliver", "_loop", "_proxies", "_scheme", "session")
@@ -211,18 +211,6 @@ class RequestHandler:
             client = self._proxies.client(request, client)
             scheme = self._proxies.scheme(request, scheme)
         self._deliver(HTTPRequest(request, self.session, self._loop, client, scheme))
-
-    def on_response(self, response: Accept | Reject) -> None:
-        """Never called on a server."""
-
-    def on_message(self, message: str | bytes) -> None:
-        """Never called: an accepted request has another handler."""
-
-    def on_pong(self, payload: bytes) -> None:
-        """Never called, as on_message."""
-
-    def on_close(self, close: Close) -> None:
-        """Never called, as on_message."""
 
     def on_error(self, error: Exception) -> None:
         logger.error("answering a request failed", exc_info=error)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from sono_core import Close, CloseCode, Ping, Prepared, TextMessage
 from sono_core.arguments import is_coroutine_function, require_callable
-from sono_core.events import Accept, Reject, Request
-from sono_core.lifecycle import Session
+from sono_core.events import Request
+from sono_core.lifecycle import BaseHandler, Session
 from sono_core.websocket import close_payload, control_payload, message_event
 from sono_io import LoopContext, Sender
 
@@ -161,7 +161,7 @@ class WebSocket(Sender):
         return f"<WebSocket {self.request.target} {self._session.connection.state.value}>"
 
 
-class _WebSocketHandler:
+class _WebSocketHandler(BaseHandler):
     """What the handlers of open WebSockets share: they log."""
 
     __slots__ = ("_on_close", "_socket")
@@ -169,15 +169,6 @@ class _WebSocketHandler:
     def __init__(self, socket: WebSocket, on_close: OnClose | None) -> None:
         self._socket = socket
         self._on_close = on_close
-
-    def on_request(self, request: Request) -> None:
-        """Never called: the request has been answered."""
-
-    def on_response(self, response: Accept | Reject) -> None:
-        """Never called on a server."""
-
-    def on_pong(self, payload: bytes) -> None:
-        """A pong is of use to the session alone."""
 
     def on_close(self, close: Close) -> None:
         level = logging.WARNING if close.code == CloseCode.SLOW_READER else logging.DEBUG

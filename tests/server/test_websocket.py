@@ -91,7 +91,7 @@ def test_a_client_that_ends_its_half_before_it_is_accepted_is_still_heard() -> N
         wire.sock.sendall(wire.connection.data_to_send() + bytes.fromhex("818000000000"))
         request = requests.get(timeout=PATIENCE)
         wire.sock.shutdown(socket.SHUT_WR)
-        while not server.call(lambda: request._session._ended):
+        while not server.call(lambda: request._session._peer_ended):
             pass
         server.call(lambda: application(request))
         assert application.messages.get(timeout=PATIENCE) == ""

@@ -7,8 +7,7 @@ import doctest
 import pytest
 
 from sono_core import Accept, Close, Request, Role, Session, TextMessage, Timeouts
-from sono_core.lifecycle.handlers import BaseHandler
-from sono_core.lifecycle.interfaces import Transport
+from sono_core.lifecycle.interfaces import BaseHandler, Transport
 from sono_core.testing import pipe as memory
 from sono_core.testing.pipe import Clock, MemoryPipe, MemoryTransport
 from tests.fakes import RecordingHandler

@@ -21,8 +21,7 @@ from sono_core import (
     testing,
 )
 from sono_core.errors import ConnectionClosed, LocalProtocolError, ProtocolFailure
-from sono_core.lifecycle.handlers import BaseHandler
-from sono_core.lifecycle.interfaces import Transport
+from sono_core.lifecycle.interfaces import BaseHandler, Transport
 from sono_core.testing.client import Clock, MemoryClient, frames
 from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.opcodes import BINARY, CLOSE, PING, PONG, TEXT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sono_core import Accept, Close, Handler, Request
-from sono_core.lifecycle.handlers import BaseHandler
+from sono_core.lifecycle.interfaces import BaseHandler
 
 
 def test_it_is_a_handler_that_does_nothing() -> None:

@@ -1,0 +1,25 @@
+"""How a connection ends when this side decides so: the close code and the reason, in one place.
+
+What the peer did wrong in a frame or a payload has its code where it is found: `websocket.frames`
+(1002, 1008, 1009), `websocket.messages` (1007, 1009) and `websocket.close` (1002, 1007).
+"""
+
+from sono_core.close_codes import CloseCode
+from sono_core.events import Close
+
+# Told by `on_close` alone: no Close frame is sent, or none arrives.
+ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
+CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered in time", False)
+BROKEN = Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
+PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False)
+STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
+TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
+
+# Sent to the peer.
+HANDLER_FAILED = Close(CloseCode.INTERNAL_ERROR, "internal error")
+TOO_MANY_CONNECTIONS = Close(CloseCode.TRY_AGAIN_LATER, "")
+SERVER_STOPS = {
+    code: Close(code, "the server is stopping")
+    for code in (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
+}
+"""By the code that the server's operator chose: it is gone, or will be back at once."""

@@ -1,0 +1,107 @@
+"""A layer that passes every call on: the base of layers that change some of them, such as TLS."""
+
+from typing import cast
+
+from sono_core.websocket import Outbox, Reader
+
+from .deadlines import Deadlines
+from .interfaces import Handler, Layer
+from .session import Session
+
+
+class ForwardingLayer:
+    """Stands between a transport and an inner layer, and changes nothing.
+
+    To the transport below it is what the inner layer is, and to the inner layer its transport.
+    Whoever derives from it overrides what is to be different, and supplies `transport`.
+
+    Args:
+        inner: a `Session`, or a layer around one.
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Layer) -> None:
+        self._inner = inner
+
+    @property
+    def outbox(self) -> Outbox:
+        """See `Layer`."""
+        return self._inner.outbox
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """See `Layer`: always the inner layer's own, the same object."""
+        return self._inner.deadlines
+
+    @property
+    def over(self) -> bool:
+        """See `Layer`."""
+        return self._inner.over
+
+    @property
+    def wants_data(self) -> bool:
+        """See `Layer`."""
+        return self._inner.wants_data
+
+    @property
+    def reading(self) -> bool:
+        """See `Layer`."""
+        return self._inner.reading
+
+    @property
+    def pump_due(self) -> bool:
+        """See `Layer`."""
+        return self._inner.pump_due
+
+    def fast_path(self) -> Reader | None:
+        """See `Layer`."""
+        return self._inner.fast_path()
+
+    def receive(self, data: bytes, now: float) -> None:
+        """See `Layer`."""
+        self._inner.receive(data, now)
+
+    def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
+        """See `Layer`."""
+        self._inner.pump(now, messages, size)
+
+    def written(self, size: int, now: float) -> None:
+        """See `Layer`."""
+        self._inner.written(size, now)
+
+    def blocked(self, now: float) -> None:
+        """See `Layer`."""
+        self._inner.blocked(now)
+
+    def lost(self, rest: bytes = b"", reason: str = "") -> None:
+        """See `Layer`."""
+        self._inner.lost(rest, reason)
+
+    def tick(self, now: float) -> None:
+        """See `Layer`."""
+        self._inner.tick(now)
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """See `Layer`."""
+        self._inner.go_away(code, reason, now)
+
+    # What a transport asks of who gave it a reader, which is a session; see `Session.fast_path`.
+
+    @property
+    def handler(self) -> Handler:
+        """See `Session`."""
+        return cast(Session, self._inner).handler
+
+    @property
+    def last_received(self) -> float:
+        """See `Session`."""
+        return cast(Session, self._inner).last_received
+
+    @last_received.setter
+    def last_received(self, now: float) -> None:
+        cast(Session, self._inner).last_received = now
+
+    def failed(self, error: Exception, now: float) -> None:
+        """See `Session`."""
+        cast(Session, self._inner).failed(error, now)
