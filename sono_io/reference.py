@@ -71,9 +71,9 @@ class FastTransport:
 
     def __init__(self, context: LoopContext, fd: int) -> None:
         self._context = context
-        self.flush_scheduled = False
+        self.flush_scheduled: bool = False
         """Whether a flush is coming anyway."""
-        self.watched = 0
+        self.watched: int = 0
         """What the selector watches the socket for."""
         self.reader: Reader | None = None
         """What `Session.fast_path` gave, which C feeds from the file descriptor `fd`."""
@@ -149,8 +149,8 @@ class Sender:
         self._outbox = outbox
         self._plain = plain
 
-    def send(self, message: str | bytes | Prepared, /) -> bool:
-        """Send a text (str) or binary (bytes) message, or one prepared for many.
+    def send(self, message: str | bytes | bytearray | memoryview | Prepared, /) -> bool:
+        """Send a text (str) or binary (bytes-like) message, or one prepared for many.
 
         A client for which more than `Limits.queue_limit` bytes wait, in however short a time, is
         closed by its server with 4008.
@@ -185,6 +185,6 @@ class Sender:
         outbox.append_frame(opcode, payload, False, self._keys() if self._keys else b"")
         return True
 
-    def send_fallback(self, message: str | bytes | Prepared) -> bool:
+    def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
         """The same, whatever the state, the thread and the message."""
         raise NotImplementedError

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from .notifier import Notifier
 
-logger = logging.getLogger("sono")
+logger: logging.Logger = logging.getLogger("sono")
 
 
 class Callbacks:

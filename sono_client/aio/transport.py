@@ -14,8 +14,8 @@ from sono_client.options import client_limits
 from sono_core import Close, Limits
 from sono_core.connect import Connector
 from sono_core.events import Accept, Reject
-from sono_core.lifecycle import BaseHandler, Session
-from sono_io import FastTransport, SessionProtocol, new_context
+from sono_core.lifecycle import BaseHandler, Layer, Session
+from sono_io import FastTransport, LoopContext, SessionProtocol, new_context
 from sono_io import loop as loop_in_c
 
 from .notifier import Notifier
@@ -24,7 +24,7 @@ _RECEIVE = 256 * 1024  # bytes read at once
 _MAX_UNREAD = 1024  # messages held for the application before no more are read
 _MAX_UNREAD_SIZE = 1 << 20  # bytes or characters of them
 
-logger = logging.getLogger("sono")
+logger: logging.Logger = logging.getLogger("sono")
 
 
 class _Buffers(threading.local):
@@ -38,25 +38,26 @@ _buffers = _Buffers()
 
 
 class ClientTransport(
-    SessionProtocol, FastTransport, Notifier, BaseHandler, asyncio.BufferedProtocol
+    FastTransport, SessionProtocol, Notifier, BaseHandler, asyncio.BufferedProtocol
 ):
     """Transport and handler of one attempt's session, and the protocol of its asyncio transport."""
 
     on_message: Callable[[str | bytes], object]
-    write_soon = FastTransport.write_soon
+    layer: Layer
+    scheduled: float
 
     def __init__(self, connector: Connector, limits: Limits) -> None:
         Notifier.__init__(self)
-        self.context = new_context(_buffers.view, client_limits(limits))
+        self.context: LoopContext = new_context(_buffers.view, client_limits(limits))
         """Its own; all share the buffer."""
         self.context.thread = threading.get_ident()
         self._wake: Callable[[], object] | None = self._flush_soon
         self.context.wake = self._wake
         self._loop = asyncio.get_running_loop()
         self._connector = connector
-        self.pause_at = limits.pause_reading_at
+        self.pause_at: int = limits.pause_reading_at
         """Bytes that may wait to be written before senders wait."""
-        self.queue_limit = limits.queue_limit
+        self.queue_limit: int = limits.queue_limit
         """Bytes that may wait in all; see `Limits`."""
         # Bytes that may wait while more is read, so that what a server asks for, and does not
         # read, is bounded: half, since one more turn of answers must not end the connection.
@@ -248,7 +249,9 @@ class ClientTransport(
         """Wait until this is true, or the session is over."""
         await super().until(lambda: done() or self.layer.over)
 
-    def promptly(self, send: Callable[[Any], bool], message: str | bytes) -> bool:
+    def promptly(
+        self, send: Callable[[Any], bool], message: str | bytes | bytearray | memoryview
+    ) -> bool:
         """Send a message: at once if it may be an answer, else when the loop's turn is over."""
         if not self._prompt or self.flush_scheduled:
             return send(message)

@@ -6,7 +6,7 @@ import ssl as tls
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -68,8 +68,10 @@ class AsyncWebSocket(Sender):
         """The server's, or the proxy's, as of `socket.getpeername`."""
         return self._client_transport.address("peername")
 
-    async def send(self, message: str | bytes) -> None:  # type: ignore[override]
-        """Send a text (str) or binary (bytes) message, after waiting while much waits to go.
+    async def send(  # type: ignore[override]
+        self, message: str | bytes | bytearray | memoryview
+    ) -> None:
+        """Send a text (str) or binary (bytes-like) message, after waiting while much waits to go.
 
         Cancelled, it was not sent.
 
@@ -102,10 +104,12 @@ class AsyncWebSocket(Sender):
         if out.size > size:
             await self._client_transport.until(lambda: out.size <= size)
 
-    send_nowait = Sender.send
+    send_nowait: ClassVar[
+        Callable[["AsyncWebSocket", str | bytes | bytearray | memoryview | Prepared], bool]
+    ] = Sender.send
     """Send a message before this turn of the loop ends, for callbacks: `send` of servers."""
 
-    def send_fallback(self, message: str | bytes | Prepared) -> bool:
+    def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
         """What `send` does where the message or the connection is not of the ordinary kind."""
         return self._client_transport.session.send(message_event(message))
 

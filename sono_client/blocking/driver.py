@@ -44,9 +44,9 @@ class ThreadedDriver(Driver):
         self._lock = threading.Lock()
         self._leader = Leader()  # to poll
         self._polled = (False, False, math.inf)  # what for; see `_wanted`
-        self.gone = False
+        self.gone: bool = False
         """Whether the socket is not used any more."""
-        self.emptied = 0
+        self.emptied: int = 0
         """How often nothing was left to write."""
 
     def error(self) -> ConnectionClosed:

@@ -4,11 +4,11 @@ import socket
 import time
 from collections import deque
 
-from sono_core import BinaryMessage, Close, Limits, Ping, TextMessage
+from sono_core import BinaryMessage, Close, Limits, Ping, Prepared, TextMessage
 from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept, Reject
-from sono_core.lifecycle import BaseHandler, Session
+from sono_core.lifecycle import BaseHandler, Layer, Session
 
 from .driver import ThreadedDriver
 
@@ -25,6 +25,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
     What the session tells is kept in public attributes.
     """
 
+    layer: Layer
     session: Session
     """The session in the middle of what is driven."""
 
@@ -51,7 +52,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
             raise
         self.until(lambda: True if self.response or self.gone else None)
 
-    def send(self, event: TextMessage | BinaryMessage) -> None:
+    def send(self, event: TextMessage | BinaryMessage | Prepared) -> None:
         """Send a message, and wait until the kernel has it all.
 
         Raises:
@@ -61,7 +62,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         if self.emptied == emptied or self.closed:
             self.until(lambda: self._written_since(emptied))
 
-    def post(self, event: TextMessage | BinaryMessage | Ping) -> int:
+    def post(self, event: TextMessage | BinaryMessage | Prepared | Ping) -> int:
         """Send as much as goes at once; how often everything had gone before.
 
         Raises:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from sono_client.options import blocking_limits, chosen_proxy
-from sono_core import BinaryMessage, Close, Deflate, Limits, Ping, TextMessage, Timeouts
+from sono_core import Close, Deflate, Limits, Ping, Timeouts
 from sono_core.connect import Connector, Endpoint
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.websocket import message_event
 
 from .transport import BlockingTransport, Message
 
@@ -50,8 +51,8 @@ class WebSocket:
         """How the connection ended; None while it has not."""
         return self._transport.closed
 
-    def send(self, message: str | bytes) -> None:
-        """Send a text (str) or binary (bytes) message; returns when the kernel has it all.
+    def send(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Send a text (str) or binary (bytes-like) message; returns when the kernel has it all.
 
         What comes meanwhile is kept for `recv`: up to 1,024 messages or 64 MiB, beyond which
         a server that insists on being read is given up as it stalls. Interrupted while it waits
@@ -62,9 +63,7 @@ class WebSocket:
             TypeError: `message` is neither.
             LocalProtocolError: a text holds a lone surrogate.
         """
-        self._transport.send(
-            TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
-        )
+        self._transport.send(message_event(message))
 
     def recv(self, timeout: float | None = None) -> str | bytes:
         """The next message.

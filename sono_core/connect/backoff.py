@@ -66,7 +66,7 @@ class Backoff:
             raise ValueError("a back-off needs 0 < base <= cap, and a finite cap")
         self._random = random
         self._base = self._ceiling = base
-        self.cap = cap
+        self.cap: float = cap
         """Seconds that no delay exceeds."""
 
     def next(self) -> float:

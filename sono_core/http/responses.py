@@ -34,7 +34,7 @@ class FinalHeadReader:
         self._limits = limits
         self._head = HeadReader(limits)
         self._interim_left = max_interim
-        self.parser = h11.Connection(h11.CLIENT)
+        self.parser: h11.Connection = h11.Connection(h11.CLIENT)
         """h11's side of the exchange, which reads the body, too."""
         self.parser.send(request)
         self.parser.send(h11.EndOfMessage())

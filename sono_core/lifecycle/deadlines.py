@@ -25,7 +25,7 @@ class Deadlines(dict[Deadline, float]):
     __slots__ = ("next",)
 
     def __init__(self) -> None:
-        self.next = math.inf
+        self.next: float = math.inf
         """When the first of them is due."""
 
     def set(self, kind: Deadline, at: float) -> None:

@@ -145,10 +145,20 @@ class _Gone(BaseHandler):
 
     __slots__ = ()
 
-    def _ignore(self, error: Exception | None = None) -> None:
+    def on_error(self, error: Exception) -> None:
+        """Nobody is told."""
+
+    def write_soon(self) -> None:
         """Nothing is left to be done."""
 
-    write_soon = write_now = close = abort = on_error = _ignore
+    def write_now(self) -> None:
+        """Nor here."""
+
+    def close(self) -> None:
+        """Nor here."""
+
+    def abort(self) -> None:
+        """Nor here."""
 
 
 GONE = _Gone()

@@ -85,16 +85,16 @@ class Session:
         limits: Limits = DEFAULT_LIMITS,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        self.connection = connection
-        self.transport = transport
+        self.connection: Connection = connection
+        self.transport: Transport = transport
         self._handler = handler
         self.outbox: Outbox = connection.outbox
         """What the transport is to write."""
-        self.deadlines = Deadlines()
+        self.deadlines: Deadlines = Deadlines()
         """When `tick` is due."""
-        self.last_received = now
+        self.last_received: float = now
         """When the peer last sent anything."""
-        self.backlog = False
+        self.backlog: bool = False
         """Whether what was received may hold more events; see `pump_due`."""
         self._limits = limits
         self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting

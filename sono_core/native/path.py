@@ -17,5 +17,5 @@ def _import_accelerator() -> Any:
     return _native
 
 
-accelerator = _import_accelerator()
+accelerator: Any = _import_accelerator()
 """The module `_native`, or None: the pure path."""

@@ -99,7 +99,7 @@ class MemoryClient(BaseHandler):
             )
             return self.session
 
-        self.pipe = MemoryPipe(begin, server, clock)
+        self.pipe: MemoryPipe = MemoryPipe(begin, server, clock)
         self.session.connect(request)
         self.pipe.run()
 

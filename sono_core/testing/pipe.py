@@ -37,19 +37,20 @@ class MemoryTransport(Driver):
 
     peer: "MemoryTransport"
     """The other end."""
+    flush_scheduled: bool
 
     def __init__(self, clock: Clock) -> None:
         self.start(fast=False)
         self._clock = clock
-        self.capacity = math.inf
+        self.capacity: float = math.inf
         """Bytes that may have come here and wait to be read; then the peer's writes wait."""
-        self.chunk = math.inf
+        self.chunk: float = math.inf
         """Bytes that one read gives at most."""
         self.cut = False
         """Whether nothing arrives here any more: neither bytes nor the end of the stream."""
-        self.incoming = bytearray()
+        self.incoming: bytearray = bytearray()
         """What has come and was not read."""
-        self.sent = bytearray()
+        self.sent: bytearray = bytearray()
         """Everything that was written here, as it was on the wire; see `frames`."""
         self._blocked = False
         self._finished = False  # the peer sends no more
@@ -145,8 +146,9 @@ class MemoryPipe:
     """
 
     def __init__(self, client: Builder, server: Builder, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self.client, self.server = MemoryTransport(self.clock), MemoryTransport(self.clock)
+        self.clock: Clock = clock or Clock()
+        self.client: MemoryTransport = MemoryTransport(self.clock)
+        self.server: MemoryTransport = MemoryTransport(self.clock)
         self.client.peer, self.server.peer = self.server, self.client
         self.client.layer = client(self.client)
         self.server.layer = server(self.server)

@@ -64,6 +64,8 @@ class EventOutbox(Outbox):
 
     __slots__ = ("_waiting",)
 
+    size: int
+
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[tuple[ASGIEvent | str | bytes, int]] = deque()
@@ -108,6 +110,7 @@ class ASGIConnection(Connection):
     __slots__ = ("_origins", "_parting", "_received", "_refusable", "_request")
 
     outbox: EventOutbox
+    subprotocol: str | None
 
     def __init__(
         self, scope: Scope, *, limits: Limits = DEFAULT_LIMITS, origins: Collection[str] = ()

@@ -31,7 +31,7 @@ from .frames import Frame
 from .handshake import ClientHandshake, ServerHandshake
 from .masking import MaskingKeys
 from .opcodes import CLOSE, PING, PONG
-from .outbox import new_outbox
+from .outbox import Outbox, new_outbox
 from .payloads import close_payload, control_payload, payload_of
 from .prepared import Prepared
 from .reader import Reader, message_reader
@@ -39,8 +39,6 @@ from .reader import Reader, message_reader
 
 class State(enum.Enum):
     """Where a connection stands (RFC 6455, sections 4 and 7)."""
-
-    __hash__ = object.__hash__  # an enum's own is a call of Python
 
     CONNECTING = "connecting"
     """The request is outstanding."""
@@ -51,6 +49,9 @@ class State(enum.Enum):
     """This side has sent its Close; a client stays here until the server ends the stream."""
     CLOSED = "closed"
     """Nothing more will be sent or received: write what waits, then end the stream."""
+
+
+State.__hash__ = object.__hash__  # type: ignore[method-assign]  # an enum's own is a call of Python
 
 
 _MESSAGES = frozenset((TextMessage, BinaryMessage, Ping, Pong, Close, Prepared))
@@ -124,7 +125,7 @@ class Connection:
         deflaters: SharedDeflaters | None = None,
         rewrite: Callable[[Request], Request] | None = None,
     ) -> None:
-        self.role = role
+        self.role: Role = role
         self._limits = limits
         self._options = deflate
         self._deflaters = deflaters
@@ -140,16 +141,16 @@ class Connection:
         else:
             self._handshake = ClientHandshake(limits, deflate, random)
             self.keys = MaskingKeys(random)
-        self.outbox = self.frames = new_outbox()
-        """What waits to be written, for transports that write bit by bit.
-
-        `frames` is where a `Sender` may add frames past this object: here, unless they are made
+        self.outbox: Outbox = new_outbox()
+        """What waits to be written, for transports that write bit by bit."""
+        self.frames: Outbox = self.outbox
+        """Where a `Sender` may add frames past this object: the same, unless frames are made
         elsewhere; then it is an outbox that never has `room`."""
         self.reader: Reader | None = None
         """What makes messages of the peer's frames; None before and after there are any."""
-        self.plain = _UNLIMITED
+        self.plain: int = _UNLIMITED
         """Bytes of a message up to which it is never compressed."""
-        self.has_early_data = False
+        self.has_early_data: bool = False
         """Whether frames came with the request, before it was accepted."""
         self.subprotocol: str | None = None
         """What the handshake agreed on."""
@@ -159,7 +160,7 @@ class Connection:
         self._enter(State.CONNECTING)
 
     def _enter(self, state: State) -> None:
-        self.state = state
+        self.state: State = state
         self.outbox.room = 0
         legal = _LEGAL_ON_SERVERS if self.role is Role.SERVER else _LEGAL_ON_CLIENTS
         self._sendable = legal[state]

@@ -237,8 +237,8 @@ class Deflater:
     __slots__ = ("_flush", "_stream", "parameters", "takeover")
 
     def __init__(self, bits: int, takeover: bool, level: int) -> None:
-        self.takeover = takeover
-        self.parameters = (bits, level)
+        self.takeover: bool = takeover
+        self.parameters: tuple[int, int] = (bits, level)
         """Base-2 logarithm of the window, and zlib's level."""
         self._stream: zlib._Compress | None = None  # 256 KiB, for those who need it
         # a full flush makes zlib forget what it could refer to

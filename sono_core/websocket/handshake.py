@@ -74,7 +74,7 @@ class ServerHandshake:
         self._overflow = False
         self._upgrade: Upgrade | None = None
         self.agreement: Agreement | None = None
-        self.rest = bytearray()
+        self.rest: bytearray = bytearray()
         """What followed the request: frames, if it becomes a WebSocket."""
 
     def feed(self, data: bytes) -> Request | None:
@@ -156,7 +156,7 @@ class ClientHandshake:
         self._key = base64.b64encode(random(16)).decode()
         self._subprotocols: tuple[str, ...] = ()
         self.agreement: Agreement | None = None
-        self.rest = b""
+        self.rest: bytes = b""
         """What followed the 101."""
 
     def request(self, request: Request) -> bytes:

@@ -25,9 +25,9 @@ class Outbox:
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._head: memoryview | None = None  # what a partial write left
-        self.size = 0
+        self.size: int = 0
         """Bytes waiting."""
-        self.room = 0
+        self.room: int = 0
         """Bytes of it up to which messages may be exchanged without asking the session first.
 
         Set by the session; 0 unless the connection is open and nothing is wrong with it."""

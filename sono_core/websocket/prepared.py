@@ -19,8 +19,10 @@ class Prepared:
     __slots__ = ("_frames", "opcode", "payload", "text")
 
     def __init__(self, message: TextMessage | BinaryMessage) -> None:
+        self.opcode: int
+        self.payload: bytes
         self.opcode, self.payload = payload_of(message)
-        self.text = message.text if isinstance(message, TextMessage) else None
+        self.text: str | None = message.text if isinstance(message, TextMessage) else None
         """What a text message says, for who frames it elsewhere."""
         self._frames: dict[tuple[int, int] | None, bytes] = {}  # by the deflater's parameters
 
@@ -35,7 +37,9 @@ class Prepared:
         return frame
 
 
-def message_event(message: str | bytes | Prepared) -> TextMessage | BinaryMessage | Prepared:
+def message_event(
+    message: str | bytes | bytearray | memoryview | Prepared,
+) -> TextMessage | BinaryMessage | Prepared:
     """The event that sends a message.
 
     Raises:

@@ -36,9 +36,9 @@ class Upgrade:
     __slots__ = ("agreement", "key", "subprotocols")
 
     def __init__(self, key: str, subprotocols: list[str], agreement: Agreement | None) -> None:
-        self.key = key
-        self.subprotocols = subprotocols
-        self.agreement = agreement
+        self.key: str = key
+        self.subprotocols: list[str] = subprotocols
+        self.agreement: Agreement | None = agreement
 
 
 def check_upgrade(request: Request, origins: Collection[str], options: Deflate | None) -> Upgrade:

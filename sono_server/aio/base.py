@@ -172,6 +172,8 @@ class TaskTransport(Driver):
         server: runs it.
     """
 
+    flush_scheduled: bool
+
     def __init__(self, server: EmbeddedServer) -> None:
         self._server = server
         self._readable = asyncio.Event()

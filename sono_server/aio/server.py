@@ -33,7 +33,7 @@ _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out
 
 
-class _AsyncTransport(SessionProtocol, FastTransport, asyncio.BufferedProtocol):
+class _AsyncTransport(FastTransport, SessionProtocol, asyncio.BufferedProtocol):
     """The transport of one session, and the protocol of one asyncio transport."""
 
     __slots__ = (
@@ -48,8 +48,6 @@ class _AsyncTransport(SessionProtocol, FastTransport, asyncio.BufferedProtocol):
         "pump_scheduled",
         "scheduled",
     )
-
-    write_soon = FastTransport.write_soon
 
     def __init__(self, server: AsyncBaseServer) -> None:
         self._server = server

@@ -37,7 +37,7 @@ class SelectorLoop(Protocol):
         """The peer's socket is closed."""
 
 
-class SelectorTransport(Driver, FastTransport):
+class SelectorTransport(FastTransport, Driver):
     """The transport of one accepted socket."""
 
     __slots__ = (
@@ -51,7 +51,7 @@ class SelectorTransport(Driver, FastTransport):
         "scheduled",
     )
 
-    write_soon = FastTransport.write_soon
+    pump_scheduled: bool
 
     def __init__(self, loop: SelectorLoop, sock: socket.socket) -> None:
         FastTransport.__init__(self, loop.context, sock.fileno())

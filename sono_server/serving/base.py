@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
 from sono_core.lifecycle import Layer, Session, Timers, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_io import new_context
+from sono_io import LoopContext, new_context
 
 from .forwarded import TrustedProxies
 from .listeners import default_max_connections
@@ -94,9 +94,9 @@ class BaseServer:
         self._options = options
         self._max_connections = options.max_connections or default_max_connections()
         self._deflaters = SharedDeflaters()
-        self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        self.buffer: memoryview = memoryview(bytearray(RECEIVE_BUFFER))
         """What every connection's bytes are received into."""
-        self.context = new_context(self.buffer, options.limits)
+        self.context: LoopContext = new_context(self.buffer, options.limits)
         """What the connections share."""
         self._transports: set[ServedTransport] = set()
         self._requests: deque[HTTPRequest] = deque()

@@ -54,14 +54,14 @@ class HTTPRequest:
         self, event: Request, session: Session, loop: Loop, client: Any, scheme: str = "http"
     ) -> None:
         self._session = session
-        self.loop = loop
+        self.loop: Loop = loop
         """The server."""
-        self.event = event
+        self.event: Request = event
         """The core's event."""
-        self.client = client
+        self.client: Any = client
         """The peer's socket address: (host, port) and more for IPv6; behind a trusted proxy
         the client's address, with port 0."""
-        self.scheme = scheme
+        self.scheme: str = scheme
         """`http` or `https`."""
 
     @property

@@ -15,7 +15,7 @@ from sono_core.lifecycle import BaseHandler, Session
 from sono_core.websocket import close_payload, control_payload, message_event
 from sono_io import LoopContext, Sender
 
-logger = logging.getLogger("sono")
+logger: logging.Logger = logging.getLogger("sono")
 
 
 class Loop(Protocol):
@@ -75,7 +75,7 @@ class WebSocket(Sender):
         super().__init__(loop.context, session.transport, connection.frames, connection.plain)
         self._session = session
         self._loop = loop
-        self.request = request
+        self.request: Request = request
         """The request that opened it."""
         self.data: Any = None
         """The application's own state."""
@@ -90,7 +90,7 @@ class WebSocket(Sender):
         """What the handshake agreed on."""
         return self._session.connection.subprotocol
 
-    def send_fallback(self, message: str | bytes | Prepared) -> bool:
+    def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
         """What `send` does where the message or the connection is not of the ordinary kind."""
         event = message_event(message)
         if self._loop.in_loop():

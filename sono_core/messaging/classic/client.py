@@ -41,7 +41,7 @@ class PendingGrab:
     __slots__ = ("items", "kind")
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind: str = kind
         self.items: list[str] | None = None
         """The answer, once it has come."""
 
