@@ -12,7 +12,6 @@ import pytest
 
 from sono_client import SonoClient, connect
 from sono_core import LEGAL, Role, State
-from sono_core.messaging.classic.packets import PacketError
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = re.compile(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
@@ -172,6 +171,6 @@ def test_the_protocol_names_every_error_code() -> None:
     raised = {
         code
         for source in sources
-        for code in re.findall(rf'{PacketError.__name__}\(\s*"([a-z-]+)"', source.read_text())
+        for code in re.findall(r'(?:Messaging|Packet)Error\(\s*"([a-z-]+)"', source.read_text())
     }
     assert raised == documented

@@ -249,7 +249,7 @@ DEFECTS: list[tuple[str, str, str, object]] = [
         frozenset(),
     ),
     ("packets", "surrogate", "sono_core.messaging.classic.packets._BAD_JSON", ()),
-    ("packets", "protocol-long", "sono_core.messaging.classic.packets._MAX_TEXT", 1000),
+    ("packets", "protocol-long", "sono_core.messaging.hub._MAX_TEXT", 1000),
     ("packets", "message", "fuzz.targets.packets.relayed", lambda *_: json.dumps({"protocol": ""})),
     ("headers", "quoted-no-token", "sono_core.http.grammar._is_token", anything),
     ("headers", "quoted", "sono_core.http.grammar._unescape", re.compile("()")),

@@ -45,8 +45,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle sono_core.tls",
         "uri proxy tunnel connector backoff",
     ),
-    "sono_core.messaging": ("sono_core.messaging.classic", "ratelimit hub"),
-    "sono_core.messaging.classic": ("", "packets client"),
+    "sono_core.messaging": ("", "names ratelimit hub dialect"),
+    "sono_core.messaging.classic": ("sono_core.messaging", "packets client server"),
     "sono_io": (
         "sono_core sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
         "reference fast asyncio_protocol blocking",
@@ -60,7 +60,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
     "sono_server.app": (
         "CORE sono_io sono_server.serving sono_server.selector sono_server.aio sono_server.asgi",
-        "clients trampoline sono",
+        "clients trampoline dispatch sono",
     ),
     "sono_server.operations": ("CORE sono_server.serving sono_server.app", "logs settings"),
     "sono_server.cli": (
@@ -225,6 +225,15 @@ def test_nothing_is_hidden_behind_type_checking(module: str) -> None:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert "TYPE_CHECKING" not in names | attributes
+
+
+def test_no_dialect_is_known_to_what_all_of_them_share_and_clients_know_packets_alone() -> None:
+    package = "sono_core.messaging"
+    for module, names in GRAPH.items():
+        if package_of(module) == package:
+            assert not any(name.startswith(f"{package}.classic") for name in names), module
+    client = {name for name in GRAPH[f"{package}.classic.client"] if name.startswith(package)}
+    assert client - {f"{package}.classic"} == {f"{package}.classic.packets"}
 
 
 def test_server_and_client_do_not_import_each_other() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from sono_core import Limits
+from sono_core.messaging import RESERVED_EVENTS
 from sono_core.messaging.classic.packets import (
-    RESERVED_EVENTS,
     ChangeChannel,
     Grab,
     Packet,

@@ -1,6 +1,21 @@
-"""Channels and clients: who receives what, and how fast one client may send."""
+"""Channels and clients: who receives what, how it is said, and how fast one client may send."""
 
-from .hub import Deliver, Effect, Hub, Publish
+from .dialect import Content, Dialect, Reply
+from .hub import Deliver, Effect, Hub, MessagingError, Publish
+from .names import RESERVED_EVENTS, check_event, check_name
 from .ratelimit import RateLimiter
 
-__all__ = ["Deliver", "Effect", "Hub", "Publish", "RateLimiter"]
+__all__ = [
+    "RESERVED_EVENTS",
+    "Content",
+    "Deliver",
+    "Dialect",
+    "Effect",
+    "Hub",
+    "MessagingError",
+    "Publish",
+    "RateLimiter",
+    "Reply",
+    "check_event",
+    "check_name",
+]

@@ -1,46 +1,61 @@
-"""Clients, channels and the routing between them; pure and deterministic. docs/protocol.md.
+"""Clients, channels and the routing between them; pure and deterministic.
 
-The hub decides who gets what and returns it as effects; delivering is the caller's. What goes
-to a channel is *published* first and turned into local recipients by `recipients`, so that a
-broker can carry a publication between the two.
+The hub knows who is a member of what. It knows no dialect: what a packet means, and how an event
+is written, is said by the `Dialect` of each client. What goes to a channel is *published* first
+and turned into local recipients by `recipients`, so that a broker can carry a publication between
+the two.
 """
 
-from collections.abc import Collection, Iterable, KeysView
+from collections.abc import Collection, KeysView
 
 import msgspec
 
+from sono_core.errors import SonoError
 from sono_core.limits import DEFAULT_LIMITS, Limits
-from sono_core.messaging.classic import (
-    Broadcast,
-    ChangeChannel,
-    DirectMessage,
-    Grab,
-    Message,
-    Packet,
-    PacketError,
-    packets,
-)
+
+from .names import check_name
+
+_MAX_TEXT = 256  # characters: a refusal quotes what it refuses, and must not grow with it
 
 
-class Deliver(msgspec.Struct, frozen=True):
-    """Send `text` to one client that is connected here."""
+class MessagingError(SonoError):
+    """A client asked for what it may not have; nothing was changed.
+
+    Its dialect tells it `code`, for programs, and `text`, for people.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text[:_MAX_TEXT]
+
+
+# `dict=True` gives dialects a place beside the fields for what they wrote: it is not compared, and
+# no broker carries it.
+class Deliver(msgspec.Struct, frozen=True, dict=True):
+    """Send an event to one client that is connected here."""
 
     client: str
-    text: str
+    event: str
+    payload: object
+    sender: str | None
+    """The client that sent it; None stands for the server."""
 
 
-class Publish(msgspec.Struct, frozen=True):
-    """Send `text` to the members of a channel wherever they are connected."""
+class Publish(msgspec.Struct, frozen=True, dict=True):
+    """Send an event to the members of a channel wherever they are connected."""
 
     channel: str | None
     """None stands for every client, in whatever channel."""
-    text: str
+    event: str
+    payload: object
+    sender: str | None
+    """The client that sent it; None stands for the server."""
     skip: str | None = None
     """A member that does not get it: the sender of a broadcast."""
 
 
 Effect = Deliver | Publish
-_MAX_UTF8 = 4  # bytes of a character
 
 
 class _Channel:
@@ -52,13 +67,15 @@ class _Channel:
 
 
 class Hub:
-    """Who is connected, and in which channel.
+    """Who is connected, and in which channels.
+
+    Each client has one current channel, and may be a member of others beside it.
 
     Args:
         home: the channel that new clients enter.
-        open_channels: whether clients may create channels by moving there. Such a channel goes
+        open_channels: whether clients may create channels by entering them. Such a channel goes
             with its last member.
-        limits: `max_channels`, `max_name`, `max_depth`, and `max_message` for what is passed on.
+        limits: `max_channels` and `max_name`.
 
     Raises:
         ValueError: `home` is no channel name.
@@ -69,7 +86,8 @@ class Hub:
     ) -> None:
         self._limits = limits
         self._open_channels = open_channels
-        self._clients: dict[str, str] = {}  # client -> its channel
+        self._clients: dict[str, str] = {}  # client -> its current channel
+        self._joined: dict[str, dict[str, None]] = {}  # client -> the others, if there are any
         self._channels: dict[str, _Channel] = {}
         self.home = home
         self.create(home)
@@ -92,6 +110,15 @@ class Hub:
         """
         return self._clients[client]
 
+    def channels_of(self, client: str) -> list[str]:
+        """All channels that the client is a member of: the current one, and then the others in
+        the order of its joining them.
+
+        Raises:
+            KeyError: there is no such client.
+        """
+        return [self._clients[client], *self._joined.get(client, ())]
+
     def members(self, channel: str) -> KeysView[str]:
         """The ids of the channel's members, in the order of their entering.
 
@@ -109,7 +136,7 @@ class Hub:
         self.check(channel)
         try:
             self._channel(channel).keep = True
-        except PacketError as error:
+        except MessagingError as error:
             raise ValueError(f"channel {channel!r}: {error.text}") from None
 
     def check(self, channel: str) -> None:
@@ -119,17 +146,19 @@ class Hub:
             ValueError: it is no channel name.
         """
         try:
-            packets.check_name(channel, "channel", self._limits)
-        except PacketError as error:
-            raise ValueError(f"channel {channel!r}: {error.text}") from None
+            check_name(channel, "channel", self._limits)
+        except ValueError as error:
+            raise ValueError(f"channel {channel!r}: {error}") from None
 
     def _channel(self, name: str) -> _Channel:
         channel = self._channels.get(name)
         if channel is None:
             if len(self._channels) >= self._limits.max_channels:
-                raise PacketError("too-many-channels", "there are too many channels")
+                raise MessagingError("too-many-channels", "there are too many channels")
             channel = self._channels[name] = _Channel(keep=False)
         return channel
+
+    # -- clients --------------------------------------------------------------------------------
 
     def add(self, client: str) -> None:
         """Let a new client in, to the home channel.
@@ -143,87 +172,89 @@ class Hub:
         self._channels[self.home].members[client] = None
 
     def remove(self, client: str) -> None:
-        """Let a client go; nothing happens if it is gone already."""
-        channel = self._clients.pop(client, None)
-        if channel is not None:
-            self._leave(client, channel)
+        """Let a client go, out of all its channels; nothing happens if it is gone already."""
+        current = self._clients.pop(client, None)
+        if current is None:
+            return
+        self._exit(client, current)
+        for channel in self._joined.pop(client, ()):
+            self._exit(client, channel)
 
-    def _leave(self, client: str, name: str) -> None:
+    def move(self, client: str, channel: str) -> None:
+        """Make `channel` the client's current one; it leaves the one that was.
+
+        The dialect has looked at the name. If the client has joined that channel already, it stays
+        where it stands among the members.
+
+        Raises:
+            KeyError: there is no such client.
+            MessagingError: `unknown-channel` or `too-many-channels`; nothing was changed.
+        """
+        current = self._clients[client]
+        if channel == current:
+            return
+        self._enter(client, channel)
+        self._clients[client] = channel
+        self._forget(client, channel)
+        self._exit(client, current)
+
+    def join(self, client: str, channel: str) -> None:
+        """Make the client a member of `channel` beside its current one; once is enough.
+
+        The dialect has looked at the name.
+
+        Raises:
+            KeyError, MessagingError: as for `move`.
+        """
+        if channel != self._clients[client]:
+            self._enter(client, channel)
+            self._joined.setdefault(client, {})[channel] = None
+
+    def leave(self, client: str, channel: str) -> None:
+        """End what `join` began; nothing happens if the client has not joined that channel.
+
+        Raises:
+            KeyError: there is no such client.
+            ValueError: it is the client's current channel: every client has one.
+        """
+        if channel == self._clients[client]:
+            raise ValueError(f"channel {channel!r} is the current one of client {client!r}")
+        if self._forget(client, channel):
+            self._exit(client, channel)
+
+    def _enter(self, client: str, name: str) -> None:
+        if name not in self._channels and not self._open_channels:
+            raise MessagingError("unknown-channel", f"there is no channel {name}")
+        self._channel(name).members[client] = None
+
+    def _exit(self, client: str, name: str) -> None:
         channel = self._channels[name]
         del channel.members[client]
         if not channel.members and not channel.keep:
             del self._channels[name]
 
-    def move(self, client: str, channel: str) -> None:
-        """Make `channel` the client's current one.
+    def _forget(self, client: str, channel: str) -> bool:
+        """Take a channel from those that the client has joined; whether it was among them."""
+        joined = self._joined.get(client, {})
+        if channel not in joined:
+            return False
+        del joined[channel]
+        if not joined:
+            del self._joined[client]
+        return True
 
-        Raises:
-            KeyError: there is no such client.
-            PacketError: `unknown-channel` or `too-many-channels`; nothing was changed.
-        """
-        current = self._clients[client]
-        if channel == current:
-            return
-        if channel not in self._channels and not self._open_channels:
-            raise PacketError("unknown-channel", f"there is no channel {channel}")
-        self._channel(channel).members[client] = None
-        self._clients[client] = channel
-        self._leave(client, current)
-
-    # -- packets --------------------------------------------------------------------------------
-
-    def receive(self, client: str, packet: Packet) -> list[Effect]:
-        """Route a packet of a client that is connected here.
-
-        Raises:
-            KeyError: there is no such client.
-            PacketError: the packet is refused; nothing was changed.
-        """
-        current = self._clients[client]
-        if isinstance(packet, ChangeChannel):
-            self.move(client, packet.payload.to)
-            return []
-        if isinstance(packet, Grab):
-            kind = packet.payload.message
-            text = packets.listing(packet.event, kind, self._listing(client, kind))
-            return [Deliver(client, text)]
-        if isinstance(packet, DirectMessage):
-            to = str(packet.payload.to)
-            if to not in self._clients:
-                raise PacketError("unknown-client", f"there is no client {to}")
-            return [Deliver(to, self._relayed(packet, client))]
-        text = self._relayed(packet, client)
-        skip = client if isinstance(packet, Broadcast) else None
-        return [Publish(current, text, skip)]
-
-    def _relayed(self, packet: Message | Broadcast | DirectMessage, client: str) -> str:
-        """What others are told; it must not be more than they, with these limits, would take."""
-        text = packets.relayed(packet.event, packet.payload.message, client)
-        limit = self._limits.max_message
-        if len(text) * _MAX_UTF8 > limit and len(text.encode()) > limit:
-            raise PacketError("invalid-packet", f"passed on, it has more than {limit} bytes")
-        return text
-
-    def _listing(self, client: str, kind: object) -> list[str]:
-        match kind:
-            case "myid":
-                return [client]
-            case "clients":
-                return list(self.clients)
-            case "channels":
-                return list(self.channels)
-            case "mychannel":
-                return [self._clients[client]]
-            case "mychannelclients":
-                return list(self.members(self._clients[client]))
-        return ["invalid grab request"]
+    # -- routing --------------------------------------------------------------------------------
 
     def recipients(self, publication: Publish) -> Collection[str]:
         """Who of the clients connected here gets a publication."""
         if publication.channel is None:
-            members: Iterable[str] = self._clients
+            members: Collection[str] = self._clients
         elif publication.channel in self._channels:
             members = self._channels[publication.channel].members
         else:
             members = ()
-        return [member for member in members if member != publication.skip]
+        recipients = list(members)
+        skip = publication.skip
+        if skip is not None and skip in members:
+            recipients.remove(skip)
+        return recipients

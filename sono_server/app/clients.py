@@ -1,32 +1,27 @@
-"""Clients and channels as applications hold them. What they mean is asked of their `Sono`."""
+"""Clients and channels as applications hold them. What they mean is asked of their broadcaster."""
 
 import secrets
 from typing import Any, Protocol
 
 from sono_core.events import Request
-from sono_core.messaging import Publish, RateLimiter
+from sono_core.messaging import Dialect, RateLimiter
 from sono_server.serving import WebSocket
 
 
 class Broadcaster(Protocol):
     """What they ask of it."""
 
-    def _channel_of(self, client: str) -> "Channel | None":
+    def channel_of(self, client: str, /) -> "Channel | None":
         """Where a client is; None once it is gone."""
 
-    def _members(self, channel: str) -> "list[Client]":
+    def members(self, channel: str, /) -> "list[Client]":
         """Who is in a channel; nobody, if there is none of that name."""
 
-    def _from_server(self, event: str, message: object) -> str:
-        """The packet of what the server itself says.
+    def send(self, client: "Client", event: str, message: object, /) -> bool:
+        """See `Client.send`."""
 
-        Raises:
-            TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
-        """
-
-    def _publish(self, publication: Publish) -> None:
-        """Send it to whom it is for. From any thread."""
+    def emit(self, channel: str | None, event: str, message: object, /) -> None:
+        """See `Channel.emit`; None stands for every client."""
 
 
 def _new_id() -> str:
@@ -39,10 +34,23 @@ def _new_id() -> str:
 class Client:
     """Somebody who is connected. All methods may be called from any thread."""
 
-    __slots__ = ("_rate_limiter", "_socket", "_sono", "data", "id", "identity")
+    __slots__ = (
+        "_broadcaster",
+        "_dialect",
+        "_rate_limiter",
+        "_socket",
+        "data",
+        "id",
+        "identity",
+    )
 
     def __init__(
-        self, socket: WebSocket, sono: Broadcaster, identity: Any, quota: RateLimiter
+        self,
+        socket: WebSocket,
+        broadcaster: Broadcaster,
+        dialect: Dialect,
+        identity: Any,
+        rate_limiter: RateLimiter,
     ) -> None:
         self.id = _new_id()
         """Unique and unguessable."""
@@ -51,13 +59,14 @@ class Client:
         self.data: Any = None
         """The application's own state."""
         self._socket = socket
-        self._sono = sono
-        self._rate_limiter = quota
+        self._broadcaster = broadcaster
+        self._dialect = dialect
+        self._rate_limiter = rate_limiter
 
     @property
     def channel(self) -> "Channel | None":
         """The current channel; None once the client is gone."""
-        return self._sono._channel_of(self.id)
+        return self._broadcaster.channel_of(self.id)
 
     @property
     def request(self) -> Request:
@@ -71,7 +80,7 @@ class Client:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
             ValueError: the event's name is reserved or no name.
         """
-        return self._socket.send(self._sono._from_server(event, message))
+        return self._broadcaster.send(self, event, message)
 
     def close(self, code: int = 1000, reason: str = "") -> bool:
         """Begin the closing handshake; False if the client is gone.
@@ -88,16 +97,16 @@ class Client:
 class Channel:
     """A channel by its name; whether it still exists is seen when it is used."""
 
-    __slots__ = ("_sono", "name")
+    __slots__ = ("_broadcaster", "name")
 
-    def __init__(self, name: str, sono: Broadcaster) -> None:
+    def __init__(self, name: str, broadcaster: Broadcaster) -> None:
         self.name = name
-        self._sono = sono
+        self._broadcaster = broadcaster
 
     @property
     def members(self) -> list[Client]:
         """Who is in it now."""
-        return self._sono._members(self.name)
+        return self._broadcaster.members(self.name)
 
     def emit(self, message: object, event: str = "message") -> None:
         """Send an event to every member.
@@ -106,7 +115,7 @@ class Channel:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
             ValueError: the event's name is reserved or no name.
         """
-        self._sono._publish(Publish(self.name, self._sono._from_server(event, message)))
+        self._broadcaster.emit(self.name, event, message)
 
     def __repr__(self) -> str:
         return f"<Channel {self.name}>"

@@ -1,20 +1,17 @@
 """`Sono`: channels, clients and events for applications, over any server's WebSockets.
 
-Routing is decided by `sono_core.messaging.hub`; here its effects are carried out, and applications
-are called.
+What happens to clients is in `dispatch`; here is what applications call, and who is let in.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from sono_core import Limits, Prepared, TextMessage
+from sono_core import Limits
 from sono_core.arguments import require_callable
-from sono_core.events import Close
 from sono_core.limits import DEFAULT_LIMITS
-from sono_core.messaging import Deliver, Effect, Hub, Publish, RateLimiter
-from sono_core.messaging.classic import ChangeChannel, Grab, PacketError, packets
+from sono_core.messaging import Dialect, Hub, RateLimiter, check_event
+from sono_core.messaging.classic import CLASSIC
 from sono_server.aio import EmbeddedServer, StreamReader, StreamWriter, serve_async, serve_stream
 from sono_server.asgi import ASGIApplication
 from sono_server.selector import serve
@@ -22,10 +19,8 @@ from sono_server.serving import (
     HEALTHY,
     JAVASCRIPT,
     HTTPRequest,
-    Loop,
     Options,
     Refused,
-    WebSocket,
     awaited,
     browser_client,
     logger,
@@ -33,10 +28,16 @@ from sono_server.serving import (
 
 from . import trampoline
 from .clients import Channel, Client
+from .dispatch import Dispatcher
 from .trampoline import Steps
 
 Function = TypeVar("Function", bound=Callable[..., object])
-EventHandler = Callable[[Client, Any], object]
+
+DIALECTS: dict[str | None, Dialect] = {None: CLASSIC}
+"""Which dialect a subprotocol stands for, those that the server prefers first.
+
+None stands for no subprotocol: the client has offered none, or none of these.
+"""
 
 
 class Sono:
@@ -55,17 +56,16 @@ class Sono:
         self, *, home: str = "Home", open_channels: bool = False, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self._limits = limits
-        self._hub = Hub(home, open_channels=open_channels, limits=limits)
-        self._clients: dict[str, Client] = {}
-        self._handlers: dict[str, list[EventHandler]] = {}
+        hub = Hub(home, open_channels=open_channels, limits=limits)
+        self._dispatcher = dispatcher = Dispatcher(hub, limits, DIALECTS.values())
         self._functions: list[Callable[..., object]] = []  # of whatever kind
         self._authenticate: Callable[[HTTPRequest], object] | None = None
-        self._on_connect: list[Callable[[Client], object]] = []
-        self._on_disconnect: list[Callable[[Client, Close], object]] = []
-        self._delivered = 0  # messages to members of channels, in all
-        self._loop: Loop | None = None
         self._streams: EmbeddedServer | None = None  # runs connections that asyncio accepted
-        described: tuple[trampoline.Describe, ...] = (self._receive, self._leave, self._greet)
+        described: tuple[trampoline.Describe, ...] = (
+            dispatcher.receive,
+            dispatcher.leave,
+            dispatcher.greet,
+        )
         self._ways = (
             tuple(map(trampoline.called, described)),
             tuple(map(trampoline.awaited, described)),
@@ -77,12 +77,12 @@ class Sono:
     @property
     def clients(self) -> Mapping[str, Client]:
         """All clients by their ids; a live view, to be copied in other threads."""
-        return MappingProxyType(self._clients)
+        return MappingProxyType(self._dispatcher.clients)
 
     @property
     def channels(self) -> dict[str, Channel]:
         """All channels by their names."""
-        return {name: Channel(name, self) for name in list(self._hub.channels)}
+        return {name: self._channel(name) for name in list(self._dispatcher.hub.channels)}
 
     def channel(self, name: str) -> Channel:
         """The channel of that name, which is created if need be and stays. From any thread.
@@ -91,14 +91,17 @@ class Sono:
             ValueError: it is no channel name, or there are too many channels. In other threads
                 than the server's only the name is checked at once.
         """
-        loop = self._loop
+        loop, hub = self._dispatcher.loop, self._dispatcher.hub
         if loop is None or loop.in_loop():
-            self._hub.create(name)
+            hub.create(name)
         else:
-            self._hub.check(name)
-            if not loop.call_soon(self._hub.create, name):
-                self._hub.create(name)  # the loop has ended, so nobody else does anything
-        return Channel(name, self)
+            hub.check(name)
+            if not loop.call_soon(hub.create, name):
+                hub.create(name)  # the loop has ended, so nobody else does anything
+        return self._channel(name)
+
+    def _channel(self, name: str) -> Channel:
+        return Channel(name, self._dispatcher)
 
     # -- for applications: what happens ---------------------------------------------------------
 
@@ -114,11 +117,11 @@ class Sono:
             TypeError: it cannot be called; or it is a coroutine function, and clients of a server
                 that calls plain ones are connected.
         """
-        packets.check_event(event, self._limits)
+        check_event(event, self._limits)
 
         def register(function: Function) -> Function:
             self._register(function)
-            self._handlers.setdefault(event, []).append(function)
+            self._dispatcher.handlers.setdefault(event, []).append(function)
             return function
 
         return register
@@ -146,20 +149,20 @@ class Sono:
     def on_connect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client)` when a client is in the home channel."""
         self._register(function)
-        self._on_connect.append(function)
+        self._dispatcher.on_connect.append(function)
         return function
 
     def on_disconnect(self, function: Function) -> Function:
         """Decorator: call the function as `f(client, close)` when a client has left."""
         self._register(function)
-        self._on_disconnect.append(function)
+        self._dispatcher.on_disconnect.append(function)
         return function
 
     def _register(self, function: Callable[..., object]) -> None:
         """Take note of a function of the application's."""
         require_callable("function", function)
-        if self._loop:
-            awaited(self._loop, function)
+        if self._dispatcher.loop:
+            awaited(self._dispatcher.loop, function)
         self._functions.append(function)
 
     # -- for applications: what to do -----------------------------------------------------------
@@ -171,7 +174,7 @@ class Sono:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
             ValueError: the event's name is reserved or no name.
         """
-        self._publish(Publish(None, self._from_server(event, message)))
+        self._dispatcher.emit(None, event, message)
 
     def connect(
         self, request: HTTPRequest, callback: Callable[..., object] | None = None
@@ -205,21 +208,41 @@ class Sono:
         client: Client | None = ask(request, callback)
         return client
 
+    def _let_in(self, request: HTTPRequest, callback: Callable[..., object] | None) -> Steps:
+        assert self._authenticate
+        try:
+            try:
+                identity = yield self._authenticate(request)
+            except Refused as refused:
+                request.respond(refused.status, refused.body, refused.headers)
+                return None
+        except Exception:  # of what it raised, too: Refused may hold an illegal header
+            logger.exception("authenticate failed; its request is refused")
+            request.respond(500, "internal error\n")
+            return None
+        if identity is not None and identity is not False:
+            return self._admit(request, identity, callback)
+        request.respond(403, "not allowed\n")
+        return None
+
     def _admit(
         self, request: HTTPRequest, identity: object, callback: Callable[..., object] | None
     ) -> Client | None:
-        if self._loop and not (self._loop.ended or self._loop.in_loop()):
+        dispatcher, loop = self._dispatcher, request.loop
+        running = dispatcher.loop
+        if running and not (running.ended or running.in_loop()):
             request.respond(500, "internal error\n")
             raise RuntimeError("a Sono belongs to one running server")
-        receive, leave, greet = self._ways[awaited(request.loop, callback, *self._functions)]
-        socket = request.accept(receive, leave)
+        receive, leave, greet = self._ways[awaited(loop, callback, *self._functions)]
+        offered = [name for name in DIALECTS if name is not None]
+        socket = request.accept(receive, leave, offered)
         if not socket.open:
             return None
-        self._loop = request.loop
-        client = Client(socket, self, identity, RateLimiter(self._limits, request.loop.time()))
+        dispatcher.loop = loop
+        dialect, rate_limiter = DIALECTS[socket.subprotocol], RateLimiter(self._limits, loop.time())
+        client = Client(socket, dispatcher, dialect, identity, rate_limiter)
         socket.data = client
-        self._clients[client.id] = client
-        self._hub.add(client.id)
+        dispatcher.add(client)
         socket.call(greet, callback)
         return client
 
@@ -309,130 +332,3 @@ class Sono:
             request.respond(*HEALTHY)
         else:
             request.respond(404, "not found\n")
-
-    # -- what happens, in steps -----------------------------------------------------------------
-
-    def _let_in(self, request: HTTPRequest, callback: Callable[..., object] | None) -> Steps:
-        assert self._authenticate
-        try:
-            try:
-                identity = yield self._authenticate(request)
-            except Refused as refused:
-                request.respond(refused.status, refused.body, refused.headers)
-                return None
-        except Exception:  # of what it raised, too: Refused may hold an illegal header
-            logger.exception("authenticate failed; its request is refused")
-            request.respond(500, "internal error\n")
-            return None
-        if identity is not None and identity is not False:
-            return self._admit(request, identity, callback)
-        request.respond(403, "not allowed\n")
-        return None
-
-    def _greet(self, socket: WebSocket, callback: Callable[..., object] | None) -> Steps:
-        client: Client = socket.data
-        try:
-            for function in self._on_connect:
-                yield function(client)
-            if callback:
-                yield callback(*([client] if _takes_argument(callback) else []))
-        except Exception:
-            logger.exception("the connect callback failed; its client is closed")
-            client.close(1011, "internal error")
-
-    def _receive(self, socket: WebSocket, message: str | bytes) -> Steps:
-        client: Client = socket.data
-        self._charge(client, len(message))
-        delivered = self._delivered
-        try:
-            if isinstance(message, bytes):
-                raise PacketError("binary-message", "packets are text messages")
-            packet = packets.parse(message, self._limits)
-            if not isinstance(packet, (ChangeChannel, Grab)):
-                for handler in self._handlers.get(packet.event, ()):
-                    if (yield handler(client, packet.payload.message)) is False:
-                        return
-            effects = self._hub.receive(client.id, packet)
-        except PacketError as error:
-            socket.send(packets.error(error.code, error.text))
-        else:
-            for effect in effects:
-                self._perform(effect)
-                if isinstance(packet, Grab) and isinstance(effect, Deliver):
-                    self._charge(client, len(effect.text))  # it may be much larger than what asked
-        finally:
-            # Others deliver too while a handler is awaited: a turn may end early, but never late.
-            if client._rate_limiter.cause(self._delivered - delivered):
-                socket.end_turn()
-
-    def _charge(self, client: Client, size: int) -> None:
-        """Count what a client sent, or asked for; who goes beyond its rates is to wait."""
-        assert self._loop
-        if wait := client._rate_limiter.take(size, self._loop.time()):
-            client._socket.pause(wait)
-
-    def _leave(self, socket: WebSocket, close: Close) -> Steps:
-        client: Client = socket.data
-        del self._clients[client.id]
-        self._hub.remove(client.id)
-        for function in self._on_disconnect:
-            yield function(client, close)
-
-    # -- delivery -------------------------------------------------------------------------------
-
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Deliver):
-            self._clients[effect.client]._socket.send(effect.text)
-        else:
-            self._deliver(effect)
-
-    def _publish(self, publication: Publish) -> None:
-        loop = self._loop
-        if loop is None:  # nobody has connected yet; a loop may be about to add the first
-            return
-        if loop.in_loop():
-            self._deliver(publication)
-        else:
-            loop.call_soon(self._deliver, publication)
-
-    def _deliver(self, publication: Publish) -> None:
-        """Send a publication to its recipients here; the frame is encoded once."""
-        prepared = Prepared(TextMessage(publication.text))
-        clients = self._clients
-        recipients = self._hub.recipients(publication)
-        self._delivered += len(recipients)
-        for member in recipients:
-            clients[member]._socket.send(prepared)
-
-    # -- helpers --------------------------------------------------------------------------------
-
-    def _from_server(self, event: str, message: object) -> str:
-        packets.check_event(event, self._limits)
-        return packets.from_server(event, message)
-
-    def _channel_of(self, client: str) -> Channel | None:
-        try:
-            return Channel(self._hub.channel_of(client), self)
-        except KeyError:
-            return None
-
-    def _members(self, channel: str) -> list[Client]:
-        try:
-            members = list(self._hub.members(channel))
-        except KeyError:
-            return []
-        clients = map(self._clients.get, members)
-        return [client for client in clients if client]  # in other threads one may just have left
-
-
-def _takes_argument(callback: Callable[..., object]) -> bool:
-    """Whether a connect callback wants the client."""
-    try:
-        signature = inspect.signature(callback)
-    except ValueError:  # some built-in functions have none
-        return True
-    try:
-        signature.bind(None)
-    except TypeError:
-        return False
-    return True

@@ -1,12 +1,13 @@
 """`Hub` under random operations: who is where stays consistent, and nobody gets what is not his.
 
-A second hub is told the same and must answer the same; a model of one dictionary says who is in
-which channel.
+A second hub is told the same and must answer the same; a model of one dictionary says in which
+channels each client is, its current one first.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sono_core import Limits
-from sono_core.messaging.classic.packets import PacketError, parse
-from sono_core.messaging.hub import Deliver, Effect, Hub, Publish
+from sono_core.messaging import Deliver, Effect, Hub, MessagingError, Publish, Reply
+from sono_core.messaging.classic import CLASSIC
 
 CLIENTS = ["a", "b", "c", "1001", "__proto__"]
 NAMES = ["Home", "news", "constructor", "x", "y", "z"]
@@ -30,9 +31,14 @@ values = st.sampled_from([None, 1, "text", [1, {"a": "b"}], {"from": "me"}])
 def snapshot(hub: Hub) -> object:
     """Everything that can be seen of a hub, in its order."""
     return (
-        [(client, hub.channel_of(client)) for client in hub.clients],
+        [(client, hub.channel_of(client), hub.channels_of(client)) for client in hub.clients],
         [(name, list(hub.members(name))) for name in hub.channels],
     )
+
+
+def written(effect: Effect) -> Any:
+    """What a client gets of it, parsed."""
+    return json.loads(CLASSIC.written(effect))
 
 
 class Hubs(RuleBasedStateMachine):
@@ -50,28 +56,52 @@ class Hubs(RuleBasedStateMachine):
         self.open_channels = open_channels
         self.home = home
         self.kept = {home}
-        self.where: dict[str, str] = {}
+        self.where: dict[str, list[str]] = {}
 
     def connected(self) -> list[str]:
         return list(self.where)
 
-    def receive(self, client: str, packet: object) -> list[Effect] | PacketError:
-        """What both hubs make of a packet; a refused one changes nothing."""
+    def mates(self, client: str) -> list[str]:
+        """Who is a member of the client's current channel, the client included."""
+        current = self.where[client][0]
+        return [other for other, where in self.where.items() if current in where]
+
+    def both(self, call: Callable[[Hub], Any]) -> Any:
+        """What both hubs make of a call; a refused one changes nothing."""
         before = snapshot(self.hub)
-        outcomes: list[list[Effect] | PacketError] = []
+        outcomes: list[Any] = []
         for hub in (self.hub, self.twin):
             try:
-                outcomes.append(hub.receive(client, parse(json.dumps(packet), self.limits)))
-            except PacketError as error:
+                outcomes.append(call(hub))
+            except MessagingError as error:
                 assert snapshot(hub) == before
                 outcomes.append(error)
         first, second = outcomes
-        if isinstance(first, PacketError):
-            assert isinstance(second, PacketError)
+        if isinstance(first, MessagingError):
+            assert isinstance(second, MessagingError)
             assert (first.code, first.text) == (second.code, second.text)
         else:
             assert first == second
         return first
+
+    def receive(self, client: str, packet: object) -> list[Effect | Reply] | MessagingError:
+        """What both hubs make of a packet."""
+
+        def call(hub: Hub) -> list[Effect | Reply]:
+            parsed = CLASSIC.parse(json.dumps(packet), self.limits)
+            return CLASSIC.receive(hub, client, parsed, self.limits)
+
+        outcome: list[Effect | Reply] | MessagingError = self.both(call)
+        return outcome
+
+    def entering(self, name: str) -> str | None:
+        """Why clients may not enter a channel of that name; None if they may."""
+        if name in self.hub.channels:
+            return None
+        if not self.open_channels:
+            return "unknown-channel"
+        full = len(self.hub.channels) >= self.limits.max_channels
+        return "too-many-channels" if full else None
 
     # -- rules ----------------------------------------------------------------------------------
 
@@ -85,7 +115,7 @@ class Hubs(RuleBasedStateMachine):
                 assert snapshot(hub) == before
             else:
                 hub.add(client)
-        self.where.setdefault(client, self.home)
+        self.where.setdefault(client, [self.home])
 
     @rule(client=clients)
     def remove(self, client: str) -> None:
@@ -113,21 +143,46 @@ class Hubs(RuleBasedStateMachine):
     @rule(data=st.data(), name=st.one_of(names, st.sampled_from(HOSTILE_NAMES)))
     def change_channel(self, data: st.DataObject, name: str) -> None:
         client = data.draw(st.sampled_from(self.connected()))
-        known = name in self.hub.channels
-        full = len(self.hub.channels) >= self.limits.max_channels
+        refused = "invalid-packet" if name in HOSTILE_NAMES else self.entering(name)
         outcome = self.receive(client, {"protocol": "changeChannel", "payload": {"to": name}})
-        if name in HOSTILE_NAMES:
-            assert isinstance(outcome, PacketError)
-            assert outcome.code == "invalid-packet"
-        elif not known and not self.open_channels:
-            assert isinstance(outcome, PacketError)
-            assert outcome.code == "unknown-channel"
-        elif not known and full:
-            assert isinstance(outcome, PacketError)
-            assert outcome.code == "too-many-channels"
+        if refused:
+            assert isinstance(outcome, MessagingError)
+            assert outcome.code == refused
+            return
+        assert outcome == []
+        current, *joined = self.where[client]
+        if name != current:
+            self.where[client] = [name, *(other for other in joined if other != name)]
+
+    @precondition(lambda self: self.where)
+    @rule(data=st.data(), name=names)
+    def join(self, data: st.DataObject, name: str) -> None:
+        client = data.draw(st.sampled_from(self.connected()))
+        refused = self.entering(name)
+        outcome = self.both(lambda hub: hub.join(client, name))
+        if refused:
+            assert isinstance(outcome, MessagingError)
+            assert outcome.code == refused
+            return
+        assert outcome is None
+        if name not in self.where[client]:
+            self.where[client].append(name)
+
+    @precondition(lambda self: self.where)
+    @rule(data=st.data(), name=names)
+    def leave(self, data: st.DataObject, name: str) -> None:
+        client = data.draw(st.sampled_from(self.connected()))
+        before = snapshot(self.hub)
+        for hub in (self.hub, self.twin):
+            if name == self.where[client][0]:
+                with pytest.raises(ValueError):
+                    hub.leave(client, name)
+            else:
+                hub.leave(client, name)
+        if name in self.where[client][1:]:
+            self.where[client].remove(name)
         else:
-            assert outcome == []
-            self.where[client] = name
+            assert snapshot(self.hub) == before
 
     @precondition(lambda self: self.where)
     @rule(
@@ -143,16 +198,16 @@ class Hubs(RuleBasedStateMachine):
         outcome = self.receive(client, packet)
         assert snapshot(self.hub) == before
         if event in ("grab", "error", ""):
-            assert isinstance(outcome, PacketError)
+            assert isinstance(outcome, MessagingError)
             return
-        assert not isinstance(outcome, PacketError)
+        assert not isinstance(outcome, MessagingError)
         (publication,) = outcome
         assert isinstance(publication, Publish)
-        assert json.loads(publication.text) == {
+        assert written(publication) == {
             "protocol": event,
             "payload": {"message": value, "from": client},
         }
-        expected = [other for other in self.connected() if self.where[other] == self.where[client]]
+        expected = self.mates(client)
         if protocol == "broadcast":
             expected.remove(client)
         for hub in (self.hub, self.twin):
@@ -162,12 +217,13 @@ class Hubs(RuleBasedStateMachine):
     @rule(channel=st.one_of(st.none(), names), skip=st.one_of(st.none(), clients))
     def recipients(self, channel: str | None, skip: str | None) -> None:
         """Of a publication that may come from elsewhere, for any channel."""
-        got = list(self.hub.recipients(Publish(channel, "text", skip)))
-        assert got == list(self.twin.recipients(Publish(channel, "text", skip)))
+        publication = Publish(channel, "event", "payload", None, skip)
+        got = list(self.hub.recipients(publication))
+        assert got == list(self.twin.recipients(publication))
         assert sorted(got) == sorted(
             client
             for client, where in self.where.items()
-            if channel in (None, where) and client != skip
+            if (channel is None or channel in where) and client != skip
         )
 
     @precondition(lambda self: self.where)
@@ -179,14 +235,14 @@ class Hubs(RuleBasedStateMachine):
         outcome = self.receive(client, {"protocol": "directmessage", "payload": payload})
         assert snapshot(self.hub) == before
         if to not in self.where:
-            assert isinstance(outcome, PacketError)
+            assert isinstance(outcome, MessagingError)
             assert outcome.code == "unknown-client"
             return
-        assert not isinstance(outcome, PacketError)
+        assert not isinstance(outcome, MessagingError)
         (delivery,) = outcome
         assert isinstance(delivery, Deliver)
         assert delivery.client == to
-        assert json.loads(delivery.text)["payload"] == {"message": "m", "from": client}
+        assert written(delivery)["payload"] == {"message": "m", "from": client}
 
     @precondition(lambda self: self.where)
     @rule(data=st.data(), kind=st.sampled_from(["clients", "channels", "mychannelclients"]))
@@ -195,23 +251,24 @@ class Hubs(RuleBasedStateMachine):
         before = snapshot(self.hub)
         outcome = self.receive(client, {"protocol": "grab", "payload": {"message": kind}})
         assert snapshot(self.hub) == before
-        assert not isinstance(outcome, PacketError)
-        (delivery,) = outcome
-        assert isinstance(delivery, Deliver)
-        assert delivery.client == client
-        mates = [other for other, where in self.where.items() if where == self.where[client]]
+        assert not isinstance(outcome, MessagingError)
+        (reply,) = outcome
+        assert isinstance(reply, Reply)
         expected = {
             "clients": self.connected(),
             "channels": list(self.hub.channels),
-            "mychannelclients": mates,
+            "mychannelclients": self.mates(client),
         }
-        assert sorted(json.loads(delivery.text)["payload"]["message"]) == sorted(expected[kind])
+        assert sorted(json.loads(reply.content)["payload"]["message"]) == sorted(expected[kind])
 
     @rule(client=clients)
     def a_stranger(self, client: str) -> None:
         if client not in self.where:
             with pytest.raises(KeyError):
                 self.hub.channel_of(client)
+            for call in (self.hub.move, self.hub.join, self.hub.leave):
+                with pytest.raises(KeyError):
+                    call(client, self.home)
             for text in (
                 '{"protocol":"changeChannel","payload":{"to":"news"}}',
                 '{"protocol":"message","payload":{"message":1}}',
@@ -220,22 +277,26 @@ class Hubs(RuleBasedStateMachine):
             ):
                 before = snapshot(self.hub)
                 with pytest.raises(KeyError):
-                    self.hub.receive(client, parse(text, self.limits))
+                    CLASSIC.receive(self.hub, client, CLASSIC.parse(text, self.limits), self.limits)
                 assert snapshot(self.hub) == before
 
     # -- what always holds ----------------------------------------------------------------------
 
     @invariant()
-    def every_client_is_in_exactly_one_channel(self) -> None:
-        members = [member for name in self.hub.channels for member in self.hub.members(name)]
-        assert sorted(members) == sorted(self.where)
+    def every_client_has_one_current_channel_and_is_where_the_model_says(self) -> None:
+        assert list(self.hub.clients) == self.connected()
+        for client, (current, *joined) in self.where.items():
+            assert self.hub.channel_of(client) == current
+            assert self.hub.channels_of(client) == [current, *joined]
 
     @invariant()
     def membership_agrees_both_ways(self) -> None:
-        assert list(self.hub.clients) == self.connected()
-        for client, channel in self.where.items():
-            assert self.hub.channel_of(client) == channel
-            assert client in self.hub.members(channel)
+        members = [
+            (member, name) for name in self.hub.channels for member in self.hub.members(name)
+        ]
+        assert sorted(members) == sorted(
+            (client, name) for client, where in self.where.items() for name in where
+        )
 
     @invariant()
     def no_channel_of_clients_outlives_its_last_member(self) -> None:

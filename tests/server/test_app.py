@@ -289,9 +289,9 @@ def test_emit_reaches_everybody_in_whatever_channel() -> None:
 def test_emit_before_anybody_has_connected_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may come from another thread, while the loop is adding the first client."""
     sono = Sono()
-    monkeypatch.setattr(sono, "_hub", None)
+    monkeypatch.setattr(sono._dispatcher, "hub", None)
     sono.emit("x")
-    Channel("Home", sono).emit("x")
+    Channel("Home", sono._dispatcher).emit("x")
     with pytest.raises(ValueError):
         sono.emit("x", event="grab")
 
@@ -314,9 +314,9 @@ def test_members_that_leave_meanwhile_are_left_out() -> None:
     """As another thread may see it."""
     application = Application()
     peer, gone = application.connect(), application.connect()
-    del application.sono._clients[gone.id]
+    del application.sono._dispatcher.clients[gone.id]
     assert application.sono.channel("Home").members == [peer.client]
-    application.sono._clients[gone.id] = gone.client  # type: ignore[assignment]
+    application.sono._dispatcher.clients[gone.id] = gone.client  # type: ignore[assignment]
 
 
 def test_home_and_open_channels() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sono_core import Accept, BinaryMessage, Connection, Limits, Reject, Role, TextMessage, Timeouts
-from sono_core.messaging.classic.packets import ChangeChannel, ChannelPayload, PacketError, parse
-from sono_core.messaging.hub import Hub
+from sono_core.messaging.classic.packets import PacketError, parse
+from sono_core.messaging.hub import Hub, MessagingError
 from sono_core.messaging.ratelimit import RateLimiter
 from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.opcodes import BINARY, CONTINUATION
@@ -140,8 +140,8 @@ def channels(limits: Limits, number: int) -> bool:
         hub.create(f"channel {each}")
     hub.add("a client")
     try:
-        hub.receive("a client", ChangeChannel(ChannelPayload("one more")))
-    except PacketError:
+        hub.move("a client", "one more")
+    except MessagingError:
         return False
     return len(hub.channels) == number
 

@@ -227,7 +227,7 @@ def test_each_recipient_cost_a_json_encode_and_a_copy_of_the_member_list(
     framed: list[bytes] = []
     copied: list[object] = []
     encode = packets._encode
-    recipients = application.sono._hub.recipients
+    recipients = application.sono._dispatcher.hub.recipients
 
     def counting_encode(packet: object) -> bytes:
         encoded.append(packet)
@@ -243,7 +243,7 @@ def test_each_recipient_cost_a_json_encode_and_a_copy_of_the_member_list(
 
     monkeypatch.setattr(packets, "_encode", counting_encode)
     monkeypatch.setattr("sono_core.websocket.prepared.encode_frame", counting_frame)
-    monkeypatch.setattr(application.sono._hub, "recipients", counting_recipients)
+    monkeypatch.setattr(application.sono._dispatcher.hub, "recipients", counting_recipients)
     packet = {"protocol": protocol, "payload": {"message": "for all"}}
     peers[0].connection.send(TextMessage(json.dumps(packet)))
     peers[0].session.receive(peers[0].connection.data_to_send(), 0.0)

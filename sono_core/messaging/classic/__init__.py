@@ -11,8 +11,10 @@ from .packets import (
     Packet,
     PacketError,
 )
+from .server import CLASSIC
 
 __all__ = [
+    "CLASSIC",
     "Broadcast",
     "Callback",
     "ChangeChannel",

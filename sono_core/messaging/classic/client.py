@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from sono_core.arguments import require_callable
-from sono_core.limits import DEFAULT_LIMITS
 
 from . import packets
 from .packets import (
@@ -142,29 +141,25 @@ def message(content: object, event: str = "message") -> str:
         ValueError: the event's name is reserved or no name.
         LocalProtocolError: `content` holds a lone surrogate.
     """
-    return packets.dump(Message(MessagePayload(content), _checked(event)), content)
+    return packets.dump(Message(MessagePayload(content), packets.own_event(event)), content)
 
 
 def broadcast(content: object, event: str = "message") -> str:
     """As `message`, but not to oneself."""
-    return packets.dump(Broadcast(MessagePayload(content), _checked(event)), content)
+    return packets.dump(Broadcast(MessagePayload(content), packets.own_event(event)), content)
 
 
 def direct_message(content: object, to: str, event: str = "message") -> str:
     """As `message`, but to one client alone, in whatever channel."""
     _require_str(to, "to")
-    return packets.dump(DirectMessage(DirectPayload(content, to), _checked(event)), content)
+    event = packets.own_event(event)
+    return packets.dump(DirectMessage(DirectPayload(content, to), event), content)
 
 
 def change_channel(name: str) -> str:
     """The packet that asks to be moved to a channel. Raises as `message`."""
     _require_str(name, "name")
     return packets.dump(ChangeChannel(ChannelPayload(name)), name)
-
-
-def _checked(event: str) -> str:
-    packets.check_event(event, DEFAULT_LIMITS)
-    return event
 
 
 def _require_str(value: object, what: str) -> None:

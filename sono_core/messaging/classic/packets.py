@@ -9,30 +9,22 @@ from typing import Any
 
 import msgspec
 
-from sono_core.errors import LocalProtocolError, SonoError
-from sono_core.limits import Limits
+from sono_core.errors import LocalProtocolError
+from sono_core.limits import DEFAULT_LIMITS, Limits
+from sono_core.messaging import RESERVED_EVENTS, MessagingError, check_event, check_name
 
 GRAB = "grab"
 ERROR = "error"
-RESERVED_EVENTS = frozenset((GRAB, ERROR))
-"""Names of what the server itself says; no one else may use them."""
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _many_digits = re.compile(r"[0-9]{19}").search
-_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 # A string as a whole, or a bracket outside of strings. What begins like a string always matches,
 # so nothing is tried twice; whether it ends is the parser's to say.
 _strings_and_brackets = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL).finditer
-_MAX_TEXT = 256  # characters: a refusal quotes what it refuses, and must not grow with it
 
 
-class PacketError(SonoError):
+class PacketError(MessagingError):
     """A packet that is refused; its sender alone is told `code` and the text."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text[:_MAX_TEXT]
 
 
 class MessagePayload(msgspec.Struct, frozen=True):
@@ -119,10 +111,13 @@ def parse(text: str, limits: Limits) -> Packet:
         packet: Packet = _decoder.decode(text)
     except _BAD_JSON as error:
         raise PacketError("invalid-packet", _explain(error)) from None
-    if isinstance(packet, ChangeChannel):
-        check_name(packet.payload.to, "channel", limits)
-        return packet
-    check_name(packet.event, "event", limits)
+    try:
+        if isinstance(packet, ChangeChannel):
+            check_name(packet.payload.to, "channel", limits)
+            return packet
+        check_name(packet.event, "event", limits)
+    except ValueError as error:
+        raise PacketError("invalid-packet", str(error)) from None
     if packet.event in RESERVED_EVENTS and not isinstance(packet, Grab):
         raise PacketError("reserved-event", f"the event {packet.event} is the server's own")
     if _many_digits(text) and not _integers_fit(packet.payload):
@@ -159,33 +154,15 @@ def _integers_fit(value: object) -> bool:
     return not isinstance(value, int) or value in _INT64
 
 
-def check_name(name: str, what: str, limits: Limits) -> None:
-    """Whether a client may use `name` for a channel or an event.
-
-    Raises:
-        PacketError: `invalid-packet`: it is empty, too long or holds a control character.
-    """
-    if not 0 < len(name) <= limits.max_name:
-        raise PacketError("invalid-packet", f"{what}: 1 to {limits.max_name} characters")
-    if _control(name):
-        raise PacketError("invalid-packet", f"{what}: control characters are not allowed")
-
-
-def check_event(event: str, limits: Limits) -> None:
-    """Whether the caller may use a name for its own events.
+def own_event(event: str) -> str:
+    """The name of an event that the caller sends, if it may use it.
 
     Raises:
         TypeError: it is no str.
         ValueError: it is reserved or no name.
     """
-    if not isinstance(event, str):
-        raise TypeError(f"event must be a str, not {type(event).__name__}")
-    if event in RESERVED_EVENTS:
-        raise ValueError(f"the event name {event!r} is reserved")
-    try:
-        check_name(event, "event", limits)
-    except PacketError as error:
-        raise ValueError(f"event {event!r}: {error.text}") from None
+    check_event(event, DEFAULT_LIMITS)
+    return event
 
 
 def dump(packet: object, message: object) -> str:

@@ -1,0 +1,42 @@
+"""Names of channels and events: the same rules in every dialect. docs/protocol.md."""
+
+import re
+
+from sono_core.limits import Limits
+
+RESERVED_EVENTS = frozenset(("error", "grab"))
+"""Events that the server alone sends, and answers in the classic dialect.
+
+No other dialect lets anybody use them either: what one client sends, clients of any dialect get.
+"""
+
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+
+
+def check_name(name: str, what: str, limits: Limits) -> None:
+    """Whether `name` may be that of a channel or an event; `what` says which of them it is.
+
+    Raises:
+        ValueError: it is empty, too long or holds a control character.
+    """
+    if not 0 < len(name) <= limits.max_name:
+        raise ValueError(f"{what}: 1 to {limits.max_name} characters")
+    if _control(name):
+        raise ValueError(f"{what}: control characters are not allowed")
+
+
+def check_event(event: str, limits: Limits) -> None:
+    """Whether the caller may use a name for its own events.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it is reserved or no name.
+    """
+    if not isinstance(event, str):
+        raise TypeError(f"event must be a str, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise ValueError(f"the event name {event!r} is reserved")
+    try:
+        check_name(event, "event", limits)
+    except ValueError as error:
+        raise ValueError(f"event {event!r}: {error}") from None
