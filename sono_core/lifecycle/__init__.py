@@ -1,5 +1,6 @@
 """A connection in time: deadlines, keepalive, back-pressure and the end of the stream."""
 
+from . import ends
 from .deadlines import Deadline, Deadlines
 from .driver import Driver
 from .interfaces import GONE, BaseHandler, Handler, Layer, Transport
@@ -19,4 +20,5 @@ __all__ = [
     "Session",
     "Timers",
     "Transport",
+    "ends",
 ]

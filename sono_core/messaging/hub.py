@@ -27,7 +27,7 @@ class MessagingError(SonoError):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
-        self.text = text[:_MAX_TEXT]
+        self.text: str = text[:_MAX_TEXT]
 
 
 # `dict=True` gives dialects a place beside the fields for what they wrote: it is not compared, and

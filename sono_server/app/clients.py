@@ -52,9 +52,9 @@ class Client:
         identity: Any,
         rate_limiter: RateLimiter,
     ) -> None:
-        self.id = _new_id()
+        self.id: str = _new_id()
         """Unique and unguessable."""
-        self.identity = identity
+        self.identity: Any = identity
         """What `authenticate` returned; None if there is no such function."""
         self.data: Any = None
         """The application's own state."""
@@ -100,7 +100,7 @@ class Channel:
     __slots__ = ("_broadcaster", "name")
 
     def __init__(self, name: str, broadcaster: Broadcaster) -> None:
-        self.name = name
+        self.name: str = name
         self._broadcaster = broadcaster
 
     @property

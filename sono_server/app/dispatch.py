@@ -10,6 +10,7 @@ from typing import Any
 
 from sono_core import BinaryMessage, Limits, Prepared, TextMessage
 from sono_core.events import Close
+from sono_core.lifecycle import ends
 from sono_core.messaging import (
     Content,
     Deliver,
@@ -69,7 +70,7 @@ class Dispatcher:
                 yield callback(*([client] if _takes_argument(callback) else []))
         except Exception:
             logger.exception("the connect callback failed; its client is closed")
-            client.close(1011, "internal error")
+            client.close(ends.HANDLER_FAILED.code, ends.HANDLER_FAILED.reason)
 
     def receive(self, socket: WebSocket, message: Content) -> Steps:
         """Show a message of a client to the application, and carry it out."""
