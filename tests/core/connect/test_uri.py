@@ -1,0 +1,376 @@
+"""The client's state machine: where it connects, what it sends, what an answer means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sono_core import Headers, LocalProtocolError
+from sono_core.connect.uri import WebSocketURI, parse_uri
+from sono_core.limits import DEFAULT_LIMITS
+from sono_core.messaging.classic.client import (
+    ClientState,
+    Incoming,
+    broadcast,
+    change_channel,
+    direct_message,
+    message,
+)
+from sono_core.messaging.classic.packets import parse
+
+# -- URLs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("ws://example.com/ws", WebSocketURI(False, "example.com", 80, "/ws", "example.com")),
+        ("wss://example.com/ws", WebSocketURI(True, "example.com", 443, "/ws", "example.com")),
+        ("ws://example.com", WebSocketURI(False, "example.com", 80, "/", "example.com")),
+        ("ws://example.com:/", WebSocketURI(False, "example.com", 80, "/", "example.com")),
+        ("WS://EXAMPLE.com/A", WebSocketURI(False, "example.com", 80, "/A", "example.com")),
+        ("ws://h:8080/ws", WebSocketURI(False, "h", 8080, "/ws", "h:8080")),
+        ("ws://h:80/", WebSocketURI(False, "h", 80, "/", "h")),
+        ("wss://h:443/", WebSocketURI(True, "h", 443, "/", "h")),
+        ("ws://h:443/", WebSocketURI(False, "h", 443, "/", "h:443")),
+        ("wss://h:80/", WebSocketURI(True, "h", 80, "/", "h:80")),
+        ("ws://h:65535/", WebSocketURI(False, "h", 65535, "/", "h:65535")),
+        ("ws://127.0.0.1:1/", WebSocketURI(False, "127.0.0.1", 1, "/", "127.0.0.1:1")),
+        ("ws://[::1]/", WebSocketURI(False, "::1", 80, "/", "[::1]")),
+        ("ws://[::1]:8080/ws", WebSocketURI(False, "::1", 8080, "/ws", "[::1]:8080")),
+    ],
+)
+def test_a_url_names_a_host_a_port_and_a_target(url: str, target: WebSocketURI) -> None:
+    assert parse_uri(url) == target
+
+
+def test_an_international_host_is_sent_as_idna() -> None:
+    target = parse_uri("ws://bücher.example:81/")
+    assert (target.host, target.authority) == (
+        "xn--bcher-kva.example",
+        "xn--bcher-kva.example:81",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("ws://h/a?b=c&d=%20", "/a?b=c&d=%20"),
+        ("ws://h?a=1", "/?a=1"),
+        ("ws://h/?", "/"),
+        ("ws://h//a//b", "//a//b"),
+        ("ws://h/a b?c d", "/a%20b?c%20d"),
+        ("ws://h/ä?ö=🎈", "/%C3%A4?%C3%B6=%F0%9F%8E%88"),
+        ("ws://h/%2F?%3F", "/%2F?%3F"),
+        ("ws://h/a?b?c/d", "/a?b?c/d"),
+        ('ws://h/"<>^`{|}', "/%22%3C%3E%5E%60%7B%7C%7D"),
+        ("ws://h/~!$&'()*+,;=:@-._", "/~!$&'()*+,;=:@-._"),
+    ],
+)
+def test_what_a_target_may_not_hold_is_percent_encoded(url: str, sent: str) -> None:
+    assert parse_uri(url).request_target == sent
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "h",
+        "/ws",
+        "h:80/ws",
+        "http://h/",
+        "https://h/",
+        "ws:h",
+        "ws:///ws",
+        "ws://",
+        "ws://:80/",
+        "ws://h:0/",
+        "ws://h:65536/",
+        "ws://h:-1/",
+        "ws://h:eighty/",
+        "ws://[::1/",
+        "ws://[fe80::1%25eth0]/",
+        "ws://h/#part",
+        "ws://user@h/",
+        "ws://user:secret@h/",
+        "ws://a b/",
+        "ws://a\\b/",
+        "ws://a..b/",
+        f"ws://{'a' * 64}/",
+        "ws://\udc80/",
+        "ws://h/\udc80",
+    ],
+)
+def test_what_is_no_websocket_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        parse_uri(url)
+
+
+def test_a_target_gives_the_request_that_opens_a_connection_there() -> None:
+    headers = Headers({"origin": "http://h"})
+    request = parse_uri("ws://h:81/a?b").request(("x", "y"), headers)
+    assert (request.method, request.target, request.host) == ("GET", "/a?b", "h:81")
+    assert request.subprotocols == ("x", "y")
+    assert request.headers == headers
+    assert parse_uri("ws://h").request().subprotocols == ()
+
+
+# -- packets ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("packet", "expected"),
+    [
+        (
+            message({"a": [1, None]}),
+            {"protocol": "message", "event": "message", "payload": {"message": {"a": [1, None]}}},
+        ),
+        (
+            message("ü", "chat"),
+            {"protocol": "message", "event": "chat", "payload": {"message": "ü"}},
+        ),
+        (
+            broadcast("x", "chat"),
+            {"protocol": "broadcast", "event": "chat", "payload": {"message": "x"}},
+        ),
+        (
+            direct_message("x", "id7"),
+            {
+                "protocol": "directmessage",
+                "event": "message",
+                "payload": {"message": "x", "to": "id7"},
+            },
+        ),
+        (change_channel("news"), {"protocol": "changeChannel", "payload": {"to": "news"}}),
+        (
+            ClientState().grab("myid")[1],
+            {"protocol": "grab", "event": "grab", "payload": {"message": "myid"}},
+        ),
+    ],
+)
+def test_a_packet_is_what_the_protocol_says_and_the_server_takes_it(
+    packet: str, expected: dict[str, Any]
+) -> None:
+    assert json.loads(packet) == expected
+    parse(packet, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("send", [message, broadcast, lambda m, e: direct_message(m, "id", e)])
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ("grab", ValueError),
+        ("error", ValueError),
+        ("", ValueError),
+        ("x" * 129, ValueError),
+        ("a\nb", ValueError),
+        (None, TypeError),
+        (b"chat", TypeError),
+    ],
+)
+def test_an_event_that_the_server_would_refuse_is_refused_here(
+    send: Callable[[object, Any], str], event: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="event"):
+        send("x", event)
+
+
+def looped() -> list[object]:
+    items: list[object] = []
+    items.append(items)
+    return items
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (object(), TypeError),
+        (looped(), TypeError),
+        ({"a": "\ud800"}, LocalProtocolError),
+    ],
+)
+def test_what_json_cannot_carry_is_refused(content: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        message(content)
+
+
+def test_names_and_ids_are_text() -> None:
+    wrong: Any = 7
+    with pytest.raises(TypeError, match="to must be a str"):
+        direct_message("x", wrong)
+    with pytest.raises(TypeError, match="name must be a str"):
+        change_channel(wrong)
+    with pytest.raises(TypeError, match="kind must be a str"):
+        ClientState().grab(wrong)
+
+
+# -- events -------------------------------------------------------------------------------------
+
+
+def test_callbacks_of_an_event_are_kept_in_order_and_can_be_taken_back() -> None:
+    state = ClientState()
+    seen: list[object] = []
+    first, second = seen.append, seen.extend
+    state.on("x", first)
+    state.on("x", second)
+    state.on("y", first)
+    assert state.callbacks("x") == [first, second]
+    state.off("x", first)
+    assert state.callbacks("x") == [second]
+    state.off("x", first)  # a second time
+    state.off("nobody listens to this")
+    state.off("nobody listens to this", first)
+    state.off("y")
+    assert state.callbacks("y") == []
+    assert state.callbacks("x") == [second]
+
+
+def test_the_list_of_callbacks_is_the_callers_own() -> None:
+    state = ClientState()
+    state.on("x", print)
+    state.callbacks("x").clear()
+    assert state.callbacks("x") == [print]
+
+
+def test_what_cannot_be_called_is_no_callback() -> None:
+    state = ClientState()
+    nothing: Any = None
+    with pytest.raises(TypeError, match="callable"):
+        state.on("x", nothing)
+    assert state.callbacks("x") == []
+
+
+def test_an_event_comes_with_its_payload() -> None:
+    text = '{"protocol":"chat","payload":{"message":[1],"from":"id7"},"message":"ignored"}'
+    assert ClientState().receive(text) == Incoming("chat", {"message": [1], "from": "id7"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "null",
+        "[]",
+        "7",
+        "{}",
+        '{"protocol":"x"}',
+        '{"payload":{}}',
+        '{"protocol":7,"payload":{}}',
+        '{"protocol":"x","payload":null}',
+        '{"protocol":"x","payload":[]}',
+        '{"protocol":"x","payload":{"message":NaN}}',
+        '{"protocol":"x","payload":{"message":"\\ud800"}}',
+        '{"protocol":"x","payload":{"message":' + "1" * 5000 + "}}",
+        '{"protocol":"x","payload":{"message":' + "[" * 100_000,
+        b'{"protocol":"x","payload":{}}',
+        b"\xff",
+    ],
+)
+def test_what_is_no_packet_is_ignored(text: str | bytes) -> None:
+    assert ClientState().receive(text) is None
+
+
+# -- listings -----------------------------------------------------------------------------------
+
+
+def listing(kind: object, *items: str) -> str:
+    return json.dumps({"protocol": "grab", "payload": {"message": items, "type": kind}})
+
+
+def test_listings_go_to_the_questions_of_their_kind_first_in_first_out() -> None:
+    state = ClientState()
+    first, second = state.grab("clients")[0], state.grab("clients")[0]
+    other = state.grab("myid")[0]
+    assert state.receive(listing("myid", "me")) == Incoming(
+        "grab", {"message": ["me"], "type": "myid"}
+    )
+    assert (first.items, second.items, other.items) == (None, None, ["me"])
+    state.receive(listing("clients", "a"))
+    assert (first.items, second.items) == (["a"], None)
+    state.receive(listing("clients"))
+    assert (first.items, second.items) == (["a"], [])
+    assert (first.kind, other.kind) == ("clients", "myid")
+
+
+def test_a_listing_that_nobody_asked_for_is_an_event_and_nothing_else() -> None:
+    state = ClientState()
+    state.grab("clients")
+    state.receive(listing("clients", "a"))
+    for kind in ("clients", "channels"):
+        assert state.receive(listing(kind)) == Incoming("grab", {"message": [], "type": kind})
+    assert state.grab("clients")[0].items is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"protocol":"message","payload":{"message":["forged"],"type":"myid"}}',
+        '{"protocol":"grab","payload":{"message":["forged"]}}',
+        '{"protocol":"grab","payload":{"message":["forged"],"type":["myid"]}}',
+        '{"protocol":"grab","payload":{"message":"forged","type":"myid"}}',
+        '{"protocol":"grab","payload":{"type":"myid"}}',
+    ],
+)
+def test_what_has_no_kind_or_no_list_answers_no_question(text: str) -> None:
+    state = ClientState()
+    pending, _ = state.grab("myid")
+    state.receive(text)
+    assert pending.items is None
+
+
+def test_the_kind_of_a_question_may_be_any_text() -> None:
+    state = ClientState()
+    pending, packet = state.grab("__proto__")
+    assert json.loads(packet)["payload"] == {"message": "__proto__"}
+    state.receive(listing("__proto__", "invalid grab request"))
+    assert pending.items == ["invalid grab request"]
+    with pytest.raises(LocalProtocolError, match="surrogate"):
+        state.grab("\ud800")
+
+
+# -- a connection that replaces a lost one --------------------------------------------------------
+
+
+def test_a_client_returns_to_where_it_last_asked_to_be() -> None:
+    state = ClientState()
+    assert state.returned() == []
+    for name in ("news", "sports"):
+        assert state.change_channel(name) == change_channel(name)
+    assert state.returned() == [change_channel("sports")]
+    assert state.returned() == [change_channel("sports")]
+
+
+def test_a_name_that_is_refused_is_not_returned_to() -> None:
+    state = ClientState()
+    wrong: Any = 7
+    with pytest.raises(TypeError, match="name must be a str"):
+        state.change_channel(wrong)
+    with pytest.raises(LocalProtocolError, match="surrogate"):
+        state.change_channel("\ud800")
+    assert state.returned() == []
+
+
+def test_a_question_is_asked_until_it_is_answered() -> None:
+    state = ClientState()
+    asking = [state.asking]
+    state.grab("myid")
+    state.grab("clients")
+    asking.append(state.asking)
+    for kind in ("myid", "clients"):
+        state.receive(listing(kind, "me"))
+        asking.append(state.asking)
+    assert asking == [False, True, True, False]
+
+
+def test_a_question_asked_on_the_lost_connection_is_forgotten() -> None:
+    state = ClientState()
+    old, _ = state.grab("myid")
+    state.returned()
+    assert not state.asking
+    new, _ = state.grab("myid")
+    state.receive(listing("myid", "me"))
+    assert (old.items, new.items) == (None, ["me"])
