@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,6 +36,7 @@ def random_cuts(data: bytes) -> Iterator[bytes]:
         data = data[size:]
 
 
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 CUTS = [whole, single_bytes, random_cuts]
 
 

@@ -1,12 +1,9 @@
 """kernels.py: masking against RFC 6455, section 5.3; UTF-8 against an automaton of RFC 3629."""
 
 import itertools
-import sys
 
 import pytest
 
-import sono_core
-from sono_core.native import path
 from sono_core.native.kernels import Utf8Validator, apply_mask
 
 MASK = b"\x37\xfa\x21\x3d"
@@ -30,6 +27,8 @@ def test_each_byte_is_masked_with_the_key_in_turn(size: int, mask: bytes) -> Non
 # UTF8-octets of RFC 3629, section 4, as an automaton: for each state the ranges of bytes that
 # may follow, with the state that they lead to. State 0 is a whole number of characters.
 ANY = (0x80, 0xBF)
+
+
 RULES: dict[str, list[tuple[int, int, str]]] = {
     "": [
         (0x00, 0x7F, ""),
@@ -50,24 +49,14 @@ RULES: dict[str, list[tuple[int, int, str]]] = {
     "F0": [(0x90, 0xBF, "2")],
     "F4": [(0x80, 0x8F, "2")],
 }
+
+
 STEP: dict[tuple[str, int], str] = {
     (state, byte): follower
     for state, rules in RULES.items()
     for low, high, follower in rules
     for byte in range(low, high + 1)
 }
-BYTES = [bytes((byte,)) for byte in range(256)]
-# One byte of each kind that the grammar tells apart, and its neighbours.
-TELLING = sorted(
-    {
-        edge
-        for rules in RULES.values()
-        for low, high, _ in rules
-        for edge in (low - 1, low, high, high + 1)
-        if 0 <= edge <= 255
-    }
-    | {0xC0, 0xC1, 0xF5, 0xFF}
-)
 
 
 def state_after(data: bytes) -> str | None:
@@ -76,6 +65,9 @@ def state_after(data: bytes) -> str | None:
     for byte in data:
         state = STEP.get((state, byte)) if state is not None else None
     return state
+
+
+BYTES = [bytes((byte,)) for byte in range(256)]
 
 
 def check(data: bytes) -> None:
@@ -121,6 +113,19 @@ def test_all_sequences_of_three_bytes() -> None:
             assert Utf8Validator().feed(pair + BYTES[three]) is alive, (pair, three)
 
 
+# One byte of each kind that the grammar tells apart, and its neighbours.
+TELLING = sorted(
+    {
+        edge
+        for rules in RULES.values()
+        for low, high, _ in rules
+        for edge in (low - 1, low, high, high + 1)
+        if 0 <= edge <= 255
+    }
+    | {0xC0, 0xC1, 0xF5, 0xFF}
+)
+
+
 def test_telling_sequences_of_three_and_four_bytes_byte_by_byte() -> None:
     for data in itertools.product(TELLING, repeat=3):
         if state_after(bytes(data[:2])):
@@ -155,9 +160,3 @@ def test_a_long_text_fails_at_the_piece_that_is_wrong() -> None:
     assert validator.feed("ä".encode() * 10_000)
     assert validator.feed(b"\xf0\x9f")
     assert not validator.feed(b"\x98\xe2")
-
-
-def test_without_the_extension_python_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(sono_core.native, "_native", raising=False)
-    monkeypatch.setitem(sys.modules, "sono_core.native._native", None)  # importing it fails
-    assert path._import_accelerator() is None

@@ -2,14 +2,10 @@
 
 import pytest
 
-from sono_core import CloseCode, Limits, Role
+from sono_core import Limits, Role
 from sono_core.errors import ProtocolFailure
-from sono_core.websocket.close import decode_close, encode_close, is_close_code
 from sono_core.websocket.frames import Frame, FrameDecoder, compressed_bound, encode_frame
-from sono_core.websocket.masking import MaskingKeys
 from sono_core.websocket.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
-
-MASK = b"\x37\xfa\x21\x3d"
 
 
 def decoder(role: Role = Role.CLIENT, *, compression: bool = False, **limits: int) -> FrameDecoder:
@@ -24,6 +20,9 @@ def decoded(decoder: FrameDecoder, *pieces: bytes) -> list[Frame]:
         while (frame := decoder.next_frame()) is not None:
             found.append(frame)
     return found
+
+
+MASK = b"\x37\xfa\x21\x3d"
 
 
 # The examples of section 5.7.
@@ -150,48 +149,3 @@ def test_a_compressed_frame_may_take_what_zlib_makes_of_max_frame(size: int, pas
         with pytest.raises(ProtocolFailure) as failure:
             decoded(frames, data)
         assert failure.value.code == 1009
-
-
-def test_masking_keys_are_taken_from_the_source_once_each() -> None:
-    asked: list[int] = []
-
-    def random(size: int) -> bytes:
-        start = sum(asked)
-        asked.append(size)
-        return b"".join(n.to_bytes(4, "big") for n in range(start // 4, (start + size) // 4))
-
-    keys = MaskingKeys(random)
-    assert asked == []
-    assert [int.from_bytes(keys(), "big") for _ in range(1000)] == list(range(1000))
-    assert len(asked) < 10
-
-
-def test_close_codes_that_may_stand_in_a_frame() -> None:
-    legal = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
-    assert {code for code in range(-10, 70_000) if is_close_code(code)} == legal
-    assert {code for code in CloseCode if not is_close_code(code)} == {1005, 1006}
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "payload"),
-    [
-        (1005, "", b""),
-        (1000, "", b"\x03\xe8"),
-        (CloseCode.GOING_AWAY, "bye", b"\x03\xe9bye"),
-        (4999, "é" * 61, b"\x13\x87" + "é".encode() * 61),
-        (1000, "é" * 62, b"\x03\xe8" + "é".encode() * 61),
-    ],
-)
-def test_close_payloads(code: int, reason: str, payload: bytes) -> None:
-    assert encode_close(code, reason) == payload
-    assert decode_close(payload) == (code, reason[:61])
-
-
-@pytest.mark.parametrize(
-    ("payload", "code"),
-    [(b"x", 1002), (b"\x00\x00", 1002), (b"\x03\xed", 1002), (b"\x03\xe8\xff", 1007)],
-)
-def test_illegal_close_payloads(payload: bytes, code: int) -> None:
-    with pytest.raises(ProtocolFailure) as failure:
-        decode_close(payload)
-    assert failure.value.code == code

@@ -1,4 +1,4 @@
-"""The client's state machine: where it connects, what it sends, what an answer means."""
+"""The client's state machine: what it sends, and what an answer means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from sono_core import Headers, LocalProtocolError
-from sono_core.connect.uri import WebSocketURI, parse_uri
+from sono_core import LocalProtocolError
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.messaging.classic.client import (
     ClientState,
@@ -20,103 +19,6 @@ from sono_core.messaging.classic.client import (
     message,
 )
 from sono_core.messaging.classic.packets import parse
-
-# -- URLs ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "target"),
-    [
-        ("ws://example.com/ws", WebSocketURI(False, "example.com", 80, "/ws", "example.com")),
-        ("wss://example.com/ws", WebSocketURI(True, "example.com", 443, "/ws", "example.com")),
-        ("ws://example.com", WebSocketURI(False, "example.com", 80, "/", "example.com")),
-        ("ws://example.com:/", WebSocketURI(False, "example.com", 80, "/", "example.com")),
-        ("WS://EXAMPLE.com/A", WebSocketURI(False, "example.com", 80, "/A", "example.com")),
-        ("ws://h:8080/ws", WebSocketURI(False, "h", 8080, "/ws", "h:8080")),
-        ("ws://h:80/", WebSocketURI(False, "h", 80, "/", "h")),
-        ("wss://h:443/", WebSocketURI(True, "h", 443, "/", "h")),
-        ("ws://h:443/", WebSocketURI(False, "h", 443, "/", "h:443")),
-        ("wss://h:80/", WebSocketURI(True, "h", 80, "/", "h:80")),
-        ("ws://h:65535/", WebSocketURI(False, "h", 65535, "/", "h:65535")),
-        ("ws://127.0.0.1:1/", WebSocketURI(False, "127.0.0.1", 1, "/", "127.0.0.1:1")),
-        ("ws://[::1]/", WebSocketURI(False, "::1", 80, "/", "[::1]")),
-        ("ws://[::1]:8080/ws", WebSocketURI(False, "::1", 8080, "/ws", "[::1]:8080")),
-    ],
-)
-def test_a_url_names_a_host_a_port_and_a_target(url: str, target: WebSocketURI) -> None:
-    assert parse_uri(url) == target
-
-
-def test_an_international_host_is_sent_as_idna() -> None:
-    target = parse_uri("ws://bücher.example:81/")
-    assert (target.host, target.authority) == (
-        "xn--bcher-kva.example",
-        "xn--bcher-kva.example:81",
-    )
-
-
-@pytest.mark.parametrize(
-    ("url", "sent"),
-    [
-        ("ws://h/a?b=c&d=%20", "/a?b=c&d=%20"),
-        ("ws://h?a=1", "/?a=1"),
-        ("ws://h/?", "/"),
-        ("ws://h//a//b", "//a//b"),
-        ("ws://h/a b?c d", "/a%20b?c%20d"),
-        ("ws://h/ä?ö=🎈", "/%C3%A4?%C3%B6=%F0%9F%8E%88"),
-        ("ws://h/%2F?%3F", "/%2F?%3F"),
-        ("ws://h/a?b?c/d", "/a?b?c/d"),
-        ('ws://h/"<>^`{|}', "/%22%3C%3E%5E%60%7B%7C%7D"),
-        ("ws://h/~!$&'()*+,;=:@-._", "/~!$&'()*+,;=:@-._"),
-    ],
-)
-def test_what_a_target_may_not_hold_is_percent_encoded(url: str, sent: str) -> None:
-    assert parse_uri(url).request_target == sent
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "h",
-        "/ws",
-        "h:80/ws",
-        "http://h/",
-        "https://h/",
-        "ws:h",
-        "ws:///ws",
-        "ws://",
-        "ws://:80/",
-        "ws://h:0/",
-        "ws://h:65536/",
-        "ws://h:-1/",
-        "ws://h:eighty/",
-        "ws://[::1/",
-        "ws://[fe80::1%25eth0]/",
-        "ws://h/#part",
-        "ws://user@h/",
-        "ws://user:secret@h/",
-        "ws://a b/",
-        "ws://a\\b/",
-        "ws://a..b/",
-        f"ws://{'a' * 64}/",
-        "ws://\udc80/",
-        "ws://h/\udc80",
-    ],
-)
-def test_what_is_no_websocket_url_is_refused(url: str) -> None:
-    with pytest.raises(ValueError):
-        parse_uri(url)
-
-
-def test_a_target_gives_the_request_that_opens_a_connection_there() -> None:
-    headers = Headers({"origin": "http://h"})
-    request = parse_uri("ws://h:81/a?b").request(("x", "y"), headers)
-    assert (request.method, request.target, request.host) == ("GET", "/a?b", "h:81")
-    assert request.subprotocols == ("x", "y")
-    assert request.headers == headers
-    assert parse_uri("ws://h").request().subprotocols == ()
-
 
 # -- packets ------------------------------------------------------------------------------------
 
