@@ -6,14 +6,12 @@ All of it runs on either path; the counters say that in C nothing ordinary takes
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
-import queue
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,7 +19,6 @@ import pytest
 from sono_core import (
     BinaryMessage,
     Close,
-    Connection,
     Deflate,
     Event,
     Limits,
@@ -29,202 +26,17 @@ from sono_core import (
     Ping,
     Pong,
     Prepared,
-    Request,
-    Role,
     TextMessage,
 )
-from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.websocket.frames import encode_frame
 from sono_io import fast
-from sono_io.fast import new_context
-from sono_server import HTTPRequest, WebSocket
-from sono_server.selector.transport import READ, WRITE, SelectorTransport
+from sono_server import WebSocket
+from sono_server.selector.transport import READ, WRITE
 from sono_server.serving.requests import RequestHandler
-from tests.conftest import require
-from tests.helpers import new_connection
+from tests.io.wired import MASK, MIB, FakeLoop, Stop, Wired, echo, native
 
-MASK = b"\x01\x02\x03\x04"
-MIB = 1 << 20
-native = pytest.mark.native
-
-OnMessage = Callable[[WebSocket, Any], object]
-
-
-class FakeLoop:
-    """What a peer asks of its loop, with a clock that stands still."""
-
-    ended = False
-
-    def __init__(self, limits: Limits) -> None:
-        self.buffer = memoryview(bytearray(256 * 1024))
-        self.context = new_context(self.buffer, limits)
-        self.context.thread = threading.get_ident()
-        self.again: list[SelectorTransport] = []
-        self.events = 0
-        self.forgotten = False
-        self.posted: queue.Queue[tuple[Callable[..., object], tuple[object, ...]]] = queue.Queue()
-
-    def time(self) -> float:
-        return 0.0
-
-    def in_loop(self) -> bool:
-        return threading.get_ident() == self.context.thread
-
-    def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
-        self.posted.put((function, arguments))
-        return True
-
-    def watch(self, sock: socket.socket, peer: SelectorTransport, before: int, events: int) -> None:
-        self.events = events
-
-    def schedule(self, peer: SelectorTransport, due: float) -> None:
-        peer.scheduled = due
-
-    def forget(self, peer: SelectorTransport) -> None:
-        self.forgotten = True
-
-
-class Wired:
-    """A peer whose socket's other end is here, with a client's `Connection`."""
-
-    def __init__(
-        self,
-        on_message: OnMessage | None = None,
-        *,
-        limits: Limits = DEFAULT_LIMITS,
-        deflate: Deflate | None = None,
-        loop: FakeLoop | None = None,
-    ) -> None:
-        self.received: list[Any] = []
-        self._unread = b""
-        self.closes: list[Close] = []
-        self.loop = loop or FakeLoop(limits)
-        self.here, there = socket.socketpair()
-        for sock in (self.here, there):
-            sock.setblocking(False)
-        self.peer = SelectorTransport(self.loop, there)
-        handler = RequestHandler(self.loop, "client", self._accept)
-        connection = Connection(Role.SERVER, limits=limits, deflate=deflate)
-        self.session = Session(connection, self.peer, handler, now=0.0, limits=limits)
-        self.peer.layer = handler.session = self.session
-        self._on_message = on_message or (lambda ws, message: self.received.append(message))
-        self.peer.flush(0.0)
-        self.client = new_connection(
-            Role.CLIENT, deflate=deflate, limits=Limits(max_message=64 * MIB, max_frame=64 * MIB)
-        )
-        self.ws: WebSocket
-        self.write(Request("/", host="a"))
-        self.turn()
-        self.read()
-        self.turn()  # in which it is found that no frame came with the request
-
-    def _accept(self, request: HTTPRequest) -> None:
-        self.ws = request.accept(self._on_message, lambda ws, close: self.closes.append(close))
-
-    def write(self, *events: Event) -> None:
-        for event in events:
-            self.client.send(event)
-        self.write_raw(self.client.data_to_send())
-
-    def write_raw(self, data: bytes) -> None:
-        """Into the socket, as far as it goes, with turns of the server in between."""
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[self.here.send(view) :]
-            except BlockingIOError:
-                self.turn()
-                self._unread += self._receive()
-
-    def turn(self) -> None:
-        """What the selector server does in one turn for this connection."""
-        self.loop.context.flush(0.0)
-        again, self.loop.again = self.loop.again, []
-        if self.loop.events & READ and readable(self.peer._sock):
-            self.peer.ready(READ, 0.0)
-        if self.loop.events & WRITE and not self.session.over:
-            self.peer.ready(WRITE, 0.0)
-        for peer in again:
-            peer.pump_scheduled = False
-            peer.layer.pump(0.0)
-            peer.flush(0.0)
-
-    def read_raw(self) -> bytes:
-        """All that was written to the client and not read yet."""
-        unread, self._unread = self._unread, b""
-        return unread + self._receive()
-
-    def _receive(self) -> bytes:
-        found = bytearray()
-        while True:
-            try:
-                data = self.here.recv(MIB)
-            except BlockingIOError:
-                return bytes(found)
-            if not data:
-                return bytes(found)
-            found += data
-
-    def read(self) -> list[Event]:
-        """What the client makes of all that was written to it."""
-        data = self.read_raw()
-        events = list(self.client.receive_data(data)) if data else []
-        self.write_raw(self.client.data_to_send())
-        return events
-
-    def exchange(self) -> list[Event]:
-        """Turns until nothing moves any more, and what the client got."""
-        found: list[Event] = []
-        quiet = 0
-        while quiet < 2:
-            self.turn()
-            self._unread += self._receive()
-            quiet = 0 if self._unread or readable(self.peer._sock) else quiet + 1
-            found += self.read()
-        return found
-
-    def close(self) -> None:
-        self.here.close()
-        if not self.session.over:
-            self.session.lost()
-
-
-def readable(sock: socket.socket) -> bool:
-    if sock.fileno() < 0:
-        return False
-    try:
-        sock.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@pytest.fixture(autouse=True)
-def built(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("native"):
-        hint = "build it with a C compiler, and do not set SONO_PURE"
-        require("native", fast.loop is not None, hint)
-
-
-@pytest.fixture
-def wire() -> Iterator[Callable[..., Wired]]:
-    """Makes connections, and closes them."""
-    made: list[Wired] = []
-
-    def make(*arguments: Any, **options: Any) -> Wired:
-        made.append(Wired(*arguments, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-def echo(ws: WebSocket, message: str | bytes) -> None:
-    assert ws.send(message)
+# -- the ordinary case ------------------------------------------------------------------------
 
 
 MESSAGES = [
@@ -241,9 +53,6 @@ MESSAGES = [
     bytes(65536),
     b"x" * 300_000,
 ]
-
-
-# -- the ordinary case ------------------------------------------------------------------------
 
 
 def test_every_kind_of_message_is_echoed(wire: Callable[..., Wired]) -> None:
@@ -367,10 +176,6 @@ def test_a_handler_that_raises_ends_its_connection(
     assert texts == ["0", "1", "2"]
     assert [(close.code, close.clean) for close in one.closes] == [(1011, True)]
     assert "no twos" in caplog.text
-
-
-class Stop(BaseException):
-    """What is not for a handler of errors."""
 
 
 def test_what_is_no_exception_passes_through(wire: Callable[..., Wired]) -> None:
@@ -596,97 +401,7 @@ def test_a_peer_that_is_gone_while_it_is_written_to(
     assert [close.code for close in one.closes] == [1006]
 
 
-# -- C's own promises -------------------------------------------------------------------------
-
-
-@native
-def test_c_refuses_what_is_not_its_own(wire: Callable[..., Wired]) -> None:
-    loop: Any = fast.loop
-    one = wire()
-    turn = one.loop.context
-    for wrong in (None, 1, object()):
-        with pytest.raises(TypeError):
-            loop.FastTransport(wrong, 1)
-        with pytest.raises(TypeError):
-            loop.Sender(wrong, one.peer, one.session.outbox, 1)
-        with pytest.raises(TypeError):
-            loop.Sender(turn, one.peer, wrong, 1)
-        carrier = loop.FastTransport(turn, -1)
-        with pytest.raises((TypeError, AttributeError)):
-            carrier.layer = wrong
-        with pytest.raises(TypeError):
-            carrier.reader = wrong if wrong is not None else 2
-    with pytest.raises(BufferError):
-        loop.LoopContext(
-            buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float
-        )
-    with pytest.raises(TypeError):
-        one.peer.ready(1)  # type: ignore[call-arg]
-
-
-@native
-def test_what_was_not_initialised_says_so() -> None:
-    loop: Any = fast.loop
-    carrier = loop.FastTransport.__new__(loop.FastTransport)
-    sender = loop.Sender.__new__(loop.Sender)
-    for call in (lambda: carrier.ready(1, 0.0), carrier.write_soon, lambda: sender.send("x")):
-        with pytest.raises(RuntimeError, match="__init__ was not called"):
-            call()
-    with pytest.raises(RuntimeError, match="no layer"):
-        carrier.write_some()
-    with pytest.raises(AttributeError):
-        _ = carrier.layer
-
-
-@native
-def test_a_flush_that_raises_forgets_nobody(
-    wire: Callable[..., Wired], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loop = FakeLoop(DEFAULT_LIMITS)
-    one, bad, other = (wire(loop=loop) for _ in range(3))
-    flush = SelectorTransport.flush
-
-    def failing(peer: SelectorTransport, now: float) -> None:
-        if peer is bad.peer:
-            raise Stop
-        flush(peer, now)
-
-    monkeypatch.setattr(SelectorTransport, "flush", failing)
-    bad.peer.reader = None
-    for member in (one, bad, other):
-        member.ws.send("x")
-    with pytest.raises(Stop):
-        loop.context.flush(0.0)
-    loop.context.flush(0.0)
-    assert one.read() == other.read() == [TextMessage("x")]
-
-
-@native
-def test_the_loops_memory_is_flat(wire: Callable[..., Wired]) -> None:
-    """Connections come and go, and every path is taken; nothing may pile up."""
-
-    def everything() -> None:
-        one = Wired(echo)
-        one.write(TextMessage("a"), BinaryMessage(b"b"), TextMessage("ü"), Ping())
-        one.turn()
-        one.ws.send(Prepared(TextMessage("x" * 5000)))
-        one.ws.send("x" * 5000)
-        one.ws.send(bytes(70_000))
-        one.turn()
-        one.write_raw(encode_frame(2, bytes(90_000), mask=MASK)[:50_000])
-        one.turn()
-        one.close()
-
-    def growth() -> int:
-        before = sys.getallocatedblocks()
-        for _ in range(200):
-            everything()
-        gc.collect()
-        return sys.getallocatedblocks() - before
-
-    growth()
-    # What leaks does so in each round; caches that fill up do not.
-    assert min(growth() for _ in range(4)) < 100
+# -- without C --------------------------------------------------------------------------------
 
 
 def test_where_the_extension_is_missing_python_does_the_work(
