@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sono_core import Accept, Close, Connection, Event, Reject, Request, Role
+from sono_core import Accept, Close, Connection, Event, Reject, Request, Role, State
 from sono_core.websocket.upgrade import accept_key
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -349,3 +349,13 @@ def client_refuses(
     (reject,) = first.events
     assert isinstance(reject, Reject)
     return reject
+
+
+def accepted(data: bytes, **options: object) -> list[tuple[str, str]]:
+    """The server opens the connection; the headers of its 101."""
+    result = outcome(lambda: connecting(Role.SERVER, **options), data)
+    assert result.status == 101
+    assert result.state is State.OPEN
+    (event,) = result.events
+    assert isinstance(event, Request)
+    return result.headers
