@@ -207,3 +207,16 @@ def frame(opcode: int, payload: bytes = b"") -> bytes:
 
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+async def silent(peer: Peer) -> None:
+    """Accepts, and never reads nor writes again."""
+    await peer.accept()
+    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.Event().wait()
+
+
+async def deaf(peer: Peer) -> None:
+    """Accepts, and reads without an answer."""
+    await peer.accept()
+    await peer.gone()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from sono_core import Limits, LocalProtocolError
 from sono_core.connect.connector import Connector
 from sono_server import serve_async
 from tests.async_peers import (
-    LOOPS,
     MIB,
     QUICK,
     TEXT,
@@ -29,22 +27,11 @@ from tests.async_peers import (
     echo,
     eventually,
     frame,
-    new_loop,
-    open_descriptors,
     scripted,
     serving,
     switching,
     turns,
 )
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    new_loop(request.param).close()  # the first one opens what the process keeps
-    before = open_descriptors()
-    yield Loop(request.param)
-    gc.collect()
-    assert open_descriptors() == before
 
 
 def refusal(run: Loop, url: str, **options: Any) -> ConnectError:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -16,29 +15,7 @@ from sono_client import AsyncSonoClient, ConnectError, ConnectionClosed
 from sono_core import Close
 from sono_core.connect.backoff import Backoff, Reconnection
 from sono_server import Client, HTTPRequest, Sono
-from tests.async_peers import (
-    CLOSE,
-    LOOPS,
-    TEXT,
-    Loop,
-    Peer,
-    eventually,
-    frame,
-    new_loop,
-    open_descriptors,
-    scripted,
-    serving,
-    turns,
-)
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    new_loop(request.param).close()  # the first one opens what the process keeps
-    before = open_descriptors()
-    yield Loop(request.param)
-    gc.collect()
-    assert open_descriptors() == before
+from tests.async_peers import CLOSE, TEXT, Loop, Peer, eventually, frame, scripted, serving, turns
 
 
 class Server:

@@ -17,7 +17,7 @@ from sono_client import ConnectError, connect
 from sono_core import Timeouts
 from sono_server.serving.requests import HTTPRequest
 from tests import certificates
-from tests.client.test_blocking import (
+from tests.client.blocking_peers import (
     QUICK,
     WAIT,
     Accepted,
@@ -25,7 +25,6 @@ from tests.client.test_blocking import (
     Script,
     echo,
     faulty,
-    nothing_stays_open,
     open_descriptors,
     refused_port,
     reset,
@@ -33,7 +32,7 @@ from tests.client.test_blocking import (
     url_of,
 )
 
-__all__ = ["nothing_stays_open"]  # a fixture that every test here has too
+pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
 
 @pytest.fixture(autouse=True)

@@ -1,38 +1,24 @@
-"""`SonoClient` over time and in several threads: lost and back, iteration, close."""
+"""`SonoClient` that is lost and comes back, or is lost for good."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sono_client import ConnectError, ConnectionClosed, SonoClient
-from sono_client.blocking import sono_client as client_module
-from sono_client.blocking.leader import Leader
-from sono_client.blocking.poll import Poll
 from sono_core import Close
 from sono_core.connect.backoff import Backoff, Reconnection
 from sono_server.serving.requests import HTTPRequest
-from tests.client.test_blocking import (
-    SHORT,
-    WAIT,
-    Accepted,
-    Room,
-    faulty,
-    heard,
-    nothing_stays_open,
-    room,
-    serving,
-    url_of,
-)
+from tests.client.blocking_peers import WAIT, Room, heard, serving, url_of
 
-__all__ = ["nothing_stays_open", "room"]  # fixtures
+pytestmark = pytest.mark.usefixtures("nothing_stays_open")
+
+
+# -- lost and back ------------------------------------------------------------------------------
 
 
 class Clock:
@@ -54,31 +40,6 @@ class Clock:
         self.pauses.append(timeout)
         self.now += timeout
         return False
-
-
-@contextlib.contextmanager
-def doing(function: Callable[[], Any]) -> Iterator[Future[Any]]:
-    """Calls a function in another thread."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(function)
-        yield future
-        future.exception(WAIT)
-
-
-@pytest.fixture
-def polling(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when a thread waits for its socket."""
-    event, wait = threading.Event(), Poll.wait
-
-    def noted(self: Poll, read: bool, write: bool, timeout: float) -> bool:
-        event.set()
-        return wait(self, read, write, timeout)
-
-    monkeypatch.setattr(Poll, "wait", noted)
-    return event
-
-
-# -- lost and back ------------------------------------------------------------------------------
 
 
 def test_a_lost_client_comes_back_into_its_channel(room: tuple[Room, str]) -> None:
@@ -303,122 +264,7 @@ def test_what_a_disconnect_callback_raises_leaves_run_usable(room: tuple[Room, s
         assert len(server.joined) == 2
 
 
-# -- threads ------------------------------------------------------------------------------------
-
-
-def test_close_ends_run_in_another_thread(room: tuple[Room, str], polling: threading.Event) -> None:
-    _, url = room
-    with SonoClient(url) as sono:
-        ends: list[Close] = []
-        sono.on_disconnect(ends.append)
-        polling.clear()
-        with doing(sono.run) as running:
-            assert polling.wait(WAIT)
-            sono.close()
-            assert running.result(WAIT) is None
-        assert ends == []  # nobody needs to be told of his own close
-        sono.run()
-        assert list(sono) == []
-
-
-def test_close_ends_the_wait_for_the_next_attempt(room: tuple[Room, str]) -> None:
-    server, url = room
-    with SonoClient(url) as sono:
-        sono._reconnection = Reconnection(Backoff(random=lambda: 0.99, base=30.0))
-        lost = threading.Event()
-        sono.on_disconnect(lambda _: lost.set())
-        sono.grab("myid")
-        server.joined[0].close(1012)
-        with doing(sono.run) as running:
-            assert lost.wait(WAIT)
-            sono.close()
-            assert running.result(WAIT) is None
-
-
-def test_other_threads_ask_while_one_runs(room: tuple[Room, str]) -> None:
-    _, url = room
-    with SonoClient(url) as sono:
-        payloads = heard(sono)
-        with doing(sono.run), ThreadPoolExecutor(3) as pool:
-            ids = [pool.submit(lambda: [sono.grab("myid") for _ in range(50)]) for _ in range(3)]
-            for number in range(50):
-                sono.message(number)
-            answers = {tuple(answer) for future in ids for answer in future.result(WAIT)}
-            assert len(answers) == 1
-            sono.grab("myid")
-            assert [payload["message"] for payload in payloads] == list(range(50))
-            sono.close()
-
-
-def test_threads_ask_although_nobody_runs(room: tuple[Room, str]) -> None:
-    _, url = room
-    with SonoClient(url) as sono, ThreadPoolExecutor(4) as pool:
-        kinds = ["myid", "clients", "myid", "clients"]
-
-        def ask(kind: str) -> list[list[str]]:
-            return [sono.grab(kind) for _ in range(50)]
-
-        asked = [pool.submit(ask, kind) for kind in kinds]
-        assert len({tuple(answer) for future in asked for answer in future.result(WAIT)}) == 1
-
-
-def test_a_question_keeps_its_timeout_while_another_thread_runs(
-    polling: threading.Event,
-) -> None:
-    with faulty(Accepted()) as server, SonoClient(server.url) as sono:
-        polling.clear()
-        with doing(lambda: sono.run(WAIT)):
-            assert polling.wait(WAIT)
-            for timeout in (SHORT, 0):
-                start = time.monotonic()
-                with pytest.raises(TimeoutError, match="'myid' was not answered"):
-                    sono.grab("myid", timeout)
-                assert timeout <= time.monotonic() - start < 3
-            sono._connect = None  # type: ignore[assignment]  # nobody comes back
-            server.released.set()
-            sono.close()
-
-
-def test_a_question_that_waits_is_told_when_the_connection_is_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    entered, wait = threading.Event(), Leader.wait
-
-    def noted(self: Leader, waiter: Any, timeout: float) -> None:
-        entered.set()
-        wait(self, waiter, timeout)
-
-    def script(server: Any, sock: socket.socket) -> None:
-        sock.sendall(server.accept())
-        server.released.wait(WAIT)
-
-    monkeypatch.setattr(Leader, "wait", noted)
-    with faulty(script) as server, SonoClient(server.url, reconnect=False) as sono:
-        with doing(sono.run) as first, doing(lambda: sono.grab("myid")) as second:
-            assert entered.wait(WAIT)
-            server.released.set()
-            errors = [first.exception(WAIT), second.exception(WAIT)]
-        assert all(isinstance(error, ConnectionClosed) for error in errors)
-
-
 # -- iteration ----------------------------------------------------------------------------------
-
-
-def test_iteration_gives_all_events_and_calls_back_too(room: tuple[Room, str]) -> None:
-    server, url = room
-    with SonoClient(url) as sono:
-        payloads = heard(sono)
-        for number in range(3):
-            sono.message(number)
-        seen: list[Any] = []
-        for incoming in sono:
-            if incoming.event == "message":
-                seen.append(incoming.payload["message"])
-                assert sono.grab("mychannel") == ["Home"]  # what comes before is not lost
-                if len(seen) == 3:
-                    server.joined[0].close(1000)
-        assert seen == [0, 1, 2]
-        assert len(payloads) == 3
 
 
 def test_iteration_goes_on_after_a_loss(room: tuple[Room, str]) -> None:
@@ -441,18 +287,3 @@ def test_an_iteration_raises_when_the_connection_is_lost_for_good(room: tuple[Ro
         server.joined[0].close(4000, "out")
         with pytest.raises(ConnectionClosed, match="4000: out"):
             list(sono)
-
-
-def test_an_iteration_that_falls_behind_is_told(
-    room: tuple[Room, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "_MAX_BEHIND", 3)
-    _, url = room
-    with SonoClient(url) as sono:
-        sono.message("first")
-        with pytest.raises(BufferError, match="wait for the iteration"):
-            for _ in sono:
-                for number in range(5):
-                    sono.message(number)
-                sono.grab("myid")
-        assert len(sono.grab("myid")) == 1

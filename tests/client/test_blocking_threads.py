@@ -1,4 +1,4 @@
-"""The blocking client in several threads, and interrupted."""
+"""The blocking clients in several threads, and interrupted."""
 
 from __future__ import annotations
 
@@ -14,64 +14,38 @@ from typing import Any
 
 import pytest
 
-from sono_client import ConnectionClosed, WebSocket, connect
+from sono_client import ConnectionClosed, SonoClient, WebSocket, connect
 from sono_client.blocking.leader import Leader
 from sono_client.blocking.poll import Poll
-from sono_core import Limits, Timeouts
-from tests.client.test_blocking import (
+from sono_core import Close, Limits, Timeouts
+from sono_core.connect.backoff import Backoff, Reconnection
+from tests.client.blocking_peers import (
     MIB,
     SHORT,
     WAIT,
+    Accepted,
     Faulty,
+    Room,
     commanded,
     echo,
     faulty,
-    nothing_stays_open,
+    heard,
     open_descriptors,
     serving,
     unresponsive,
     url_of,
 )
 
-__all__ = ["nothing_stays_open"]  # a fixture that every test here has too
+pytestmark = pytest.mark.usefixtures("nothing_stays_open")
+
+
+# -- a connection -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def ws() -> Iterator[WebSocket]:
     with serving(echo) as server, connect(url_of(server)) as ws:
         yield ws
-
-
-@pytest.fixture
-def obeyed() -> Iterator[WebSocket]:
-    with serving(commanded) as server, connect(url_of(server)) as ws:
-        yield ws
-
-
-@pytest.fixture
-def polling(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when a thread waits for its socket."""
-    event, wait = threading.Event(), Poll.wait
-
-    def noted(self: Poll, read: bool, write: bool, timeout: float) -> bool:
-        event.set()
-        return wait(self, read, write, timeout)
-
-    monkeypatch.setattr(Poll, "wait", noted)
-    return event
-
-
-@pytest.fixture
-def entered(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set when a thread waits for another that waits for the socket."""
-    event, wait = threading.Event(), Leader.wait
-
-    def noted(self: Leader, waiter: Any, timeout: float) -> None:
-        event.set()
-        wait(self, waiter, timeout)
-
-    monkeypatch.setattr(Leader, "wait", noted)
-    return event
 
 
 @contextlib.contextmanager
@@ -120,6 +94,19 @@ def test_what_one_thread_reads_for_another_wakes_it(ws: WebSocket) -> None:
         assert [thread.result(WAIT) for thread in threads] == [200] * 4
 
 
+@pytest.fixture
+def polling(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a thread waits for its socket."""
+    event, wait = threading.Event(), Poll.wait
+
+    def noted(self: Poll, read: bool, write: bool, timeout: float) -> bool:
+        event.set()
+        return wait(self, read, write, timeout)
+
+    monkeypatch.setattr(Poll, "wait", noted)
+    return event
+
+
 def test_a_large_message_is_written_while_another_thread_waits_to_receive(
     polling: threading.Event,
 ) -> None:
@@ -145,6 +132,25 @@ def test_several_threads_send_whole_messages(ws: WebSocket) -> None:
         for future in sent:
             future.result(WAIT)
     assert sorted(map(str, received)) == messages
+
+
+@pytest.fixture
+def obeyed() -> Iterator[WebSocket]:
+    with serving(commanded) as server, connect(url_of(server)) as ws:
+        yield ws
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a thread waits for another that waits for the socket."""
+    event, wait = threading.Event(), Leader.wait
+
+    def noted(self: Leader, waiter: Any, timeout: float) -> None:
+        event.set()
+        wait(self, waiter, timeout)
+
+    monkeypatch.setattr(Leader, "wait", noted)
+    return event
 
 
 def test_close_ends_what_other_threads_wait_for(
@@ -339,3 +345,101 @@ def test_a_message_whose_send_was_interrupted_goes_on_its_way(
         server.released.set()
         ws.close()
     assert len(server.received) >= size
+
+
+# -- SonoClient ---------------------------------------------------------------------------------
+
+
+def test_close_ends_run_in_another_thread(room: tuple[Room, str], polling: threading.Event) -> None:
+    _, url = room
+    with SonoClient(url) as sono:
+        ends: list[Close] = []
+        sono.on_disconnect(ends.append)
+        polling.clear()
+        with doing(sono.run) as running:
+            assert polling.wait(WAIT)
+            sono.close()
+            assert running.result(WAIT) is None
+        assert ends == []  # nobody needs to be told of his own close
+        sono.run()
+        assert list(sono) == []
+
+
+def test_close_ends_the_wait_for_the_next_attempt(room: tuple[Room, str]) -> None:
+    server, url = room
+    with SonoClient(url) as sono:
+        sono._reconnection = Reconnection(Backoff(random=lambda: 0.99, base=30.0))
+        lost = threading.Event()
+        sono.on_disconnect(lambda _: lost.set())
+        sono.grab("myid")
+        server.joined[0].close(1012)
+        with doing(sono.run) as running:
+            assert lost.wait(WAIT)
+            sono.close()
+            assert running.result(WAIT) is None
+
+
+def test_other_threads_ask_while_one_runs(room: tuple[Room, str]) -> None:
+    _, url = room
+    with SonoClient(url) as sono:
+        payloads = heard(sono)
+        with doing(sono.run), ThreadPoolExecutor(3) as pool:
+            ids = [pool.submit(lambda: [sono.grab("myid") for _ in range(50)]) for _ in range(3)]
+            for number in range(50):
+                sono.message(number)
+            answers = {tuple(answer) for future in ids for answer in future.result(WAIT)}
+            assert len(answers) == 1
+            sono.grab("myid")
+            assert [payload["message"] for payload in payloads] == list(range(50))
+            sono.close()
+
+
+def test_threads_ask_although_nobody_runs(room: tuple[Room, str]) -> None:
+    _, url = room
+    with SonoClient(url) as sono, ThreadPoolExecutor(4) as pool:
+        kinds = ["myid", "clients", "myid", "clients"]
+
+        def ask(kind: str) -> list[list[str]]:
+            return [sono.grab(kind) for _ in range(50)]
+
+        asked = [pool.submit(ask, kind) for kind in kinds]
+        assert len({tuple(answer) for future in asked for answer in future.result(WAIT)}) == 1
+
+
+def test_a_question_keeps_its_timeout_while_another_thread_runs(
+    polling: threading.Event,
+) -> None:
+    with faulty(Accepted()) as server, SonoClient(server.url) as sono:
+        polling.clear()
+        with doing(lambda: sono.run(WAIT)):
+            assert polling.wait(WAIT)
+            for timeout in (SHORT, 0):
+                start = time.monotonic()
+                with pytest.raises(TimeoutError, match="'myid' was not answered"):
+                    sono.grab("myid", timeout)
+                assert timeout <= time.monotonic() - start < 3
+            sono._connect = None  # type: ignore[assignment]  # nobody comes back
+            server.released.set()
+            sono.close()
+
+
+def test_a_question_that_waits_is_told_when_the_connection_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, wait = threading.Event(), Leader.wait
+
+    def noted(self: Leader, waiter: Any, timeout: float) -> None:
+        entered.set()
+        wait(self, waiter, timeout)
+
+    def script(server: Any, sock: socket.socket) -> None:
+        sock.sendall(server.accept())
+        server.released.wait(WAIT)
+
+    monkeypatch.setattr(Leader, "wait", noted)
+    with faulty(script) as server, SonoClient(server.url, reconnect=False) as sono:
+        with doing(sono.run) as first, doing(lambda: sono.grab("myid")) as second:
+            assert entered.wait(WAIT)
+            server.released.set()
+            errors = [first.exception(WAIT), second.exception(WAIT)]
+        assert all(isinstance(error, ConnectionClosed) for error in errors)

@@ -10,7 +10,7 @@ from sono_client import AsyncSonoClient, SonoClient, connect_async
 from sono_core.arguments import is_coroutine_function, require_callable, require_plain
 from sono_server import Sono
 from sono_server.serving.requests import HTTPRequest
-from tests.client.test_blocking import serving, url_of
+from tests.client.blocking_peers import serving, url_of
 from tests.servers import Wire, running
 
 URL = "ws://localhost/"

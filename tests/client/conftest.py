@@ -1,0 +1,61 @@
+"""Fixtures of the clients' tests."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from tests.async_peers import LOOPS, Loop, new_loop
+from tests.client.blocking_peers import Room, commanded, echo, open_descriptors, serving, url_of
+
+
+@pytest.fixture(scope="module")
+def quick_collection() -> Iterator[None]:
+    """What is older than these tests need not be looked at after each of them."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def nothing_stays_open(quick_collection: None) -> Iterator[None]:
+    """No test leaves a descriptor behind, nor a socket for the garbage collector to close."""
+    before = open_descriptors()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+    assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
+    assert open_descriptors() == before
+
+
+@pytest.fixture
+def echo_url() -> Iterator[str]:
+    with serving(echo) as server:
+        yield url_of(server)
+
+
+@pytest.fixture
+def commanded_url() -> Iterator[str]:
+    with serving(commanded) as server:
+        yield url_of(server)
+
+
+@pytest.fixture
+def room() -> Iterator[tuple[Room, str]]:
+    room = Room()
+    with serving(room.handle) as server:
+        yield room, url_of(server)
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    """A loop of each kind, after which no descriptor is left open."""
+    new_loop(request.param).close()  # the first one opens what the process keeps
+    before = open_descriptors()
+    yield Loop(request.param)
+    gc.collect()
+    assert open_descriptors() == before
