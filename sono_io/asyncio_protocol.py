@@ -6,9 +6,13 @@ session count it.
 """
 
 import contextlib
+import os
 from typing import Any
 
 from sono_core.lifecycle import Driver
+
+from .fast import FastTransport, LoopContext, loop
+from .reference import RECEIVE_SIZE
 
 _HANDED_OVER = 64 * 1024  # bytes that a transport copies when a stream is full
 
@@ -93,3 +97,36 @@ class SessionProtocol(Driver):
                 self._stream.resume_reading()
             else:
                 self._stream.pause_reading()
+
+
+class SocketProtocol(FastTransport, SessionProtocol):
+    """A `SessionProtocol` on a socket: reads into one buffer, and writes past asyncio's transport.
+
+    Whoever derives from it adds `asyncio.BufferedProtocol`.
+    """
+
+    __slots__ = Driver.__slots__
+
+    def start_on_socket(self, context: LoopContext, transport: Any) -> None:
+        """As `start_on`, on a transport that has a socket."""
+        FastTransport.__init__(self, context, transport.get_extra_info("socket").fileno())
+        self.start_on(transport, fast=loop is not None)
+
+    def _write_directly(self) -> int:
+        if not self._fast:
+            return 0
+        try:
+            return self.write_some()
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    def _abandon(self) -> None:
+        self.closed()
+        super()._abandon()
+
+    def _rest(self) -> bytes:
+        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
+        try:
+            return os.read(self._stream.get_extra_info("socket").fileno(), RECEIVE_SIZE)
+        except OSError:
+            return b""

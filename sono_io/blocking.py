@@ -12,8 +12,10 @@ from typing import NamedTuple, Protocol
 
 from sono_core.lifecycle import Driver
 
-_RECEIVE = 64 * 1024  # bytes asked for in one read
-_MAX_WAIT = 3600.0  # seconds: any way of waiting takes them, and waking up once more is cheap
+from .reference import RECEIVE_SIZE
+
+MAX_WAIT = 3600.0
+"""Seconds: any way of waiting takes them, and waking up once more is cheap."""
 _SHUT_WR = 1  # on every system
 
 
@@ -37,51 +39,27 @@ class Wanted(NamedTuple):
     """Until so many have passed: at least 0, and never infinite."""
 
 
-class SocketDriver(Driver):
-    """The transport of one session on a socket that does not block. It decides nothing.
+class SocketTransport(Driver):
+    """The transport of one session on a socket that does not block, driven turn by turn.
 
-    What the session is told and sends within `turn` is written there. Who sends from elsewhere
-    overrides `write_soon`, to end the wait.
-
-    Args:
-        sock: connected; the session's end closes it.
-        time: the clock that all deadlines are measured with.
+    Whoever derives from it sets `_sock` and supplies `time` and the turns, each of which writes
+    what waits and asks what to wait for.
     """
 
-    def __init__(self, sock: NonBlockingSocket, time: Callable[[], float]) -> None:
-        self.start(fast=False)
-        self._sock = sock
-        self._time = time
-
-    def wanted(self) -> Wanted:
-        """What to wait for before the next turn."""
-        layer = self.layer
-        due = 0.0 if layer.pump_due else layer.deadlines.next - self._time()
-        return Wanted(layer.reading, layer.outbox.size > 0, max(0.0, min(due, _MAX_WAIT)))
-
-    def turn(self) -> None:
-        """Do what can be done without waiting: read or go on, keep the deadlines, and write."""
-        layer = self.layer
-        if layer.pump_due:
-            self.resume(self._time())
-        elif layer.reading:
-            self._read()
-        self.tick(self._time())  # after reading: what came in time must have been received
+    _sock: NonBlockingSocket
 
     def _read(self) -> None:
+        """Take what has come, if anything has."""
         try:
-            data = self._sock.recv(_RECEIVE)
+            data = self._sock.recv(RECEIVE_SIZE)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
             self.layer.lost()
         else:
-            self.receive(data, self._time())
+            self.receive(data, self.time())
 
     # -- Driver -----------------------------------------------------------------------------------
-
-    def time(self) -> float:
-        return self._time()
 
     def write_soon(self) -> None:
         """Every turn writes."""
@@ -98,20 +76,55 @@ class SocketDriver(Driver):
         except OSError:  # the connection is gone; its loss is told apart
             pass
 
-    def _abandon(self) -> None:
-        self._sock.close()
-
     def _rest(self) -> bytes:
         try:
-            return self._sock.recv(_RECEIVE)
+            return self._sock.recv(RECEIVE_SIZE)
         except OSError:
             return b""
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        """`wanted` says it."""
+        """Every turn asks what to wait for."""
 
     def _pump_later(self) -> None:
-        """`turn` asks whether to."""
+        """Every turn asks whether to."""
 
     def _tick_at(self, due: float) -> None:
-        """`wanted` says it."""
+        """Every turn asks when."""
+
+
+class SocketDriver(SocketTransport):
+    """A `SocketTransport` for one thread, greenlet or task that waits. It decides nothing.
+
+    What the session is told and sends within `turn` is written there. Code that sends from
+    elsewhere overrides `write_soon`, to end the wait.
+
+    Args:
+        sock: connected; the session's end closes it.
+        time: the clock that all deadlines are measured with.
+    """
+
+    def __init__(self, sock: NonBlockingSocket, time: Callable[[], float]) -> None:
+        self.start(fast=False)
+        self._sock = sock
+        self._time = time
+
+    def time(self) -> float:
+        return self._time()
+
+    def wanted(self) -> Wanted:
+        """What to wait for before the next turn."""
+        layer = self.layer
+        due = 0.0 if layer.pump_due else layer.deadlines.next - self._time()
+        return Wanted(layer.reading, layer.outbox.size > 0, max(0.0, min(due, MAX_WAIT)))
+
+    def turn(self) -> None:
+        """Do what can be done without waiting: read or go on, keep the deadlines, and write."""
+        layer = self.layer
+        if layer.pump_due:
+            self.resume(self._time())
+        elif layer.reading:
+            self._read()
+        self.tick(self._time())  # after reading: what came in time must have been received
+
+    def _abandon(self) -> None:
+        self._sock.close()

@@ -12,6 +12,9 @@ from typing import Any
 from sono_core.lifecycle import Layer, Transport
 from sono_core.websocket import BINARY, MAX_HEADER, TEXT, Outbox, Prepared, Reader
 
+RECEIVE_SIZE = 256 * 1024
+"""Bytes received from one connection in a turn: a fair share."""
+
 
 class LoopContext:
     """What the connections of one loop share in each of its turns.

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -15,12 +14,10 @@ from sono_core import Close, Limits
 from sono_core.connect import Connector
 from sono_core.events import Accept, Reject
 from sono_core.lifecycle import BaseHandler, Layer, Session
-from sono_io import FastTransport, LoopContext, SessionProtocol, new_context
-from sono_io import loop as loop_in_c
+from sono_io import RECEIVE_SIZE, LoopContext, SocketProtocol, new_context
 
 from .notifier import Notifier
 
-_RECEIVE = 256 * 1024  # bytes read at once
 _MAX_UNREAD = 1024  # messages held for the application before no more are read
 _MAX_UNREAD_SIZE = 1 << 20  # bytes or characters of them
 
@@ -31,15 +28,13 @@ class _Buffers(threading.local):
     """What the connections of a thread's event loop receive into."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(_RECEIVE))
+        self.view = memoryview(bytearray(RECEIVE_SIZE))
 
 
 _buffers = _Buffers()
 
 
-class ClientTransport(
-    FastTransport, SessionProtocol, Notifier, BaseHandler, asyncio.BufferedProtocol
-):
+class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedProtocol):
     """Transport and handler of one attempt's session, and the protocol of its asyncio transport."""
 
     on_message: Callable[[str | bytes], object]
@@ -82,8 +77,7 @@ class ClientTransport(
     # -- asyncio's protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        FastTransport.__init__(self, self.context, transport.get_extra_info("socket").fileno())
-        self.start_on(transport, fast=loop_in_c is not None)
+        self.start_on_socket(self.context, transport)
         try:
             self.layer, self.session = self._connector.begin(self, self, self.time())
         except Exception as error:  # TLS may not know the host, or not find its authorities
@@ -122,26 +116,11 @@ class ClientTransport(
         super().write_now()
         self.owe()
 
-    def _write_directly(self) -> int:
-        if not self._fast:
-            return 0
-        try:
-            return self.write_some()
-        except (BlockingIOError, InterruptedError):
-            return 0
-
     def _watch(self, reading: bool, blocked: bool) -> None:
         few = self.session.outbox.size <= self._allowance
         super()._watch(few and reading, blocked)
 
-    def _rest(self) -> bytes:
-        try:
-            return os.read(self._stream.get_extra_info("socket").fileno(), _RECEIVE)
-        except OSError:
-            return b""
-
     def _abandon(self) -> None:
-        FastTransport.closed(self)
         if self._timer:
             self._timer.cancel()
         super()._abandon()

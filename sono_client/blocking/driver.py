@@ -21,25 +21,23 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sono_core.errors import ConnectionClosed
-from sono_core.lifecycle import Driver
+from sono_io import SocketTransport
 
 from .leader import Leader
 from .poll import Poll
 
-_RECEIVE = 256 * 1024  # bytes asked for in one read
-
 Result = TypeVar("Result")
 
 
-class ThreadedDriver(Driver):
-    """A `Driver` on a socket that is connected.
+class ThreadedDriver(SocketTransport):
+    """A `SocketTransport` for several threads, on a socket that is connected.
 
     Who derives from it sets `session` and supplies `error`, `has_room` and `interrupted`.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.start(fast=False)
-        self._sock = sock
+        self._sock: socket.socket = sock
         self._poll = Poll(sock)
         self._lock = threading.Lock()
         self._leader = Leader()  # to poll
@@ -154,16 +152,6 @@ class ThreadedDriver(Driver):
             self.break_off()
             raise
 
-    def _read(self) -> None:
-        try:
-            data = self._sock.recv(_RECEIVE)
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            self.layer.lost()
-        else:
-            self.receive(data, time.monotonic())
-
     @property
     def _backlog(self) -> bool:
         """Whether more may be made of what was read."""
@@ -210,27 +198,12 @@ class ThreadedDriver(Driver):
     def time(self) -> float:
         return time.monotonic()
 
-    def write_soon(self) -> None:
-        """Every turn writes."""
-
     def flush(self, now: float) -> None:
         waiting = self.layer.outbox.size
         if waiting or self._closing:
             super().flush(now)
             if waiting and not self.layer.outbox.size:
                 self.emptied += 1
-
-    def _write_some(self) -> int:
-        try:
-            return self._sock.send(self.layer.outbox.peek())
-        except (BlockingIOError, InterruptedError):
-            return 0
-
-    def _end_stream(self) -> None:
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:  # the connection is gone; its loss is told apart
-            pass
 
     def _abandon(self) -> None:
         self.gone = True
@@ -241,18 +214,3 @@ class ThreadedDriver(Driver):
                 pass
             self._poll.wake()
         self._release()
-
-    def _watch(self, reading: bool, blocked: bool) -> None:
-        """Each turn asks what to wait for."""
-
-    def _pump_later(self) -> None:
-        """Each turn asks whether to."""
-
-    def _tick_at(self, due: float) -> None:
-        """Each turn asks when to."""
-
-    def _rest(self) -> bytes:
-        try:
-            return self._sock.recv(_RECEIVE)
-        except OSError:
-            return b""

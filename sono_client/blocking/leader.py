@@ -2,7 +2,7 @@
 
 import threading
 
-_MAX_WAIT = 3600.0  # seconds: a lock takes no infinity; who waits looks again and waits on
+from sono_io import MAX_WAIT
 
 
 class Leader:
@@ -58,7 +58,7 @@ class Leader:
         """Wait for that, in seconds at most, while another thread has the duty."""
         try:
             if self.taken:  # else it was left before this one had entered, unnoticed
-                waiter.acquire(timeout=max(0.0, min(timeout, _MAX_WAIT)))
+                waiter.acquire(timeout=max(0.0, min(timeout, MAX_WAIT)))
         finally:
             if waiter in self._waiters:
                 try:

@@ -4,7 +4,8 @@ import math
 import select
 import socket
 
-_MAX_WAIT = 3600.0  # seconds: poll takes no more than 24 days
+from sono_io import MAX_WAIT
+
 _WOKEN = 4096  # bytes: wake-ups forgotten at once
 
 
@@ -36,7 +37,7 @@ class Poll:
         Returns:
             Whether it was wanted for reading and can be read.
         """
-        timeout = max(0.0, min(timeout, _MAX_WAIT))
+        timeout = max(0.0, min(timeout, MAX_WAIT))
         if self._poll is None:
             return self._select(read, write, timeout)
         mask = select.POLLIN * read | select.POLLOUT * write

@@ -6,7 +6,6 @@ transport as long as the socket takes it. On uvloop as well.
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl as tls
 from collections.abc import Awaitable, Callable, Collection
@@ -15,10 +14,8 @@ from typing import Any
 
 from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_io import FastTransport, SessionProtocol
-from sono_io import loop as loop_in_c
+from sono_io import SocketProtocol
 from sono_server.serving import (
-    RECEIVE_BUFFER,
     HTTPRequest,
     Options,
     ServedTransport,
@@ -33,7 +30,7 @@ _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out
 
 
-class _AsyncTransport(FastTransport, SessionProtocol, asyncio.BufferedProtocol):
+class _AsyncTransport(SocketProtocol, asyncio.BufferedProtocol):
     """The transport of one session, and the protocol of one asyncio transport."""
 
     __slots__ = (
@@ -54,8 +51,7 @@ class _AsyncTransport(FastTransport, SessionProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         server = self._server
-        FastTransport.__init__(self, server.context, transport.get_extra_info("socket").fileno())
-        self.start_on(transport, fast=loop_in_c is not None)
+        self.start_on_socket(server.context, transport)
         server.admit(self, transport.get_extra_info("peername"), server.time())
 
     def updated_fallback(self, size: int, now: float) -> None:
@@ -64,16 +60,7 @@ class _AsyncTransport(FastTransport, SessionProtocol, asyncio.BufferedProtocol):
     def time(self) -> float:
         return self._server.time()
 
-    def _write_directly(self) -> int:
-        if not self._fast:
-            return 0
-        try:
-            return self.write_some()
-        except (BlockingIOError, InterruptedError):
-            return 0
-
     def _abandon(self) -> None:
-        self.closed()
         super()._abandon()
         self._server.forget(self)
 
@@ -85,13 +72,6 @@ class _AsyncTransport(FastTransport, SessionProtocol, asyncio.BufferedProtocol):
 
     def _tick_at(self, due: float) -> None:
         self._server.schedule(self, due)
-
-    def _rest(self) -> bytes:
-        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
-        try:
-            return os.read(self._stream.get_extra_info("socket").fileno(), RECEIVE_BUFFER)
-        except OSError:
-            return b""
 
 
 class AsyncServer(AsyncBaseServer):

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 
-from sono_io import SessionProtocol
-from sono_server.serving import RECEIVE_BUFFER
+from sono_io import RECEIVE_SIZE, SessionProtocol
 
 from .base import EmbeddedServer, TaskTransport
 
@@ -38,7 +37,7 @@ class _StreamTransport(TaskTransport, SessionProtocol):
         while not self.layer.over:
             await self._readable.wait()
             try:
-                data = await reader.read(RECEIVE_BUFFER)
+                data = await reader.read(RECEIVE_SIZE)
             except OSError:
                 self.layer.lost()
                 break

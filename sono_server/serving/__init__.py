@@ -1,6 +1,6 @@
 """What servers on every kind of loop share."""
 
-from .base import RECEIVE_BUFFER, BaseServer, Options, ServedTransport
+from .base import BaseServer, Options, ServedTransport
 from .browser_client import JAVASCRIPT, browser_client
 from .listeners import listen, remove_file
 from .requests import HEALTHY, HTTPRequest, Refused
@@ -10,7 +10,6 @@ from .websocket import Loop, WebSocket, awaited, logger
 __all__ = [
     "HEALTHY",
     "JAVASCRIPT",
-    "RECEIVE_BUFFER",
     "BaseServer",
     "HTTPRequest",
     "Loop",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
 from sono_core.lifecycle import Layer, Session, Timers, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_io import LoopContext, new_context
+from sono_io import RECEIVE_SIZE, LoopContext, new_context
 
 from .forwarded import TrustedProxies
 from .listeners import default_max_connections
@@ -24,7 +24,6 @@ from .requests import HTTPRequest, RequestHandler
 from .watchdog import Watchdog
 from .websocket import logger
 
-RECEIVE_BUFFER = 256 * 1024  # bytes read from one connection in a turn: a fair share
 _MAX_POSTED = 100_000  # calls of other threads that wait for the loop
 _SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
 _CLOSE_CODES = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
@@ -94,7 +93,7 @@ class BaseServer:
         self._options = options
         self._max_connections = options.max_connections or default_max_connections()
         self._deflaters = SharedDeflaters()
-        self.buffer: memoryview = memoryview(bytearray(RECEIVE_BUFFER))
+        self.buffer: memoryview = memoryview(bytearray(RECEIVE_SIZE))
         """What every connection's bytes are received into."""
         self.context: LoopContext = new_context(self.buffer, options.limits)
         """What the connections share."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 
 from sono_client import ConnectionClosed, connect
-from sono_client.blocking import driver as turns_module
 from sono_core import Limits, Timeouts
 from tests.client.blocking_peers import (
     MIB,
@@ -83,7 +82,7 @@ def test_a_close_that_is_not_answered_ends_in_time() -> None:
 
 
 def test_a_close_in_a_flood_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns_module, "_RECEIVE", 4096)
+    monkeypatch.setattr("sono_io.blocking.RECEIVE_SIZE", 4096)
 
     def flood(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
@@ -131,7 +130,7 @@ def test_a_silent_server_is_pinged_and_given_up() -> None:
 
 @pytest.mark.parametrize("frame", [b"\x89\x00", b"\x8a\x00", b"\x01\x01x\x80\x01y"])
 def test_a_flood_does_not_hold_a_timeout_up(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns_module, "_RECEIVE", 4096)
+    monkeypatch.setattr("sono_io.blocking.RECEIVE_SIZE", 4096)
 
     def flood(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
@@ -156,7 +155,7 @@ def test_a_flood_does_not_hold_a_timeout_up(frame: bytes, monkeypatch: pytest.Mo
 def test_pongs_to_a_server_that_does_not_read_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turns_module, "_RECEIVE", 4096)
+    monkeypatch.setattr("sono_io.blocking.RECEIVE_SIZE", 4096)
 
     def flood(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
