@@ -184,16 +184,16 @@ def refused_port() -> int:
         return port
 
 
-def count_turns(ws: WebSocket) -> list[float]:
+def count_waits(ws: WebSocket) -> list[float]:
     """Counts the waits for the socket from now on, by their deadlines."""
-    turn, turns = ws._transport._poll_once, []
+    poll_once, waits = ws._transport._poll_once, []
 
     def counted(now: float, deadline: float) -> None:
-        turns.append(deadline)
-        turn(now, deadline)
+        waits.append(deadline)
+        poll_once(now, deadline)
 
     ws._transport._poll_once = counted  # type: ignore[method-assign]
-    return turns
+    return waits
 
 
 class Room:

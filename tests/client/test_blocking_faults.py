@@ -167,11 +167,11 @@ def test_pongs_to_a_server_that_does_not_read_are_bounded(
     with faulty(flood) as server:
         ws = connect(server.url, timeouts=QUICK, limits=limits)
         sizes = set()
-        turn = ws._transport._poll_once
+        poll_once = ws._transport._poll_once
 
         def measured(now: float, deadline: float) -> None:
             sizes.add(ws._transport.layer.outbox.size)
-            turn(now, deadline)
+            poll_once(now, deadline)
 
         ws._transport._poll_once = measured  # type: ignore[method-assign]
         with pytest.raises(ConnectionClosed):

@@ -15,7 +15,7 @@ from tests.client.blocking_peers import (
     SHORT,
     WAIT,
     Faulty,
-    count_turns,
+    count_waits,
     faulty,
     unresponsive,
 )
@@ -26,25 +26,25 @@ pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 def test_waiting_takes_few_turns(echo_url: str) -> None:
     with connect(echo_url) as ws:
         ws.send("x")
-        turns = count_turns(ws)
+        waits = count_waits(ws)
         ws.recv(WAIT)
-        assert len(turns) <= 3
-        turns.clear()
+        assert len(waits) <= 3
+        waits.clear()
         with pytest.raises(TimeoutError):
             ws.recv(SHORT)
-        assert len(turns) <= 4
-        turns.clear()
+        assert len(waits) <= 4
+        waits.clear()
         ws.close()
-        assert len(turns) <= 8
+        assert len(waits) <= 8
 
 
 def test_waiting_for_a_server_that_does_not_read_takes_few_turns() -> None:
     with faulty(unresponsive) as server:
         with connect(server.url, timeouts=QUICK, deflate=None) as ws:
-            turns = count_turns(ws)
+            waits = count_waits(ws)
             with pytest.raises(ConnectionClosed):
                 ws.send(bytes(16 * MIB))
-            assert len(turns) <= 20
+            assert len(waits) <= 20
         server.released.set()
 
 
@@ -57,11 +57,11 @@ def test_waiting_for_the_streams_end_takes_few_turns() -> None:
         server.released.wait(WAIT)
 
     with faulty(script) as server, connect(server.url, timeouts=QUICK) as ws:
-        turns = count_turns(ws)
+        waits = count_waits(ws)
         with pytest.raises(ConnectionClosed, match="1006"):
             list(ws)
         ws.close()
-        assert len(turns) <= 10
+        assert len(waits) <= 10
 
 
 def test_select_stands_in_where_there_is_no_poll(

@@ -224,11 +224,11 @@ def test_a_socket_that_is_polled_is_closed_by_the_last_one(polling: threading.Ev
 def test_waiting_beside_a_thread_that_polls_takes_few_turns(
     obeyed: WebSocket, polling: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = []
+    waits = []
     wait = Poll.wait
 
     def counted(self: Poll, read: bool, write: bool, timeout: float) -> bool:
-        turns.append(timeout)
+        waits.append(timeout)
         return wait(self, read, write, timeout)
 
     monkeypatch.setattr(Poll, "wait", counted)
@@ -237,7 +237,7 @@ def test_waiting_beside_a_thread_that_polls_takes_few_turns(
             obeyed.send("nothing is answered to this")  # and nobody is woken for it
         with pytest.raises(TimeoutError):
             obeyed.recv(SHORT)
-        assert len(turns) <= 4
+        assert len(waits) <= 4
         obeyed.send("say hello")
         assert other.result(WAIT) == "hello"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sono_client import ConnectionClosed, connect
-from sono_client.blocking import transport as link_module
+from sono_client.blocking import transport
 from sono_core import Limits, LocalProtocolError, Timeouts
 from sono_server.serving.requests import HTTPRequest
 from tests.client.blocking_peers import (
@@ -272,7 +272,7 @@ def test_what_waits_for_an_application_that_only_sends_is_bounded() -> None:
 def test_the_size_of_what_waits_is_bounded(
     commanded_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "_MAX_UNREAD_SIZE", 10)
+    monkeypatch.setattr(transport, "_MAX_UNREAD_SIZE", 10)
     with connect(commanded_url) as ws:
         ws.send("send 100")
         with pytest.raises(BufferError, match="wait for recv"):

@@ -66,8 +66,8 @@ def test_every_kind_of_message_is_echoed(wire: Callable[..., Wired]) -> None:
 def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
     """Whole, fragmented, in pieces, large: what C delivers and sends, Python does not."""
     one = wire(echo)
-    turn: Any = one.loop.context
-    before = (turn.messages, turn.turns, turn.detours, turn.sent, turn.sent_fallback)
+    context: Any = one.loop.context
+    before = (context.messages, context.turns, context.detours, context.sent, context.sent_fallback)
     frames = [
         encode_frame(
             1 if isinstance(m, str) else 2, m.encode() if isinstance(m, str) else m, mask=MASK
@@ -88,9 +88,9 @@ def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
     one.write_raw(encode_frame(1, b"x" * 64, mask=MASK) * 500)
     one.turn()
     count += 500
-    after = (turn.messages, turn.turns, turn.detours, turn.sent, turn.sent_fallback)
-    messages, turns, detours, sent, slowly = (b - a for a, b in zip(before, after, strict=True))
-    assert (messages, sent, detours, slowly) == (count, count, 0, 0)
+    after = (context.messages, context.turns, context.detours, context.sent, context.sent_fallback)
+    messages, turns, detours, sent, fallback = (b - a for a, b in zip(before, after, strict=True))
+    assert (messages, sent, detours, fallback) == (count, count, 0, 0)
     assert turns >= 2 * len(frames)
 
 
@@ -98,12 +98,12 @@ def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
 def test_a_fan_out_takes_no_detour(wire: Callable[..., Wired]) -> None:
     loop = FakeLoop(DEFAULT_LIMITS)
     members = [wire(loop=loop) for _ in range(10)]
-    turn: Any = loop.context
-    sent, slowly = turn.sent, turn.sent_fallback
+    context: Any = loop.context
+    sent, fallback = context.sent, context.sent_fallback
     for text in ("first", "zweitens: ü"):
         prepared = Prepared(TextMessage(text))
         assert all(member.ws.send(prepared) for member in members)
-    assert (turn.sent - sent, turn.sent_fallback - slowly) == (20, 0)
+    assert (context.sent - sent, context.sent_fallback - fallback) == (20, 0)
     for member in members:
         assert member.read() == []
     loop.context.flush(0.0)
@@ -264,7 +264,7 @@ def test_a_peer_that_does_not_read_is_not_read_from(wire: Callable[..., Wired]) 
             one.here.send(frame)
         one.turn()
     assert one.loop.events == WRITE
-    assert one.peer.reader is None
+    assert one.transport.reader is None
 
 
 def test_what_waits_for_a_slow_reader_leaves_in_order(wire: Callable[..., Wired]) -> None:
@@ -384,7 +384,7 @@ def test_a_reset_ends_that_connection(
         if one.loop.forgotten:
             break
         if not one.session.over and one.loop.events & READ:
-            one.peer.ready(READ, 0.0)
+            one.transport.ready(READ, 0.0)
         one.loop.context.flush(0.0)
     assert one.loop.forgotten
     assert [close.code for close in one.closes] == [1006]

@@ -21,39 +21,39 @@ from tests.io.wired import MASK, FakeLoop, Stop, Wired, echo, native
 def test_c_refuses_what_is_not_its_own(wire: Callable[..., Wired]) -> None:
     loop: Any = fast.loop
     one = wire()
-    turn = one.loop.context
+    context = one.loop.context
     for wrong in (None, 1, object()):
         with pytest.raises(TypeError):
             loop.FastTransport(wrong, 1)
         with pytest.raises(TypeError):
-            loop.Sender(wrong, one.peer, one.session.outbox, 1)
+            loop.Sender(wrong, one.transport, one.session.outbox, 1)
         with pytest.raises(TypeError):
-            loop.Sender(turn, one.peer, wrong, 1)
-        carrier = loop.FastTransport(turn, -1)
+            loop.Sender(context, one.transport, wrong, 1)
+        transport = loop.FastTransport(context, -1)
         with pytest.raises((TypeError, AttributeError)):
-            carrier.layer = wrong
+            transport.layer = wrong
         with pytest.raises(TypeError):
-            carrier.reader = wrong if wrong is not None else 2
+            transport.reader = wrong if wrong is not None else 2
     with pytest.raises(BufferError):
         loop.LoopContext(
             buffer=b"read only", pause=1, messages=1, size=1, prepared=Prepared, time=float
         )
     with pytest.raises(TypeError):
-        one.peer.ready(1)  # type: ignore[call-arg]
+        one.transport.ready(1)  # type: ignore[call-arg]
 
 
 @native
 def test_what_was_not_initialised_says_so() -> None:
     loop: Any = fast.loop
-    carrier = loop.FastTransport.__new__(loop.FastTransport)
+    transport = loop.FastTransport.__new__(loop.FastTransport)
     sender = loop.Sender.__new__(loop.Sender)
-    for call in (lambda: carrier.ready(1, 0.0), carrier.write_soon, lambda: sender.send("x")):
+    for call in (lambda: transport.ready(1, 0.0), transport.write_soon, lambda: sender.send("x")):
         with pytest.raises(RuntimeError, match="__init__ was not called"):
             call()
     with pytest.raises(RuntimeError, match="no layer"):
-        carrier.write_some()
+        transport.write_some()
     with pytest.raises(AttributeError):
-        _ = carrier.layer
+        _ = transport.layer
 
 
 @native
@@ -64,13 +64,13 @@ def test_a_flush_that_raises_forgets_nobody(
     one, bad, other = (wire(loop=loop) for _ in range(3))
     flush = SelectorTransport.flush
 
-    def failing(peer: SelectorTransport, now: float) -> None:
-        if peer is bad.peer:
+    def failing(transport: SelectorTransport, now: float) -> None:
+        if transport is bad.transport:
             raise Stop
-        flush(peer, now)
+        flush(transport, now)
 
     monkeypatch.setattr(SelectorTransport, "flush", failing)
-    bad.peer.reader = None
+    bad.transport.reader = None
     for member in (one, bad, other):
         member.ws.send("x")
     with pytest.raises(Stop):

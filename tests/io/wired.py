@@ -30,7 +30,7 @@ OnMessage = Callable[[WebSocket, Any], object]
 
 
 class FakeLoop:
-    """What a peer asks of its loop, with a clock that stands still."""
+    """What a transport asks of its loop, with a clock that stands still."""
 
     ended = False
 
@@ -53,13 +53,15 @@ class FakeLoop:
         self.posted.put((function, arguments))
         return True
 
-    def watch(self, sock: socket.socket, peer: SelectorTransport, before: int, events: int) -> None:
+    def watch(
+        self, sock: socket.socket, transport: SelectorTransport, before: int, events: int
+    ) -> None:
         self.events = events
 
-    def schedule(self, peer: SelectorTransport, due: float) -> None:
-        peer.scheduled = due
+    def schedule(self, transport: SelectorTransport, due: float) -> None:
+        transport.scheduled = due
 
-    def forget(self, peer: SelectorTransport) -> None:
+    def forget(self, transport: SelectorTransport) -> None:
         self.forgotten = True
 
 
@@ -76,7 +78,7 @@ def readable(sock: socket.socket) -> bool:
 
 
 class Wired:
-    """A peer whose socket's other end is here, with a client's `Connection`."""
+    """A transport whose socket's other end is here, with a client's `Connection`."""
 
     def __init__(
         self,
@@ -93,13 +95,13 @@ class Wired:
         self.here, there = socket.socketpair()
         for sock in (self.here, there):
             sock.setblocking(False)
-        self.peer = SelectorTransport(self.loop, there)
+        self.transport = SelectorTransport(self.loop, there)
         handler = RequestHandler(self.loop, "client", self._accept)
         connection = Connection(Role.SERVER, limits=limits, deflate=deflate)
-        self.session = Session(connection, self.peer, handler, now=0.0, limits=limits)
-        self.peer.layer = handler.session = self.session
+        self.session = Session(connection, self.transport, handler, now=0.0, limits=limits)
+        self.transport.layer = handler.session = self.session
         self._on_message = on_message or (lambda ws, message: self.received.append(message))
-        self.peer.flush(0.0)
+        self.transport.flush(0.0)
         self.client = new_connection(
             Role.CLIENT, deflate=deflate, limits=Limits(max_message=64 * MIB, max_frame=64 * MIB)
         )
@@ -131,14 +133,14 @@ class Wired:
         """What the selector server does in one turn for this connection."""
         self.loop.context.flush(0.0)
         again, self.loop.again = self.loop.again, []
-        if self.loop.events & READ and readable(self.peer._sock):
-            self.peer.ready(READ, 0.0)
+        if self.loop.events & READ and readable(self.transport._sock):
+            self.transport.ready(READ, 0.0)
         if self.loop.events & WRITE and not self.session.over:
-            self.peer.ready(WRITE, 0.0)
-        for peer in again:
-            peer.pump_scheduled = False
-            peer.layer.pump(0.0)
-            peer.flush(0.0)
+            self.transport.ready(WRITE, 0.0)
+        for transport in again:
+            transport.pump_scheduled = False
+            transport.layer.pump(0.0)
+            transport.flush(0.0)
 
     def read_raw(self) -> bytes:
         """All that was written to the client and not read yet."""
@@ -170,7 +172,7 @@ class Wired:
         while quiet < 2:
             self.turn()
             self._unread += self._receive()
-            quiet = 0 if self._unread or readable(self.peer._sock) else quiet + 1
+            quiet = 0 if self._unread or readable(self.transport._sock) else quiet + 1
             found += self.read()
         return found
 

@@ -188,10 +188,10 @@ def test_timers_of_connections_that_are_gone_are_let_go() -> None:
                 wire.send("x")
                 wire.message()
         assert_gone(server, 0)
-        peer = server.call(lambda: server.server._timers._heap[0][2])
+        transport = server.call(lambda: server.server._timers._heap[0][2])
 
         def crowd() -> None:
-            server.server._timers._heap.extend((1e12, -number, peer) for number in range(5000))
+            server.server._timers._heap.extend((1e12, -number, transport) for number in range(5000))
 
         server.call(crowd)
         server.turn()
@@ -204,11 +204,11 @@ def test_outdated_timers_of_a_connection_that_lives_are_let_go() -> None:
     with running() as server, Wire(server.address) as wire:
         wire.send("x")
         wire.message()
-        peer = server.call(lambda: next(iter(server.server._transports)))
-        due = peer.scheduled
+        transport = server.call(lambda: next(iter(server.server._transports)))
+        due = transport.scheduled
 
         def crowd() -> None:
-            server.server._timers._heap.extend((1e12, -number, peer) for number in range(5000))
+            server.server._timers._heap.extend((1e12, -number, transport) for number in range(5000))
 
         server.call(crowd)
         server.turn()

@@ -15,19 +15,19 @@ from tests.helpers import new_connection, repeatable
 URL = "ws://example.com/ws"
 
 
-def opening(url: str = URL, **options: Any) -> Connector:
+def new_connector(url: str = URL, **options: Any) -> Connector:
     return Connector(url, random=repeatable(), **options)
 
 
 class Attempt:
     """One attempt on a transport in memory, and the server at its end."""
 
-    def __init__(self, procedure: Connector, now: float = 0.0) -> None:
-        self.procedure = procedure
+    def __init__(self, connector: Connector, now: float = 0.0) -> None:
+        self.connector = connector
         self.transport = FakeTransport()
         self.handler = RecordingHandler()
-        self.driven, self.session = procedure.begin(self.transport, self.handler, now)
-        self.transport.session = self.driven  # type: ignore[assignment]
+        self.layer, self.session = connector.begin(self.transport, self.handler, now)
+        self.transport.session = self.layer  # type: ignore[assignment]
         self.transport.write()
         self.server = new_connection(Role.SERVER, deflate=None)
 
@@ -38,7 +38,7 @@ class Attempt:
         return data
 
     def receives(self, data: bytes) -> None:
-        self.driven.receive(data, 0)
+        self.layer.receive(data, 0)
         self.transport.write()
 
     def request(self) -> Request:
@@ -48,7 +48,7 @@ class Attempt:
         return request
 
     def answer(self, answer: Accept | Reject) -> Accept | None:
-        """The server answers; what the procedure makes of it."""
+        """The server answers; what the connector makes of it."""
         self.request()
         self.server.send(answer)
         self.receives(self.server.data_to_send())
@@ -57,13 +57,13 @@ class Attempt:
     def decide(self) -> Accept | None:
         (response,) = self.handler.log
         assert isinstance(response, (Accept, Reject))
-        return self.procedure.answered(response)
+        return self.connector.answered(response)
 
     def failure(self) -> ConnectError:
         """The error that the attempt ended with."""
         with pytest.raises(ConnectError) as caught:
             self.decide()
-        assert self.driven.over
+        assert self.layer.over
         return caught.value
 
 
@@ -71,14 +71,14 @@ def redirect(location: str, status: int = 302) -> Reject:
     return Reject(status, Headers({"location": location}))
 
 
-def follow(procedure: Connector, location: str, status: int = 302) -> None:
+def follow(connector: Connector, location: str, status: int = 302) -> None:
     """The server answers with a redirect, which is followed."""
-    assert procedure.answered(redirect(location, status)) is None
+    assert connector.answered(redirect(location, status)) is None
 
 
-def refusal_of(procedure: Connector, response: Reject | None) -> ConnectError:
+def refusal_of(connector: Connector, response: Reject | None) -> ConnectError:
     with pytest.raises(ConnectError) as caught:
-        procedure.answered(response)
+        connector.answered(response)
     return caught.value
 
 

@@ -7,17 +7,17 @@ import pytest
 from sono_core import Accept, Headers, Reject
 from sono_core.connect.connector import Endpoint
 from sono_core.connect.uri import WebSocketURI
-from tests.core.connect.attempts import Attempt, follow, opening, redirect, refusal_of
+from tests.core.connect.attempts import Attempt, follow, new_connector, redirect, refusal_of
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed(status: int) -> None:
-    procedure = opening()
-    attempt = Attempt(procedure)
+    connector = new_connector()
+    attempt = Attempt(connector)
     assert attempt.answer(redirect("ws://other.example:81/new?q", status)) is None
     assert attempt.transport.asked[-1] == "abort", "the old attempt is over"
-    assert procedure.endpoint == Endpoint("other.example", 81)
-    attempt = Attempt(procedure)
+    assert connector.endpoint == Endpoint("other.example", 81)
+    attempt = Attempt(connector)
     request = attempt.request()
     assert (request.host, request.target) == ("other.example:81", "/new?q")
     attempt.server.send(Accept())
@@ -27,7 +27,7 @@ def test_a_redirect_is_followed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [300, 304, 305, 306, 399])
 def test_other_answers_of_that_class_are_refusals(status: int) -> None:
-    error = refusal_of(opening(), redirect("ws://other/", status))
+    error = refusal_of(new_connector(), redirect("ws://other/", status))
     assert error.status == status
     assert str(error) == f"example.com: refused with status {status}"
 
@@ -54,17 +54,17 @@ def test_other_answers_of_that_class_are_refusals(status: int) -> None:
 def test_a_location_is_relative_to_where_it_came_from(
     location: str, server: str, target: str
 ) -> None:
-    procedure = opening("ws://example.com:81/a/b?q")
-    follow(procedure, location)
-    request = Attempt(procedure).request()
+    connector = new_connector("ws://example.com:81/a/b?q")
+    follow(connector, location)
+    request = Attempt(connector).request()
     assert (request.host, request.target) == (server, target)
 
 
 @pytest.mark.parametrize("location", ["https://o/", "wss://o/", "wss://o:443/"])
 def test_a_redirect_may_lead_to_tls(location: str) -> None:
-    procedure = opening()
-    follow(procedure, location)
-    assert procedure.target == WebSocketURI(True, "o", 443, "/", "o")
+    connector = new_connector()
+    follow(connector, location)
+    assert connector.target == WebSocketURI(True, "o", 443, "/", "o")
 
 
 @pytest.mark.parametrize(
@@ -72,48 +72,48 @@ def test_a_redirect_may_lead_to_tls(location: str) -> None:
     ["ftp://h/", "javascript:alert(1)", "mailto:a@b", "ws://u:p@h/", "ws://h:x/", "ws://[::1"],
 )
 def test_what_is_no_websocket_url_is_not_followed(location: str) -> None:
-    error = refusal_of(opening(), redirect(location))
+    error = refusal_of(new_connector(), redirect(location))
     assert str(error) == f"example.com: redirected to what is no WebSocket URL: {location}"
     assert error.status == 302
 
 
 def test_a_location_is_quoted_short_and_printable() -> None:
-    error = refusal_of(opening(), redirect("ftp://\x9b31m/" + "x" * 5000))
+    error = refusal_of(new_connector(), redirect("ftp://\x9b31m/" + "x" * 5000))
     assert str(error).endswith(f": ftp://31m/{'x' * 189}")  # 200 with what is not printable
 
 
 @pytest.mark.parametrize("locations", [[], ["/a", "/b"], ["/a", "/a"]])
 def test_exactly_one_location_is_needed(locations: list[str]) -> None:
     headers = Headers([("location", location) for location in locations])
-    error = refusal_of(opening(), Reject(302, headers))
+    error = refusal_of(new_connector(), Reject(302, headers))
     assert str(error) == "example.com: redirected without exactly one Location"
 
 
 @pytest.mark.parametrize("location", ["ws://example.com/", "http://example.com/", "ws://o:443/"])
 def test_nobody_is_led_from_wss_to_ws(location: str) -> None:
-    error = refusal_of(opening("wss://example.com/"), redirect(location))
+    error = refusal_of(new_connector("wss://example.com/"), redirect(location))
     assert str(error) == f"example.com: redirected from wss to ws: {location}"
     assert error.status == 302
 
 
 def test_not_even_by_a_detour() -> None:
-    procedure = opening("ws://a/")
-    follow(procedure, "wss://b/")
-    assert "from wss to ws" in str(refusal_of(procedure, redirect("ws://a/")))
+    connector = new_connector("ws://a/")
+    follow(connector, "wss://b/")
+    assert "from wss to ws" in str(refusal_of(connector, redirect("ws://a/")))
 
 
 def test_ten_redirects_are_followed_and_no_more() -> None:
-    procedure = opening()
+    connector = new_connector()
     for n in range(10):
-        follow(procedure, f"/{n}")
-    error = refusal_of(procedure, redirect("/10"))
+        follow(connector, f"/{n}")
+    error = refusal_of(connector, redirect("/10"))
     assert str(error) == "example.com: redirected once too often: /10"
     assert error.status == 302
 
 
 @pytest.mark.parametrize("most", [0, -1])
 def test_the_caller_may_want_none_to_be_followed(most: int) -> None:
-    assert "too often" in str(refusal_of(opening(max_redirects=most), redirect("/x")))
+    assert "too often" in str(refusal_of(new_connector(max_redirects=most), redirect("/x")))
 
 
 SECRETS = {
@@ -129,10 +129,12 @@ HARMLESS = {"Origin": "http://o", "X-Other": "f"}
 
 def sent_after(*locations: str) -> set[str]:
     """The names of the caller's header fields that the last of several servers sees."""
-    procedure = opening("ws://example.com:81/", headers=SECRETS | HARMLESS, credentials=["x-TOKEN"])
+    connector = new_connector(
+        "ws://example.com:81/", headers=SECRETS | HARMLESS, credentials=["x-TOKEN"]
+    )
     for location in locations:
-        follow(procedure, location)
-    headers = Attempt(procedure).request().headers
+        follow(connector, location)
+    headers = Attempt(connector).request().headers
     return {name for name in SECRETS | HARMLESS if name in headers}
 
 
@@ -153,20 +155,20 @@ def test_what_is_dropped_stays_dropped_on_the_way_back() -> None:
 
 
 def test_another_scheme_is_another_origin() -> None:
-    procedure = opening("ws://example.com:443/", headers=SECRETS)
-    follow(procedure, "wss://example.com/")
-    assert procedure._headers == Headers({"X-Token": "e"})  # what is sent is encrypted
+    connector = new_connector("ws://example.com:443/", headers=SECRETS)
+    follow(connector, "wss://example.com/")
+    assert connector._headers == Headers({"X-Token": "e"})  # what is sent is encrypted
 
 
 def test_a_header_that_is_not_named_a_credential_goes_everywhere() -> None:
-    procedure = opening(headers={"X-Token": "e"})
-    follow(procedure, "ws://other/")
-    assert Attempt(procedure).request().headers["x-token"] == "e"
+    connector = new_connector(headers={"X-Token": "e"})
+    follow(connector, "ws://other/")
+    assert Attempt(connector).request().headers["x-token"] == "e"
 
 
 def test_a_unix_socket_is_left_by_no_redirect() -> None:
-    procedure = opening(unix="/run/s")
-    follow(procedure, "/x")
-    assert procedure.endpoint == Endpoint("example.com", 80, "/run/s")
-    error = refusal_of(procedure, redirect("ws://other/"))
+    connector = new_connector(unix="/run/s")
+    follow(connector, "/x")
+    assert connector.endpoint == Endpoint("example.com", 80, "/run/s")
+    error = refusal_of(connector, redirect("ws://other/"))
     assert str(error) == "example.com: redirected away from a Unix socket"

@@ -10,7 +10,7 @@ import pytest
 
 from sono_core import Accept, Reject, Request
 from tests.certificates import client_side, expired, self_signed, server_side, wrong_name
-from tests.core.connect.attempts import AGREED, Attempt, follow, opening, refusal_of
+from tests.core.connect.attempts import AGREED, Attempt, follow, new_connector, refusal_of
 
 
 class Sealed:
@@ -55,7 +55,7 @@ def shake(attempt: Attempt, *ends: Sealed) -> bytes:
             attempt.receives(answer)
         if said or attempt.handler.log:
             return said
-        attempt.driven.tick(0)
+        attempt.layer.tick(0)
     raise AssertionError("nothing was said")
 
 
@@ -73,7 +73,7 @@ def answered_by(attempt: Attempt, request: bytes, *ends: Sealed) -> Accept | Non
 
 @pytest.mark.parametrize("url", ["wss://localhost/", "wss://127.0.0.1:81/", "wss://[::1]/"])
 def test_wss_is_opened_through_tls(url: str) -> None:
-    attempt = Attempt(opening(url, tls=client_side()))
+    attempt = Attempt(new_connector(url, tls=client_side()))
     end = Sealed()
     request = shake(attempt, end)
     assert request.startswith(b"GET / HTTP/1.1")
@@ -87,7 +87,7 @@ def test_wss_is_opened_through_tls(url: str) -> None:
 def test_a_certificate_that_does_not_fit_is_told_apart(
     certificate: Callable[[], Any], reason: str
 ) -> None:
-    attempt = Attempt(opening("wss://localhost/", tls=client_side()))
+    attempt = Attempt(new_connector("wss://localhost/", tls=client_side()))
     shake(attempt, Sealed(certificate()))
     error = attempt.failure()
     assert error.untrusted
@@ -96,13 +96,13 @@ def test_a_certificate_that_does_not_fit_is_told_apart(
 
 
 def test_by_default_a_context_verifies() -> None:
-    attempt = Attempt(opening("wss://localhost/"))
+    attempt = Attempt(new_connector("wss://localhost/"))
     shake(attempt, Sealed())
     assert attempt.failure().untrusted, "the authority of these tests is nobody's"
 
 
 def test_tls_begins_when_the_tunnel_is_open() -> None:
-    attempt = Attempt(opening("wss://localhost/", proxy="http://p", tls=client_side()))
+    attempt = Attempt(new_connector("wss://localhost/", proxy="http://p", tls=client_side()))
     assert attempt.raw() == b"CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n"
     attempt.receives(AGREED)
     end = Sealed()
@@ -110,7 +110,7 @@ def test_tls_begins_when_the_tunnel_is_open() -> None:
 
 
 def test_tls_may_be_spoken_with_the_proxy_alone() -> None:
-    attempt = Attempt(opening("ws://h/", proxy="https://localhost", proxy_tls=client_side()))
+    attempt = Attempt(new_connector("ws://h/", proxy="https://localhost", proxy_tls=client_side()))
     proxy = Sealed()
     assert shake(attempt, proxy) == b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n"
     attempt.receives(proxy.say(AGREED))
@@ -120,7 +120,7 @@ def test_tls_may_be_spoken_with_the_proxy_alone() -> None:
 
 def test_tls_goes_through_tls() -> None:
     attempt = Attempt(
-        opening(
+        new_connector(
             "wss://localhost/",
             tls=client_side(),
             proxy="https://127.0.0.1",
@@ -135,7 +135,7 @@ def test_tls_goes_through_tls() -> None:
 
 
 def test_a_proxys_certificate_is_verified_too() -> None:
-    attempt = Attempt(opening("ws://h/", proxy="https://localhost", proxy_tls=client_side()))
+    attempt = Attempt(new_connector("ws://h/", proxy="https://localhost", proxy_tls=client_side()))
     shake(attempt, Sealed(expired()))
     error = attempt.failure()
     assert error.untrusted
@@ -143,16 +143,16 @@ def test_a_proxys_certificate_is_verified_too() -> None:
 
 
 def test_the_callers_context_is_used_wherever_redirects_lead() -> None:
-    procedure = opening("wss://elsewhere.example/", tls=client_side())
-    follow(procedure, "https://localhost/")
-    attempt = Attempt(procedure)
+    connector = new_connector("wss://elsewhere.example/", tls=client_side())
+    follow(connector, "https://localhost/")
+    attempt = Attempt(connector)
     assert shake(attempt, Sealed()).startswith(b"GET / ")
 
 
 def test_a_redirect_may_lead_from_ws_to_wss() -> None:
-    procedure = opening("ws://localhost/")
-    follow(procedure, "wss://localhost/")
-    attempt = Attempt(procedure)
+    connector = new_connector("ws://localhost/")
+    follow(connector, "wss://localhost/")
+    attempt = Attempt(connector)
     shake(attempt, Sealed())
     assert attempt.failure().untrusted
 
@@ -167,19 +167,19 @@ def test_a_redirect_may_lead_from_ws_to_wss() -> None:
     ],
 )
 def test_a_certificate_that_was_refused_is_told_apart(reason: str, untrusted: bool) -> None:
-    attempt = Attempt(opening())
-    attempt.driven.lost(reason=reason)
+    attempt = Attempt(new_connector())
+    attempt.layer.lost(reason=reason)
     error = attempt.failure()
     assert str(error) == f"example.com: {reason}"
     assert error.untrusted is untrusted
 
 
 def test_a_servers_words_do_not_make_it_untrusted() -> None:
-    error = refusal_of(opening(), Reject(503, body=b"certificate verify failed"))
+    error = refusal_of(new_connector(), Reject(503, body=b"certificate verify failed"))
     assert not error.untrusted
 
 
 def test_a_proxys_words_do_not_make_it_untrusted() -> None:
-    attempt = Attempt(opening(proxy="http://p"))
+    attempt = Attempt(new_connector(proxy="http://p"))
     attempt.receives(b"HTTP/1.1 502 certificate verify failed\r\n\r\n")
     assert not attempt.failure().untrusted

@@ -9,7 +9,7 @@ from sono_core.connect.uri import WebSocketURI, parse_uri
 
 
 @pytest.mark.parametrize(
-    ("url", "target"),
+    ("url", "uri"),
     [
         ("ws://example.com/ws", WebSocketURI(False, "example.com", 80, "/ws", "example.com")),
         ("wss://example.com/ws", WebSocketURI(True, "example.com", 443, "/ws", "example.com")),
@@ -27,13 +27,13 @@ from sono_core.connect.uri import WebSocketURI, parse_uri
         ("ws://[::1]:8080/ws", WebSocketURI(False, "::1", 8080, "/ws", "[::1]:8080")),
     ],
 )
-def test_a_url_names_a_host_a_port_and_a_target(url: str, target: WebSocketURI) -> None:
-    assert parse_uri(url) == target
+def test_a_url_names_a_host_a_port_and_a_target(url: str, uri: WebSocketURI) -> None:
+    assert parse_uri(url) == uri
 
 
 def test_an_international_host_is_sent_as_idna() -> None:
-    target = parse_uri("ws://bücher.example:81/")
-    assert (target.host, target.authority) == (
+    uri = parse_uri("ws://bücher.example:81/")
+    assert (uri.host, uri.authority) == (
         "xn--bcher-kva.example",
         "xn--bcher-kva.example:81",
     )
