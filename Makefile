@@ -92,7 +92,7 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fu
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
 	    ../../$(BIN)/python -m pytest -p no:cacheprovider tests/rules tests/core/websocket/test_connection.py \
 	        tests/core/native/test_native.py tests/core/websocket/test_outbox.py tests/properties/test_native_agrees.py \
-	        tests/io/test_fast.py tests/server/test_selector.py tests/server/test_websocket.py && \
+	        tests/io/test_fast.py tests/io/test_loop.py tests/server/test_selector_*.py tests/server/test_websocket.py && \
 	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
 
 SOAK_MINUTES ?= 30

@@ -1,5 +1,6 @@
 """The documents' programs run, and their tables say what the code says."""
 
+import ast
 import re
 import socket
 import subprocess
@@ -174,3 +175,44 @@ def test_the_protocol_names_every_error_code() -> None:
         for code in re.findall(r'(?:Messaging|Packet)Error\(\s*"([a-z-]+)"', source.read_text())
     }
     assert raised == documented
+
+
+def promises() -> dict[str, list[str]]:
+    """What docs/security.md promises, and the code that each row names."""
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = text.partition("| promise | where |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [line.strip("|").rsplit("|", 1) for line in table.splitlines()]
+    return {promise.strip(): re.findall(r"`([^`]+)`", where) for promise, where in rows}
+
+
+PROMISES = promises()
+
+
+def exists(name: str) -> bool:
+    """Whether there is that path, `path::test` or `make target`."""
+    if name.startswith("make "):
+        target = name.removeprefix("make ")
+        return f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    path, _, test = name.partition("::")
+    if not test or not (ROOT / path).is_file():
+        return not test and (ROOT / path).exists()
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_every_promise_names_tests_that_exist(promise: str) -> None:
+    names = PROMISES[promise]
+    assert any(name.startswith("tests/") for name in names)
+    assert [name for name in names if not exists(name)] == []
+
+
+def test_a_name_that_is_wrong_is_found() -> None:
+    here = "tests/test_docs.py"
+    assert exists(here)
+    assert exists(f"{here}::test_a_name_that_is_wrong_is_found")
+    assert not exists(f"{here}::test_that_is_not_there")
+    assert not exists("tests/test_that_is_not_there.py")
+    assert not exists("tests/test_that_is_not_there.py::test_that_is_not_there")
+    assert not exists("make nothing")
+    assert len(PROMISES) >= 18
