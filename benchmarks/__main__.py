@@ -1,4 +1,7 @@
-"""Measure Sono and its peers side by side, and compare the ratios with the targets."""
+"""Measure Sono and its peers side by side, and compare the ratios with the targets.
+
+Without its extensions only rows of pure Python run (K3), unless SONO_PURE=1 asks for the rest.
+"""
 
 import argparse
 import contextlib
@@ -6,12 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sono_core.native import pure_wanted
+
 from .cases import Row
 from .judge import Judgement, missed
 from .machine import describe
+from .peers.requirements import native_obstacle
 from .report import circumstances, heading, lines, summary, verdict_text
 from .rows import FILES, row_named
 from .run import Result, run
+from .targets import PURE
 
 RESULTS = Path(__file__).parent / "results"
 FEWEST_ROUNDS = 5
@@ -73,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     options = parser().parse_args(arguments)
+    if not pure_wanted() and (why := native_obstacle()) and not _pure_on_purpose(options):
+        print(f"benchmarks: {why}", file=sys.stderr)
+        return 2
     if options.regression:
         from .regression import main as regression
 
@@ -84,6 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
+
+
+def _pure_on_purpose(options: argparse.Namespace) -> bool:
+    """Whether nothing is to be measured on the native path."""
+    rows = map(row_named, options.rows or FILES)
+    return not options.regression and all(case.ours == PURE for row in rows for case in row.cases)
 
 
 def _measure(options: argparse.Namespace, rounds: int, seconds: float) -> int:

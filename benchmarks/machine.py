@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sono_core import __version__, native_available
+from sono_core.native import pure_wanted
 
 
 def cores() -> tuple[int, int]:
@@ -35,6 +36,7 @@ def _processor() -> str:
 def describe(versions: Mapping[str, str]) -> dict[str, str]:
     """The facts, by name; to be asked for before the run, for the load average."""
     path = "native" if native_available else "pure Python"
+    path += ", as SONO_PURE asks" * pure_wanted()
     averages = ", ".join(f"{average:.2f}" for average in os.getloadavg())
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

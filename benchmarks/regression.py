@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .codec import DECODERS, Function, masker
 from .measure import Ratio, in_turns, ratio, timed
 from .report import line, ratio_text
+from .targets import PURE
 from .units import CALL
 
 ROUNDS = 7
@@ -24,7 +25,6 @@ class Floor(NamedTuple):
     least: float
 
 
-PURE = "sono (pure)"
 FLOORS = (
     Floor("mask 64 B", PURE, 3),
     Floor("mask 1 KiB", PURE, 8),

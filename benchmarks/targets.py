@@ -25,6 +25,7 @@ class Target(NamedTuple):
         return self.row, self.case
 
 
+PURE = "sono (pure)"
 CEILING = "ceiling (C)"
 PICOWS = "picows+uvloop"
 KIB = 1024

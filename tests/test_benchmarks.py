@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 
+import benchmarks
 from benchmarks import __main__ as command
 from benchmarks import regression, results
 from benchmarks.cases import Case, Ready, Row
 from benchmarks.judge import Judgement, Outcome, Verdict, judge, missed
+from benchmarks.machine import describe
 from benchmarks.measure import Figures, Reading, in_turns, ratio, timed
 from benchmarks.memory import peak, private, resident
 from benchmarks.report import heading, lines, summary
 from benchmarks.rows import FILES, row_named
 from benchmarks.run import Result, run
 from benchmarks.served import cpu_ticks, reading
-from benchmarks.subjects import everybody
+from benchmarks.subjects import everybody, missing
 from benchmarks.targets import CEILING, TARGETS, Target, targets_of
 from benchmarks.units import CALL, DELIVERY_COST, MESSAGES, duration, number, size
 from sono_core import native_available
@@ -377,6 +382,72 @@ def test_ids_of_rows_may_be_written_small() -> None:
         "S2",
         "fanout_cost",
     ]
+
+
+@pytest.fixture
+def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a checkout whose extensions are not built."""
+    monkeypatch.delenv("SONO_PURE", raising=False)
+    monkeypatch.setattr("benchmarks.peers.requirements.native_available", False)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The rows that would be measured, in place of doing it."""
+    rows: list[object] = []
+
+    def measure(options: argparse.Namespace, *how: object) -> int:
+        rows.extend(options.rows)
+        return 0
+
+    monkeypatch.setattr(command, "_measure", measure)
+    return rows
+
+
+@pytest.mark.usefixtures("not_built")
+@pytest.mark.parametrize("arguments", [[], ["K3", "S2"], ["--regression"]])
+def test_without_the_extensions_the_native_path_is_not_measured(
+    arguments: list[str], measured: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(arguments) == 2
+    output, errors = capsys.readouterr()
+    assert (output, measured) == ("", [])
+    assert re.fullmatch("benchmarks: .* not built: make bench, or pip install -e .*\n", errors)
+
+
+@pytest.mark.usefixtures("not_built")
+def test_pure_python_is_measured_where_it_is_asked_for(
+    measured: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command.main(["K3"]) == 0
+    monkeypatch.setenv("SONO_PURE", "1")
+    assert command.main(["S1"]) == 0
+    assert measured == ["K3", "S1"]
+    assert describe({})["Sono"].endswith(", as SONO_PURE asks")
+    assert "SONO_PURE" in missing()["sono"]
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_a_checkout_that_is_not_built_does_not_hide_an_installation(
+    built: bool, tmp_path: Path
+) -> None:
+    for root in ("checkout", "installed"):
+        (tmp_path / root / "sono_core" / "native").mkdir(parents=True)
+        (tmp_path / root / "sono_core" / "__init__.py").touch()
+    (tmp_path / "checkout" / "benchmarks").mkdir()
+    shutil.copy(benchmarks.__file__, tmp_path / "checkout" / "benchmarks")
+    if built:
+        (tmp_path / f"checkout/sono_core/native/_native{EXTENSION_SUFFIXES[0]}").touch()
+    ran = subprocess.run(
+        [sys.executable, "-c", "import benchmarks, sono_core; print(sono_core.__file__)"],
+        cwd=tmp_path / "checkout",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    used = Path(ran.stdout.strip()).relative_to(tmp_path).parts[0]
+    assert used == ("checkout" if built else "installed"), ran
 
 
 # -- what is measured on servers ----------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sono_core import native_available
+from sono_core.native import pure_wanted
 
 MODULES = Path(__file__).parent / "node_modules"
 _NPM = "npm install --prefix benchmarks/peers"
@@ -82,9 +83,18 @@ def _original_version() -> str:
         return "of no version"
 
 
+def native_obstacle() -> str:
+    """Why the native path cannot be measured, and what to do about that; empty if it can."""
+    if native_available:
+        return ""
+    if pure_wanted():
+        return "SONO_PURE asks for pure Python"
+    return "sono's extensions are not built: make bench, or pip install -e '.[bench]'"
+
+
 def _native() -> str:
-    if not native_available:
-        raise MissingError("sono's extension is not built, or SONO_PURE is set")
+    if why := native_obstacle():
+        raise MissingError(why)
     return ""
 
 

@@ -1,13 +1,14 @@
 """K3: the pure-Python path against peers that are pure Python too."""
 
 from benchmarks.cases import Row
+from benchmarks.targets import PURE
 
 from . import run_alone
 from .k1_mask import SIZES, masking
 from .k2_decode import decoding
 from .s2_echo import echo
 
-PURE, PEER = "sono (pure)", "websockets (pure)"
+PEER = "websockets (pure)"
 
 ROW = Row(
     "K3",

@@ -7,8 +7,13 @@ import os
 from typing import Any
 
 
+def pure_wanted() -> bool:
+    """Whether the environment asks for pure Python."""
+    return os.environ.get("SONO_PURE", "0") not in ("", "0")
+
+
 def _import_accelerator() -> Any:
-    if os.environ.get("SONO_PURE", "0") not in ("", "0"):
+    if pure_wanted():
         return None
     try:
         from . import _native
