@@ -417,7 +417,7 @@ def test_close_while_it_comes_back(run: Loop, inside: str) -> None:
 @pytest.mark.parametrize("tasks", ["", "eager_task_factory"])
 def test_close_may_be_called_inside_a_callback(run: Loop, tasks: str) -> None:
     if tasks and not hasattr(asyncio, tasks):
-        pytest.skip("Python 3.12 has it")
+        pytest.skip("needs Python 3.12")
     if tasks and run.name == "uvloop":
         pytest.skip("uvloop calls the factory with an argument that Python 3.13's does not take")
     factory = getattr(asyncio, tasks) if tasks else None

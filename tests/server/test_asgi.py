@@ -92,7 +92,7 @@ def run(main: Awaitable[None]) -> None:
         gc.collect()
 
 
-@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it")
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="needs Python 3.12")
 def test_tasks_that_begin_at_once() -> None:
     sono = Sono()
 
