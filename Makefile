@@ -7,7 +7,7 @@ EXTRAS ?= test
 
 VENV := .venv
 BIN := $(VENV)/bin
-METADATA := setup.cfg setup.py pyproject.toml
+SOURCES := setup.cfg setup.py pyproject.toml $(wildcard sono_core/native/*.[ch] sono_io/native/*.[ch])
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -24,35 +24,63 @@ help: ## this list
 serve: $(VENV)/.installed ## the server with its demo, on PORT=8080 of loopback or HOST=
 	@exec $(BIN)/sono serve $(if $(HOST),--host '$(HOST)') --port '$(PORT)'
 
-# Autobahn waits more than it computes, so it runs beside the rest; its output comes at the end. The
-# second run has hypothesis's 100 examples: the first compares the two paths with all of them.
-AUTOBAHN_LOG := build/autobahn.log
+# Tests wait for a third of their time: three at once keep two processors busy.
+JOBS ?= 3
+SPREAD := -n $(JOBS) --dist worksteal
+NATIVE := $(BIN)/python -c 'import sono_core, sys; sys.exit(not sono_core.native_available)'
+
+# What is started hundreds of times is compiled once, whatever the environment says.
+test check: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: test
-test: lint browser-unit ## the whole test suite, with coverage enforced
+test: $(VENV)/.installed-test ## lint and the tests of the path that is built, in three minutes
+	@$(MAKE) lint || { echo 'sono: FAILED: lint; no test ran'; exit 1; }
+	@SONO_TEST_BESIDE=lint SONO_HYPOTHESIS_PROFILE=$${SONO_HYPOTHESIS_PROFILE:-quick} \
+	    $(BIN)/python -m pytest -q -r fEX $(SPREAD) -m 'not autobahn and not slow'
+
+# Autobahn runs beside the rest, as it takes about as long; its output comes at the end. The run in
+# pure Python has hypothesis's 100 examples, as the first compares the two paths with all of them,
+# and leaves out what runs both paths by itself or has nothing to do with them.
+AUTOBAHN_LOG := build/autobahn.log
+SAME_IN_PURE := tests/hostile tests/test_benchmark_servers.py tests/test_benchmarks.py \
+    tests/test_load_generator.py tests/test_imports.py tests/test_closing_line.py tests/browser_unit
+BARS := sono_core=100 sono_io=95 sono_server=95 sono_client=95
+.PHONY: check
+check: lint ## everything: both paths with coverage enforced, Autobahn, types, sanitizers
 	@$(BIN)/coverage erase
 	@mkdir -p $(dir $(AUTOBAHN_LOG))
 	@set +e; failed=; \
-	native=$$($(BIN)/python -c 'import sono_core; print(sono_core.native_available)'); \
+	if $(NATIVE); then native=yes; else native=; fi; \
 	( $(BIN)/python -m pytest -m autobahn; first=$$?; \
-	  [ "$$native" = False ] || SONO_PURE=1 $(BIN)/python -m pytest -m 'autobahn and not native' || exit 1; \
+	  [ -z "$$native" ] || SONO_PURE=1 $(BIN)/python -m pytest -m 'autobahn and not native' || exit 1; \
 	  exit $$first ) >$(AUTOBAHN_LOG) 2>&1 & autobahn=$$!; \
-	$(BIN)/coverage run -m pytest -m 'not autobahn' || failed=1; \
-	if [ "$$native" = True ]; then \
+	$(MAKE) types || failed="$$failed types"; \
+	$(BIN)/coverage run -m pytest $(SPREAD) -m 'not autobahn' || failed="$$failed tests"; \
+	if [ -n "$$native" ]; then \
 	    echo 'sono: once more, in pure Python'; \
-	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest \
-	        -m 'not autobahn and not browser and not native' || failed=1; \
-	fi; \
-	wait $$autobahn || failed=1; \
-	cat $(AUTOBAHN_LOG); \
-	[ -z "$$failed" ]
-	@if $(BIN)/python -c 'import sono_core, sys; sys.exit(not sono_core.native_available)'; then \
-	    $(BIN)/coverage combine --quiet && \
-	    $(BIN)/coverage report --include='sono_core/*' --fail-under=100 && \
-	    $(BIN)/coverage report --include='sono_server/*,sono_client/*' --fail-under=95; \
+	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest $(SPREAD) \
+	        $(SAME_IN_PURE:%=--ignore=%) -m 'not autobahn and not browser and not native' \
+	        || failed="$$failed pure"; \
+	    $(MAKE) coverage || failed="$$failed coverage"; \
+	    $(MAKE) sanitize || failed="$$failed sanitize"; \
 	else \
-	    echo 'sono: SKIPPED: the native path, and what coverage it needs; install a C compiler' \
-	        'with: apt-get install gcc python3-dev, then: make clean'; \
-	fi
+	    echo 'sono: SKIPPED: the native path, what coverage it needs and its sanitizers; install a' \
+	        'C compiler with: apt-get install gcc python3-dev, then: make clean'; \
+	fi; \
+	wait $$autobahn || failed="$$failed autobahn"; \
+	cat $(AUTOBAHN_LOG); \
+	if [ -n "$$failed" ]; then echo "sono: make check FAILED in:$$failed"; exit 1; fi; \
+	echo 'sono: make check passed'
+
+# Of what `make check` has measured on both paths.
+.PHONY: coverage
+coverage:
+	@$(BIN)/coverage combine --quiet
+	@set +e; failed=; \
+	for bar in $(BARS); do \
+	    $(BIN)/coverage report --include="$${bar%=*}/*" --fail-under="$${bar#*=}" || failed=1; \
+	done; \
+	[ -z "$$failed" ]
 
 .PHONY: lint
 lint: $(VENV)/.installed-test ## ruff and mypy
@@ -60,19 +88,20 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-# The browser client's unit tests. They are named one by one: what `node --test` makes of a
-# folder changed between node's versions.
-.PHONY: browser-unit
-browser-unit:
-	@if node -e 'process.exitCode = parseInt(process.versions.node) < 18 ? 1 : 0' 2>/dev/null; then \
-	    find tests/browser_unit -name '*.test.js' -o -name '*.test.mjs' | sort | xargs -r node --test; \
-	else \
-	    lack='tests/browser_unit need node 18 or newer; install it with: apt-get install nodejs'; \
-	    case ",$$SONO_TEST_REQUIRE," in \
-	    *,node,*) echo "sono: FAILED: $$lack" >&2; exit 1;; \
-	    *) echo "sono: SKIPPED: $$lack";; \
-	    esac; \
-	fi
+# The packages whose public names must have complete types, for those who import them. pyright runs
+# in node, and is told where the packages are: it does not see an editable installation.
+TYPED := sono_core sono_server sono_client
+.PHONY: types
+types: $(VENV)/.installed-test ## pyright: every public name of the packages has a complete type
+	@command -v node >/dev/null || { \
+	    echo 'sono: types need node; install it with: apt-get install nodejs' >&2; exit 1; }
+	@set +e; failed=; \
+	for package in $(TYPED); do \
+	    said=$$(PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal \
+	        --verifytypes $$package) || { failed=1; echo "$$said" | grep -E ' - error: '; }; \
+	    echo "$$package: $$(echo "$$said" | grep -i 'type completeness score')"; \
+	done; \
+	[ -z "$$failed" ]
 
 # A copy of its own, so that the extensions in use stay. Leaks are looked for in tests/core/native/test_native.py:
 # the interpreter's own memory at exit is none.
@@ -81,7 +110,7 @@ SANITIZED := build/sanitized
 sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fuzzing, under gcc's sanitizers
 	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
 	@cp -r setup.cfg setup.py pyproject.toml README.md LICENSE \
-	    sono_core sono_server sono_client tests fuzz $(SANITIZED)
+	    sono_core sono_io sono_server sono_client tests fuzz $(SANITIZED)
 	@find $(SANITIZED) -name '*.so' -delete
 	@$(BIN)/python -m pip install --quiet setuptools
 	@cd $(SANITIZED) && CC=gcc LDFLAGS=-fsanitize=address,undefined \
@@ -94,6 +123,11 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fu
 	        tests/core/native/test_native.py tests/core/websocket/test_outbox.py tests/properties/test_native_agrees.py \
 	        tests/io/test_fast.py tests/io/test_loop.py tests/server/test_selector_*.py tests/server/test_websocket.py && \
 	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
+
+BENCH ?=
+.PHONY: bench
+bench: $(VENV)/.installed-bench ## Sono beside other servers, on the native path; BENCH='S3 F1 --quick'
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 SOAK_MINUTES ?= 30
 .PHONY: soak
@@ -122,14 +156,19 @@ clean: ## remove what the other commands made
 
 # Stamps. What `make test` installs holds all that `make serve` needs, and not the reverse.
 
-$(VENV)/.installed: $(VENV)/.made $(METADATA)
+$(VENV)/.installed: $(VENV)/.made $(SOURCES)
 	@echo 'sono: installing into $(VENV)'
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.made $(METADATA)
+$(VENV)/.installed-test: $(VENV)/.made $(SOURCES)
 	@echo 'sono: installing into $(VENV), with what the tests need'
 	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: $(VENV)/.made $(SOURCES)
+	@echo 'sono: installing into $(VENV), with what the benchmarks compare'
+	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $(VENV)/.installed $@
 
 # pip before 21.3 cannot install an editable project that has a pyproject.toml.
