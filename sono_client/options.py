@@ -8,6 +8,9 @@ import msgspec
 from sono_core import Limits
 from sono_core.connect import ProxyChoice, proxy_for
 
+PING_BYTES = 8
+"""Random bytes of a ping, by which its pong is known."""
+
 
 def client_limits(limits: Limits) -> Limits:
     """Those for a client's session on asyncio.

@@ -41,3 +41,9 @@ class CloseCode(enum.IntEnum):
     """A gateway got no valid answer from the server behind it."""
     SLOW_READER = 4008
     """Sono's own: the peer does not read what is sent to it, and its queue is full."""
+
+
+NORMAL_ENDS = frozenset(
+    (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
+)
+"""Ends that no application treats as an error."""

@@ -10,6 +10,8 @@ import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+MAX_UTF8 = 4
+"""Bytes of a character in UTF-8 at most."""
 
 
 def _about(text: str) -> msgspec.Meta:

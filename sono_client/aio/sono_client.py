@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from sono_core import Close
 from sono_core.arguments import require_callable
+from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Backoff, Reconnection
 from sono_core.errors import ConnectError, ConnectionClosed
 from sono_core.messaging.classic import Callback, ClientState, Incoming
@@ -19,7 +20,7 @@ from sono_core.messaging.classic import client as protocol
 
 from .callbacks import Callbacks
 from .notifier import Notifier
-from .websocket import NORMAL, AsyncWebSocket, connect_async
+from .websocket import AsyncWebSocket, connect_async
 
 _MAX_WAITING = 1024  # calls, and events for who iterates, before no more are read
 
@@ -207,7 +208,7 @@ class AsyncSonoClient(Notifier):
             close = self.socket.closed or Close(end.code, end.reason, False)
             await self._call_soon(partial(function, close) for function in self._on_disconnect)
             if not await self._come_back(close):
-                if close.code not in NORMAL:
+                if close.code not in NORMAL_ENDS:
                     raise end
                 return
             for packet in self._state.returned():

@@ -1,7 +1,6 @@
 """One session on one asyncio transport: moves its bytes, and keeps what it tells."""
 
 import asyncio
-import logging
 import math
 import threading
 import time
@@ -16,12 +15,11 @@ from sono_core.events import Accept, Reject
 from sono_core.lifecycle import BaseHandler, Layer, Session
 from sono_io import RECEIVE_SIZE, LoopContext, SocketProtocol, new_context
 
+from .callbacks import logger
 from .notifier import Notifier
 
 _MAX_UNREAD = 1024  # messages held for the application before no more are read
 _MAX_UNREAD_SIZE = 1 << 20  # bytes or characters of them
-
-logger: logging.Logger = logging.getLogger("sono")
 
 
 class _Buffers(threading.local):

@@ -10,24 +10,20 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from sono_client.options import chosen_proxy, client_limits
+from sono_client.options import PING_BYTES, chosen_proxy, client_limits
 from sono_core import Close, Deflate, Limits, Ping, Prepared, Timeouts
 from sono_core.arguments import require_plain
+from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.lifecycle import ends
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, MAX_UTF8
 from sono_core.websocket import message_event
 from sono_io import Sender
 
 from .dial import dial, reason
 from .transport import ClientTransport
-
-_PING_BYTES = 8
-NORMAL = (1000, 1001, 1005)
-"""Ends that no application treats as an error."""
-_STILL_CLOSING = Close(1006, "the connection is closing", False)
-_MAX_UTF8 = 4  # bytes of a character
 
 OnMessage = Callable[["AsyncWebSocket", Any], object]
 
@@ -82,7 +78,7 @@ class AsyncWebSocket(Sender):
         """
         transport, out = self._client_transport, self._out
         if out.size:
-            fits = transport.pause_at + _MAX_UTF8 * len(message) <= transport.queue_limit
+            fits = transport.pause_at + MAX_UTF8 * len(message) <= transport.queue_limit
             await self._drain(transport.pause_at if fits else 0)
         if not transport.promptly(self.send_nowait, message):
             raise self.error()
@@ -133,7 +129,7 @@ class AsyncWebSocket(Sender):
         try:
             return await self.recv()
         except ConnectionClosed as error:
-            if error.code in NORMAL:
+            if error.code in NORMAL_ENDS:
                 raise StopAsyncIteration from None
             raise
 
@@ -144,7 +140,7 @@ class AsyncWebSocket(Sender):
             ConnectionClosed: the connection ended before.
         """
         transport = self._client_transport
-        payload = os.urandom(_PING_BYTES)
+        payload = os.urandom(PING_BYTES)
         transport.pongs[payload] = math.inf
         try:
             start = time.monotonic()
@@ -184,7 +180,7 @@ class AsyncWebSocket(Sender):
         """
         transport = self._client_transport
         await transport.until(lambda: transport.closed_with)
-        return transport.closed_with or _STILL_CLOSING
+        return transport.closed_with or ends.STILL_CLOSING
 
     def cut_off(self) -> None:
         """End the connection now, without a word to the server."""
@@ -198,7 +194,7 @@ class AsyncWebSocket(Sender):
 
     def error(self) -> ConnectionClosed:
         """What is raised now that the connection is no longer open."""
-        closed = self._client_transport.closed_with or _STILL_CLOSING
+        closed = self._client_transport.closed_with or ends.STILL_CLOSING
         return ConnectionClosed(closed.code, closed.reason)
 
 

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from sono_core import Close
 from sono_core.arguments import require_plain
+from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Backoff, Reconnection
 from sono_core.errors import ConnectError, ConnectionClosed
 from sono_core.messaging.classic import Callback, ClientState, Incoming
 from sono_core.messaging.classic import client as protocol
 
 from .leader import Leader
-from .websocket import NORMAL, WebSocket, connect
+from .websocket import WebSocket, connect
 
 _MAX_LATE = 1024  # messages handled after a deadline: those that came in time, and not for ever
 _MAX_BEHIND = 65_536  # events that an iteration has not asked for yet
@@ -213,7 +214,7 @@ class SonoClient:
         end = self._end
         if self._closing.is_set() or end is None:
             return
-        if isinstance(end, ConnectError) or end.code not in NORMAL:
+        if isinstance(end, ConnectError) or end.code not in NORMAL_ENDS:
             raise end
 
     # -- the duty -------------------------------------------------------------------------------

@@ -8,14 +8,13 @@ from sono_core import BinaryMessage, Close, Limits, Ping, Prepared, TextMessage
 from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept, Reject
-from sono_core.lifecycle import BaseHandler, Layer, Session
+from sono_core.lifecycle import BaseHandler, Layer, Session, ends
 
 from .driver import ThreadedDriver
 
 _MAX_UNREAD = 1024  # messages held for the application while it is sending
 _MAX_UNREAD_SIZE = 64 << 20  # bytes of them: room for the echoes of many large messages
 Message = str | bytes
-_STILL_CLOSING = Close(1006, "the connection is closing", False)
 _INTERRUPTED = Close(1006, "interrupted", False)
 
 
@@ -136,7 +135,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
     # -- Turns ------------------------------------------------------------------------------------
 
     def error(self) -> ConnectionClosed:
-        closed = self.closed or _STILL_CLOSING
+        closed = self.closed or ends.STILL_CLOSING
         return ConnectionClosed(closed.code, closed.reason)
 
     def has_room(self) -> bool:

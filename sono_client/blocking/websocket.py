@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from sono_client.options import blocking_limits, chosen_proxy
+from sono_client.options import PING_BYTES, blocking_limits, chosen_proxy
 from sono_core import Close, Deflate, Limits, Ping, Timeouts
+from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Connector, Endpoint
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
@@ -22,10 +23,7 @@ from sono_core.websocket import message_event
 
 from .transport import BlockingTransport, Message
 
-_PING_BYTES = 8
 _LEAST_WAIT = 0.001  # seconds: 0 would not wait at all
-NORMAL = (1000, 1001, 1005)
-"""Ends that no application treats as an error."""
 
 
 class WebSocket:
@@ -82,7 +80,7 @@ class WebSocket:
             try:
                 message = self.recv()
             except ConnectionClosed as error:
-                if error.code in NORMAL:
+                if error.code in NORMAL_ENDS:
                     return
                 raise
             yield message
@@ -96,7 +94,7 @@ class WebSocket:
             BufferError: so many messages wait for `recv` that no pong can be read.
         """
         transport = self._transport
-        payload = os.urandom(_PING_BYTES)
+        payload = os.urandom(PING_BYTES)
         transport.pongs[payload] = None
         start = time.monotonic()
         try:

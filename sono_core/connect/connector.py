@@ -15,19 +15,17 @@ from sono_core.events import Accept, Reject, Role
 from sono_core.headers import Headers
 from sono_core.lifecycle import Handler, Layer, Session, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
-from sono_core.websocket import Connection, Deflate
+from sono_core.websocket import DEFAULT_DEFLATE, Connection, Deflate
 
 from .proxy import Proxy, address, parse_proxy
 from .tunnel import Tunnel
-from .uri import WebSocketURI, parse_uri
+from .uri import WEBSOCKET_SCHEMES, WebSocketURI, parse_uri
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_SCHEMES = {"http": "ws", "https": "wss"}  # what servers write, and what they mean
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 _MAX_REASON = 200  # characters of what a peer said that an exception quotes
 _UNTRUSTED = "certificate verify failed"  # how the reasons of `tls` begin then
 _LOST = Reject(0, body=b"the connection was lost")
-_DEFAULT_DEFLATE = Deflate()
 
 ProxyChoice = str | Callable[[WebSocketURI], str | None] | None
 """A proxy's URL for every connection, or who says which one a connection goes through."""
@@ -82,7 +80,7 @@ class Connector:
         credentials: Collection[str] = (),
         limits: Limits = DEFAULT_LIMITS,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        deflate: Deflate | None = _DEFAULT_DEFLATE,
+        deflate: Deflate | None = DEFAULT_DEFLATE,
         proxy: ProxyChoice = None,
         tls: Any = None,
         proxy_tls: Any = None,
@@ -229,7 +227,7 @@ class Connector:
         try:
             url = urldefrag(urljoin(base, location)).url
             scheme, _, rest = url.partition("://")
-            new = parse_uri(f"{_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
+            new = parse_uri(f"{WEBSOCKET_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
         except ValueError:
             reason = f"redirected to what is no WebSocket URL: {_shown(location)}"
             raise self._error(reason, status) from None

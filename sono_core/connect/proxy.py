@@ -10,14 +10,13 @@ from urllib.parse import unquote
 
 import msgspec
 
-from .uri import WebSocketURI, parse_uri
+from .uri import WEBSOCKET_SCHEMES, WebSocketURI, parse_uri
 
 # Variables that name the proxy, by whether the connection is to be secure; the first one counts.
 _VARIABLES = {
     True: ("wss_proxy", "https_proxy", "all_proxy"),
     False: ("ws_proxy", "http_proxy", "all_proxy"),
 }
-_SCHEMES = {"http": "ws", "https": "wss"}  # whose default ports are the same
 
 
 class Proxy(msgspec.Struct, frozen=True):
@@ -41,10 +40,10 @@ def parse_proxy(url: str) -> Proxy:
     """
     scheme, _, rest = url.partition("://") if "://" in url else ("http", "", url)
     userinfo, at, place = rest.removesuffix("/").rpartition("@")
-    if scheme.lower() not in _SCHEMES:
+    if scheme.lower() not in WEBSOCKET_SCHEMES:
         raise ValueError(f"proxy {place!r}: only those with an http or https URL are supported")
     try:
-        target = parse_uri(f"{_SCHEMES[scheme.lower()]}://{place}")
+        target = parse_uri(f"{WEBSOCKET_SCHEMES[scheme.lower()]}://{place}")
     except ValueError:
         target = None
     if target is None or target.request_target != "/":

@@ -9,6 +9,8 @@ from sono_core.headers import Headers
 from sono_core.http import is_host
 
 _PORTS = {"ws": 80, "wss": 443}
+WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+"""What is meant where HTTP's schemes stand; the default ports are the same."""
 
 
 _UNRESERVED = "/?%:@!$&'()*+,;=~"  # what a path and a query may hold as it is (RFC 3986)

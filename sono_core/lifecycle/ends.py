@@ -13,6 +13,7 @@ CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered
 BROKEN = Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
 PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False)
 STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
+STILL_CLOSING = Close(CloseCode.ABNORMAL_CLOSURE, "the connection is closing", False)
 TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
 
 # Sent to the peer.

@@ -2,7 +2,7 @@
 
 from .asgi import ASGIConnection, ASGIEvent, Scope, encoded_fields
 from .connection import LEGAL, Connection, State
-from .deflate import Deflate, SharedDeflaters
+from .deflate import DEFAULT_DEFLATE, Deflate, SharedDeflaters
 from .frames import Frame, FrameDecoder, encode_frame
 from .opcodes import BINARY, MAX_HEADER, TEXT
 from .outbox import Outbox, new_outbox
@@ -12,6 +12,7 @@ from .reader import MessageReader, Reader, Stop
 
 __all__ = [
     "BINARY",
+    "DEFAULT_DEFLATE",
     "LEGAL",
     "MAX_HEADER",
     "TEXT",

@@ -26,7 +26,7 @@ from sono_core.http import refusal
 from sono_core.limits import DEFAULT_LIMITS, Limits
 
 from .close import decode_close, encode_close
-from .deflate import Agreement, Deflate, Deflater, SharedDeflaters
+from .deflate import DEFAULT_DEFLATE, Agreement, Deflate, Deflater, SharedDeflaters
 from .frames import Frame
 from .handshake import ClientHandshake, ServerHandshake
 from .masking import MaskingKeys
@@ -74,7 +74,6 @@ LEGAL: dict[tuple[Role, State], frozenset[type]] = {
 _LEGAL_ON_CLIENTS = {state: LEGAL[Role.CLIENT, state] for state in State}
 _LEGAL_ON_SERVERS = {state: LEGAL[Role.SERVER, state] for state in State}
 
-_DEFAULT_DEFLATE = Deflate()
 _UNLIMITED = 1 << 62  # bytes; more than any message has
 
 
@@ -119,7 +118,7 @@ class Connection:
         role: Role,
         *,
         limits: Limits = DEFAULT_LIMITS,
-        deflate: Deflate | None = _DEFAULT_DEFLATE,
+        deflate: Deflate | None = DEFAULT_DEFLATE,
         origins: Collection[str] = (),
         random: Callable[[int], bytes] | None = None,
         deflaters: SharedDeflaters | None = None,

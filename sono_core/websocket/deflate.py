@@ -44,6 +44,9 @@ class Deflate(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must be from {low} to {high}")
 
 
+DEFAULT_DEFLATE = Deflate()
+
+
 class Agreement(msgspec.Struct, frozen=True):
     """The parameters that both sides agreed to (section 7.1)."""
 

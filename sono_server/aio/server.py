@@ -16,6 +16,7 @@ from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_io import SocketProtocol
 from sono_server.serving import (
+    BACKLOG,
     HTTPRequest,
     Options,
     ServedTransport,
@@ -26,7 +27,6 @@ from sono_server.serving import (
 
 from .base import AsyncBaseServer
 
-_BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out
 
 
@@ -115,7 +115,7 @@ class AsyncServer(AsyncBaseServer):
         server = await (_leaving_the_file(create) if unix else create())
         self._servers.append(server)  # to be closed, also if the next step is cancelled
         await server.start_serving()
-        listener.listen(_BACKLOG)  # to asyncio both numbers are one
+        listener.listen(BACKLOG)  # to asyncio both numbers are one
 
     def __aiter__(self) -> "AsyncServer":
         return self

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
-_BACKLOG = 1024  # connections that the kernel holds until they are accepted
+BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted."""
 _RESERVED_DESCRIPTORS = 64  # for everything that is not a connection
 _ATTEMPTS = 16  # to find a port that is free for IPv4 and for IPv6
 _UNIX: Any = getattr(socket, "AF_UNIX", None)
@@ -75,7 +76,7 @@ def _listen_on_path(path: str) -> socket.socket:
     try:
         _remove_dead(path)
         listener.bind(path)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         if isinstance(listener.getsockname(), str):  # else it has a name, and no file
             _files[listener] = _identity(path)
     except OSError:
@@ -137,7 +138,7 @@ def _listen_one(family: int, address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((address, port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

@@ -1,6 +1,6 @@
 """What a classic packet means on the server, and how the server answers. docs/protocol.md."""
 
-from sono_core.limits import Limits
+from sono_core.limits import MAX_UTF8, Limits
 from sono_core.messaging import Content, Deliver, Dialect, Effect, Hub, Publish, Reply
 
 from . import packets
@@ -12,8 +12,6 @@ from .packets import (
     Packet,
     PacketError,
 )
-
-_MAX_UTF8 = 4  # bytes of a character
 
 
 def parse(message: Content, limits: Limits) -> Packet:
@@ -63,7 +61,7 @@ def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effec
 
 def _check_size(content: Content, limit: int) -> None:
     """What others are told must not be more than they, with these limits, would take."""
-    if len(content) * _MAX_UTF8 > limit:
+    if len(content) * MAX_UTF8 > limit:
         size = len(content.encode() if isinstance(content, str) else content)
         if size > limit:
             raise PacketError("invalid-packet", f"passed on, it has more than {limit} bytes")
