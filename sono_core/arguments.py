@@ -1,7 +1,31 @@
-"""What an application gives to be called back, looked at when it is given and not when it fails."""
+"""What an application passes: callbacks, checked when they are given, and a function's options."""
 
 import inspect
-from collections.abc import Callable
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
+
+if sys.version_info >= (3, 11):  # others import it from here
+    from typing import Unpack
+else:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "Unpack",
+    "is_coroutine_function",
+    "require_callable",
+    "require_plain",
+    "takes_options",
+]
+
+_WIDTH = 96  # characters of a docstring's line, without the indentation of its function
+_OPTIONS = re.compile(r"^    options: .*(?:\n     .*)*", re.MULTILINE)
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 def require_callable(name: str, function: object) -> None:
@@ -29,3 +53,61 @@ def is_coroutine_function(function: Callable[..., object]) -> bool:
     """Whether it runs when what it returns is awaited; an object's `__call__` counts too."""
     of_object = type(function).__call__
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(of_object)
+
+
+def takes_options(options: type) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Decorator: show and check what a function takes as `**options: Unpack[...]`.
+
+    `inspect.signature` shows each option with its type and default. In the docstring the options'
+    descriptions replace the entry `options: ...`. A name that is no parameter raises TypeError,
+    as if all of them stood in the function's own signature.
+
+    Args:
+        options: a dataclass whose fields are keyword-only and declared as
+            `name: Annotated[type, "description"] = default`.
+    """
+    types = get_type_hints(options)
+    shown = [
+        field.replace(annotation=types[field.name])
+        for field in inspect.signature(options).parameters.values()
+    ]
+    described = {
+        name: get_args(hint)[1]
+        for name, hint in get_type_hints(options, include_extras=True).items()
+    }
+
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()  # all but `**options`
+        signature = signature.replace(parameters=[*own, *shown])
+
+        @wraps(function)
+        def checked(*arguments: P.args, **keywords: P.kwargs) -> Result:
+            for name in keywords:
+                if name not in signature.parameters:
+                    unexpected = f"got an unexpected keyword argument {name!r}"
+                    raise TypeError(f"{function.__qualname__}() {unexpected}")
+            return function(*arguments, **keywords)
+
+        shaped: Any = checked
+        shaped.__signature__ = signature
+        if function.__doc__:  # python -OO has none
+            shaped.__doc__ = _documented(function.__doc__, described)
+        return checked
+
+    return decorate
+
+
+def _documented(text: str, described: Mapping[str, str]) -> str:
+    """A docstring with an entry for each option where it has one for all."""
+    entries = "\n".join(
+        textwrap.fill(
+            f"{name}: {description}",
+            _WIDTH,
+            initial_indent=" " * 4,
+            subsequent_indent=" " * 8,
+            break_on_hyphens=False,
+        )
+        for name, description in described.items()
+    )
+    return _OPTIONS.sub(lambda _: entries, inspect.cleandoc(text))

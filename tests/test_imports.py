@@ -103,7 +103,10 @@ OUTSIDE = {
     "math",
     "re",
     "struct",
+    "sys",
+    "textwrap",
     "typing",
+    "typing_extensions",
     "urllib",
 }
 # What only these may import: the choice between C and Python, and TLS, which others load if needed.
@@ -295,11 +298,15 @@ def test_a_fresh_process_with_the_whole_core_but_tls_has_loaded_no_io() -> None:
     program += "print(sorted(loaded))"
     # -S and -I: nothing that the environment would load by itself is counted
     paths = [str(ROOT)]
-    for dependency in ("h11", "msgspec"):
+    dependencies = ["h11", "msgspec"]
+    if sys.version_info < (3, 11):  # for Unpack
+        dependencies.append("typing_extensions")
+    for dependency in dependencies:
         spec = importlib.util.find_spec(dependency)
         assert spec is not None
         assert spec.origin is not None
-        paths.append(str(Path(spec.origin).parents[1]))
+        is_package = spec.submodule_search_locations is not None
+        paths.append(str(Path(spec.origin).parents[is_package]))
     program = f"import sys; sys.path += {paths!r}\n" + program
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=60

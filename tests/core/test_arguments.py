@@ -1,13 +1,21 @@
-"""What an application gives to be called back: wrong ones are refused when they are given."""
+"""What an application passes: wrong callbacks are refused at once, and options are shown."""
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
 from sono_client import AsyncSonoClient, SonoClient, connect_async
-from sono_core.arguments import is_coroutine_function, require_callable, require_plain
+from sono_core.arguments import (
+    Unpack,
+    is_coroutine_function,
+    require_callable,
+    require_plain,
+    takes_options,
+)
 from sono_server import Sono
 from sono_server.serving.requests import HTTPRequest
 from tests.client.blocking_peers import serving, url_of
@@ -112,3 +120,90 @@ def test_a_blocking_client_takes_plain_functions_alone(function: Any) -> None:
             with pytest.raises(TypeError, match="must be"):
                 register(function)
         assert client._on_connect == client._on_disconnect == client._state.callbacks("x") == []
+
+
+# -- options --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    colour: Annotated[str, "of the line, as `rgb(0, 0, 0)`."] = "black"
+    width: Annotated[
+        float | None,
+        "millimetres, up to what a pen of the chosen kind can draw in one stroke, which is often "
+        "less; None for a hair-line.",
+    ] = 0.5
+
+
+class DrawOptions(TypedDict, total=False):
+    colour: str
+    width: float | None
+
+
+@takes_options(Options)
+def draw(start: int, *, dotted: bool = False, **options: Unpack[DrawOptions]) -> tuple[Any, ...]:
+    """Draw a line.
+
+    Args:
+        start: where.
+        options: all that
+            `Options` has.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    return start, dotted, Options(**options)
+
+
+def test_a_signature_shows_each_option_with_its_type_and_default() -> None:
+    def expected(
+        start: int,
+        *,
+        dotted: bool = False,
+        colour: str = "black",
+        width: float | None = 0.5,
+    ) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    assert inspect.signature(draw) == inspect.signature(expected)
+
+
+def test_a_docstring_describes_each_option_in_lines_that_fit() -> None:
+    expected = """\
+        Draw a line.
+
+        Args:
+            start: where.
+            colour: of the line, as `rgb(0, 0, 0)`.
+            width: millimetres, up to what a pen of the chosen kind can draw in one stroke, which is
+                often less; None for a hair-line.
+
+        Raises:
+            ValueError: it is too long.
+        """
+    assert inspect.getdoc(draw) == inspect.cleandoc(expected)
+
+
+def test_a_function_without_a_docstring_is_given_none() -> None:
+    @takes_options(Options)
+    def bare(**options: Unpack[DrawOptions]) -> Options:
+        return Options(**options)
+
+    assert bare.__doc__ is None
+    assert bare(width=None) == Options(width=None)
+
+
+def test_arguments_are_passed_on() -> None:
+    assert draw(1) == (1, False, Options())
+    assert draw(start=1, dotted=True, colour="red") == (1, True, Options(colour="red"))
+
+
+def undecorated(start: int) -> None:
+    """A function with a signature of its own."""
+
+
+@pytest.mark.parametrize("function", [draw, undecorated])
+def test_an_unexpected_argument_is_refused_as_python_does(function: Callable[..., object]) -> None:
+    expected = rf"^{function.__name__}\(\) got an unexpected keyword argument 'color'"
+    with pytest.raises(TypeError, match=expected):
+        function(1, color="red")
