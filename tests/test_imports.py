@@ -53,7 +53,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "sono_server.serving": (
         "CORE sono_io",
-        "signals listeners forwarded browser_client websocket watchdog requests base",
+        "signals listeners forwarded options browser_client websocket watchdog requests base",
     ),
     "sono_server.selector": ("CORE sono_io sono_server.serving", "transport server"),
     "sono_server.aio": ("CORE sono_io sono_server.serving", "base streams server"),

@@ -7,19 +7,18 @@ transport as long as the socket takes it. On uvloop as well.
 import asyncio
 import contextlib
 import socket
-import ssl as tls
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from sono_core import CloseCode, Deflate, Limits, Timeouts
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.arguments import Unpack, takes_options
 from sono_io import SocketProtocol
 from sono_server.serving import (
     BACKLOG,
     HTTPRequest,
     Options,
     ServedTransport,
+    ServeOptions,
     StopSignals,
     listen,
     remove_file,
@@ -206,22 +205,14 @@ def _leaving_the_file(
         return create()
 
 
+@takes_options(Options)
 def serve_async(
     host: str | None = None,
     port: int = 8080,
     *,
     sock: socket.socket | None = None,
     unix: str | None = None,
-    ssl: tls.SSLContext | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
-    origins: Collection[str] = (),
-    max_connections: int | None = None,
-    drain: float = 10.0,
-    close_code: int = CloseCode.GOING_AWAY,
-    trusted_proxies: Collection[str] = (),
-    watchdog: float | None = 1.0,
+    **options: Unpack[ServeOptions],
 ) -> AsyncServer:
     """Listen, and serve requests to whoever iterates over the result with `async for`.
 
@@ -230,22 +221,11 @@ def serve_async(
     the main thread.
 
     Args:
-        host, port, sock, unix, ssl, limits, timeouts, deflate, origins, max_connections, drain,
-            close_code, trusted_proxies, watchdog: as for `serve`.
+        host, port, sock, unix: as for `serve`.
+        options: the fields of `Options`, in sono_server/serving/options.py.
 
     Raises:
         OSError, ValueError: as `serve`.
     """
-    options = Options(
-        limits=limits,
-        timeouts=timeouts,
-        deflate=deflate,
-        origins=origins,
-        max_connections=max_connections,
-        drain=drain,
-        close_code=close_code,
-        ssl=ssl,
-        trusted_proxies=trusted_proxies,
-        watchdog=watchdog,
-    )
-    return AsyncServer(listen(host, port, sock, unix), options)
+    chosen = Options(**options)
+    return AsyncServer(listen(host, port, sock, unix), chosen)

@@ -3,12 +3,13 @@
 What happens to clients is in `dispatch`; here is what applications call, and who is let in.
 """
 
+import socket
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sono_core import Limits
-from sono_core.arguments import require_callable
+from sono_core.arguments import Unpack, require_callable
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.messaging import Dialect, Hub, RateLimiter, check_event
 from sono_core.messaging.classic import CLASSIC
@@ -18,9 +19,11 @@ from sono_server.selector import serve
 from sono_server.serving import (
     HEALTHY,
     JAVASCRIPT,
+    ASGIOptions,
     HTTPRequest,
     Options,
     Refused,
+    ServeOptions,
     awaited,
     browser_client,
     logger,
@@ -255,20 +258,25 @@ class Sono:
         host: str | None = None,
         port: int = 8080,
         path: str = "/ws",
-        **options: Any,
+        *,
+        sock: socket.socket | None = None,
+        unix: str | None = None,
+        **options: Unpack[ServeOptions],
     ) -> None:
         """Serve clients at `path`, until stopped.
 
         Beside them the browser client at /sono.js, and 200 at /healthz while this server runs.
 
         Args:
-            host, port, options: as for `serve`; `limits` are by default those of this `Sono`.
+            host, port, sock, unix, options: as for `serve`; `limits` are by default those of this
+                `Sono`.
 
         Raises:
             OSError: the address cannot be listened on.
             TypeError: a coroutine function was registered; see `run_async`.
         """
-        with serve(host, port, **{"limits": self._limits, **options}) as server:
+        options.setdefault("limits", self._limits)
+        with serve(host, port, sock=sock, unix=unix, **options) as server:
             awaited(server, self._authenticate, *self._functions)
             for request in server:
                 self._answer(request, path)
@@ -278,17 +286,21 @@ class Sono:
         host: str | None = None,
         port: int = 8080,
         path: str = "/ws",
-        **options: Any,
+        *,
+        sock: socket.socket | None = None,
+        unix: str | None = None,
+        **options: Unpack[ServeOptions],
     ) -> None:
         """The same in a running event loop of asyncio or uvloop, until stopped or cancelled.
 
         Args:
-            host, port, path, options: as for `run`.
+            host, port, path, sock, unix, options: as for `run`.
 
         Raises:
             OSError: the address cannot be listened on.
         """
-        async with serve_async(host, port, **{"limits": self._limits, **options}) as server:
+        options.setdefault("limits", self._limits)
+        async with serve_async(host, port, sock=sock, unix=unix, **options) as server:
             async for request in server:
                 self._answer(request, path)
 
@@ -304,7 +316,7 @@ class Sono:
         await serve_stream(self._streams, reader, writer)
 
     def asgi(
-        self, callback: Callable[..., object] | None = None, **options: Any
+        self, callback: Callable[..., object] | None = None, **options: Unpack[ASGIOptions]
     ) -> ASGIApplication:
         """An ASGI application that serves clients: `WebSocketRoute("/ws", sono.asgi())`.
 
@@ -317,10 +329,10 @@ class Sono:
         Raises:
             TypeError: an option is not among these.
         """
-        known = ("limits", "timeouts", "origins", "max_connections")
-        if unknown := [name for name in options if name not in known]:
+        if unknown := [name for name in options if name not in ASGIOptions.__optional_keys__]:
             raise TypeError(f"{unknown[0]} is the ASGI server's business")
-        chosen = Options(**{"limits": self._limits, **options})
+        options.setdefault("limits", self._limits)
+        chosen = Options(**options)
         return ASGIApplication(lambda request: self.connect(request, callback), chosen)
 
     def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:

@@ -11,20 +11,18 @@ import errno
 import math
 import selectors
 import socket
-import ssl as tls
 import threading
 import time
-from collections.abc import Collection
 from typing import Any
 
-from sono_core import CloseCode, Deflate, Limits, Timeouts
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.arguments import Unpack, takes_options
 from sono_io import loop as loop_in_c
 from sono_server.serving import (
     BaseServer,
     HTTPRequest,
     Options,
     ServedTransport,
+    ServeOptions,
     StopSignals,
     listen,
     logger,
@@ -238,22 +236,14 @@ class Server(BaseServer):
             self._watch_listeners(True)  # a descriptor is free again
 
 
+@takes_options(Options)
 def serve(
     host: str | None = None,
     port: int = 8080,
     *,
     sock: socket.socket | None = None,
     unix: str | None = None,
-    ssl: tls.SSLContext | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
-    origins: Collection[str] = (),
-    max_connections: int | None = None,
-    drain: float = 10.0,
-    close_code: int = CloseCode.GOING_AWAY,
-    trusted_proxies: Collection[str] = (),
-    watchdog: float | None = 1.0,
+    **options: Unpack[ServeOptions],
 ) -> Server:
     """Listen, and serve requests to whoever iterates over the result.
 
@@ -265,34 +255,12 @@ def serve(
         port: 0 for a free one; see `Server.address`.
         sock: a bound and listening socket to use instead; it is closed at the end.
         unix: the path of a Unix socket to listen on instead.
-        ssl: for TLS; `sono_core.tls.server_context` makes one.
-        limits: what a peer may ask for.
-        timeouts: how long a peer may take.
-        deflate: how permessage-deflate is used, None to refuse it.
-        origins: origins whose pages may connect, beside the server's own; `"*"` allows all.
-        max_connections: beyond it 503; None for the limit of file descriptors less 64.
-        drain: seconds that connections get to close after `stop`. The first 100 are closed at
-            once, the others within half of that time, as most will come back elsewhere.
-        close_code: what they are told: 1001, or 1012 if the server will be back at once.
-        trusted_proxies: addresses and networks of reverse proxies whose X-Forwarded-For, -Proto
-            and -Host are believed; `"unix"` for who comes through the Unix socket.
-        watchdog: seconds after which is logged which handler blocks the loop; None for never.
+        options: the fields of `Options`, in sono_server/serving/options.py.
 
     Raises:
         OSError: the address cannot be listened on.
         ValueError: `port` or another argument is out of range, `sock` does not listen, or there
             is both a `sock` and a `unix`.
     """
-    options = Options(
-        limits=limits,
-        timeouts=timeouts,
-        deflate=deflate,
-        origins=origins,
-        max_connections=max_connections,
-        drain=drain,
-        close_code=close_code,
-        ssl=ssl,
-        trusted_proxies=trusted_proxies,
-        watchdog=watchdog,
-    )
-    return Server(listen(host, port, sock, unix), options)
+    chosen = Options(**options)
+    return Server(listen(host, port, sock, unix), chosen)

@@ -9,24 +9,22 @@ import ssl as tls
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from sono_core import CloseCode, Connection, Deflate, Limits, Role, SharedDeflaters, Timeouts
+from sono_core import CloseCode, Connection, Role, SharedDeflaters
 from sono_core.lifecycle import Layer, Session, Timers, Transport
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_io import RECEIVE_SIZE, LoopContext, new_context
 
 from .forwarded import TrustedProxies
 from .listeners import default_max_connections
+from .options import Options
 from .requests import HTTPRequest, RequestHandler
 from .watchdog import Watchdog
 from .websocket import logger
 
 _MAX_POSTED = 100_000  # calls of other threads that wait for the loop
 _SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
-_CLOSE_CODES = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
 _GOODBYES = 100  # connections that are closed at once when the server stops,
 _GOODBYE_PAUSE = 0.001  # seconds from one to the next then, or less: half of the drain time must do
 _REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
@@ -43,37 +41,6 @@ class ServedTransport(Transport, Protocol):
 
     def tick(self, now: float) -> None:
         """Look at its deadlines."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to serve; see `serve`."""
-
-    limits: Limits = DEFAULT_LIMITS
-    timeouts: Timeouts = DEFAULT_TIMEOUTS
-    deflate: Deflate | None = field(default_factory=Deflate)
-    origins: Collection[str] = ()
-    max_connections: int | None = None
-    drain: float = 10.0
-    close_code: int = CloseCode.GOING_AWAY
-    ssl: tls.SSLContext | None = None
-    trusted_proxies: Collection[str] = ()
-    watchdog: float | None = 1.0
-
-    def __post_init__(self) -> None:
-        if self.max_connections is not None and self.max_connections < 1:
-            raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
-        if isinstance(self.origins, str):  # any part of it would be an allowed origin
-            raise TypeError("origins must be a collection of str, not a str")
-        if not self.drain >= 0:
-            raise ValueError(f"drain must not be negative, but is {self.drain}")
-        if self.close_code not in _CLOSE_CODES:
-            raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
-        if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
-            raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
-        TrustedProxies(
-            self.trusted_proxies
-        )  # what is wrong with them is raised before anybody listens
 
 
 class BaseServer:

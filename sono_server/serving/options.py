@@ -1,0 +1,98 @@
+"""The options of `serve` and `serve_async`: type, default, description and check of each.
+
+A new option is a field of `Options`, a line of `ServeOptions` and its use. Signatures and
+docstrings of the functions that take it are made from the field.
+"""
+
+import ssl as tls
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, TypedDict
+
+from sono_core import CloseCode, Deflate, Limits, Timeouts
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.websocket import DEFAULT_DEFLATE
+
+from .forwarded import TrustedProxies
+
+_CLOSE_CODES = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to serve.
+
+    Raises:
+        ValueError: an option is out of range.
+        TypeError: a str where several are wanted.
+    """
+
+    ssl: Annotated[
+        tls.SSLContext | None,
+        "for TLS; `sono_core.tls.server_context` makes one.",
+    ] = None
+    limits: Annotated[Limits, "what a peer may ask for."] = DEFAULT_LIMITS
+    timeouts: Annotated[Timeouts, "how long a peer may take."] = DEFAULT_TIMEOUTS
+    deflate: Annotated[Deflate | None, "how permessage-deflate is used, None to refuse it."] = (
+        DEFAULT_DEFLATE
+    )
+    origins: Annotated[
+        Collection[str],
+        """origins whose pages may connect, beside the server's own; `"*"` allows all.""",
+    ] = ()
+    max_connections: Annotated[
+        int | None,
+        "beyond it 503; None for the limit of file descriptors less 64.",
+    ] = None
+    drain: Annotated[
+        float,
+        "seconds that connections get to close after `stop`. The first 100 are closed at once, the "
+        "others within half of that time, as most will come back elsewhere.",
+    ] = 10.0
+    close_code: Annotated[
+        int,
+        "what they are told: 1001, or 1012 if the server will be back at once.",
+    ] = CloseCode.GOING_AWAY
+    trusted_proxies: Annotated[
+        Collection[str],
+        "addresses and networks of reverse proxies whose X-Forwarded-For, -Proto and -Host are "
+        """believed; `"unix"` for who comes through the Unix socket.""",
+    ] = ()
+    watchdog: Annotated[
+        float | None,
+        "seconds after which is logged which handler blocks the loop; None for never.",
+    ] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_connections is not None and self.max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
+        if isinstance(self.origins, str):  # any part of it would be an allowed origin
+            raise TypeError("origins must be a collection of str, not a str")
+        if not self.drain >= 0:
+            raise ValueError(f"drain must not be negative, but is {self.drain}")
+        if self.close_code not in _CLOSE_CODES:
+            raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
+        if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
+            raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
+        TrustedProxies(self.trusted_proxies)  # raises before anybody listens
+
+
+class ASGIOptions(TypedDict, total=False):
+    """The options that are not the ASGI server's business, for type checkers."""
+
+    limits: Limits
+    timeouts: Timeouts
+    origins: Collection[str]
+    max_connections: int | None
+
+
+class ServeOptions(ASGIOptions, total=False):
+    """The fields of `Options`, for type checkers."""
+
+    ssl: tls.SSLContext | None
+    deflate: Deflate | None
+    drain: float
+    close_code: int
+    trusted_proxies: Collection[str]
+    watchdog: float | None
