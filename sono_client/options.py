@@ -1,15 +1,105 @@
-"""What clients of either kind make of their arguments and of the environment."""
+"""The options of `connect` and `connect_async`, and what is made of them and the environment.
+
+A new option is a field of `Options`, a line of `ConnectOptions` and its use. Signatures and
+docstrings of the functions that take it are made from the field.
+"""
 
 import os
+import ssl as tls
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, TypedDict
 
 import msgspec
 
-from sono_core import Limits
-from sono_core.connect import ProxyChoice, proxy_for
+from sono_core import Deflate, Limits, Timeouts
+from sono_core.connect import Connector, ProxyChoice, proxy_for
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.websocket import DEFAULT_DEFLATE
 
 PING_BYTES = 8
 """Random bytes of a ping, by which its pong is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to connect. What is wrong with an option is raised by `connector`."""
+
+    subprotocols: Annotated[Sequence[str], "to offer, in order of preference."] = ()
+    headers: Annotated[
+        Mapping[str, str] | Sequence[tuple[str, str]],
+        "more header fields of the request, Origin or Authorization for instance. No other origin "
+        "sees Authorization and Cookie.",
+    ] = ()
+    timeout: Annotated[
+        float,
+        "seconds for the connection, over all addresses of the host; to look the host up takes as "
+        "long as the system lets it. Proxy, TLS and handshake together have `timeouts.handshake`. "
+        "Both count anew for each redirect.",
+    ] = 10.0
+    limits: Annotated[
+        Limits,
+        "what the server may ask for. `pause_reading_at`, `max_queue` and the fair share are a "
+        "server's matter: here the application waits while it sends.",
+    ] = DEFAULT_LIMITS
+    timeouts: Annotated[Timeouts, "how long it may take."] = DEFAULT_TIMEOUTS
+    deflate: Annotated[Deflate | None, "how permessage-deflate is offered, None not to."] = (
+        DEFAULT_DEFLATE
+    )
+    ssl: Annotated[
+        tls.SSLContext | None,
+        "for wss; by default a context that verifies the server's certificate.",
+    ] = None
+    unix: Annotated[
+        str | None,
+        "the path of a Unix socket to connect to instead of the URL's host.",
+    ] = None
+    proxy: Annotated[
+        str | bool | None,
+        "the URL of an HTTP proxy, as `http://user:password@host:port`; True for what the "
+        "environment says (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`); None for none.",
+    ] = True
+    max_redirects: Annotated[int, "beyond which the server is given up; 0 follows none."] = 10
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The fields of `Options`, for type checkers."""
+
+    subprotocols: Sequence[str]
+    headers: Mapping[str, str] | Sequence[tuple[str, str]]
+    timeout: float
+    limits: Limits
+    timeouts: Timeouts
+    deflate: Deflate | None
+    ssl: tls.SSLContext | None
+    unix: str | None
+    proxy: str | bool | None
+    max_redirects: int
+
+
+def connector(url: str, options: Options, limits: Limits) -> Connector:
+    """The attempts to open one connection.
+
+    Args:
+        limits: those of its session.
+
+    Raises:
+        ValueError, LocalProtocolError, TypeError: as `Connector`.
+    """
+    return Connector(
+        url,
+        random=os.urandom,
+        subprotocols=options.subprotocols,
+        headers=options.headers,
+        limits=limits,
+        timeouts=options.timeouts,
+        deflate=options.deflate,
+        proxy=chosen_proxy(options.proxy),
+        tls=options.ssl,
+        unix=options.unix,
+        max_redirects=options.max_redirects,
+    )
 
 
 def client_limits(limits: Limits) -> Limits:

@@ -7,11 +7,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakSet
 
+from sono_client.options import ConnectOptions
 from sono_core import Close
-from sono_core.arguments import require_callable
+from sono_core.arguments import Unpack, require_callable
 from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Backoff, Reconnection
 from sono_core.errors import ConnectError, ConnectionClosed
@@ -49,7 +50,9 @@ class AsyncSonoClient(Notifier):
     socket: AsyncWebSocket
     """The connection below, the present one or the last."""
 
-    def __init__(self, url: str, *, reconnect: bool = True, **options: Any) -> None:
+    def __init__(
+        self, url: str, *, reconnect: bool = True, **options: Unpack[ConnectOptions]
+    ) -> None:
         super().__init__()
         self._connect = partial(connect_async, url, on_message=None, **options)
         self._connect()  # what is wrong with the arguments is raised here

@@ -2,23 +2,22 @@
 
 import math
 import os
-import ssl as tls
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator
 from types import MethodType
 from typing import Any, ClassVar
 
 import msgspec
 
-from sono_client.options import PING_BYTES, chosen_proxy, client_limits
-from sono_core import Close, Deflate, Limits, Ping, Prepared, Timeouts
-from sono_core.arguments import require_plain
+from sono_client.options import PING_BYTES, ConnectOptions, Options, client_limits, connector
+from sono_core import Close, Limits, Ping, Prepared
+from sono_core.arguments import Unpack, require_plain, takes_options
 from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.lifecycle import ends
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, MAX_UTF8
+from sono_core.limits import MAX_UTF8
 from sono_core.websocket import message_event
 from sono_io import Sender
 
@@ -215,20 +214,12 @@ class _Connecting:
         await self._socket.close()
 
 
+@takes_options(Options)
 def connect_async(
     url: str,
     *,
     on_message: OnMessage | None = None,
-    subprotocols: Sequence[str] = (),
-    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
-    timeout: float = 10.0,
-    limits: Limits = DEFAULT_LIMITS,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
-    ssl: tls.SSLContext | None = None,
-    unix: str | None = None,
-    proxy: str | bool | None = True,
-    max_redirects: int = 10,
+    **options: Unpack[ConnectOptions],
 ) -> _Connecting:
     """Open a WebSocket: `ws = await connect_async(...)`, or `async with connect_async(...) as ws`.
 
@@ -237,8 +228,7 @@ def connect_async(
         on_message: a plain function that is called as `on_message(ws, message)` as soon as a
             message comes, which is the quickest way; then there is nothing to `recv`. If it
             raises, that is logged, and the connection closed with 1011.
-        subprotocols, headers, timeout, limits, timeouts, deflate, ssl, unix, proxy, max_redirects:
-            as for `connect`.
+        options: the fields of `Options`, in sono_client/options.py.
 
     Raises:
         ConnectError: nobody answered, or not as a WebSocket server.
@@ -246,25 +236,14 @@ def connect_async(
     """
     if on_message is not None:
         require_plain("on_message", on_message)
-    of_session = client_limits(limits)
+    chosen = Options(**options)
+    of_session = client_limits(chosen.limits)
     if on_message is None:
         # What follows a message is looked at a turn later, so that the application's answer leaves
         # even when what follows ends the connection.
         of_session = msgspec.structs.replace(of_session, max_turn_messages=1)
-    connector = Connector(
-        url,
-        random=os.urandom,
-        subprotocols=subprotocols,
-        headers=headers,
-        limits=of_session,
-        timeouts=timeouts,
-        deflate=deflate,
-        proxy=chosen_proxy(proxy),
-        tls=ssl,
-        unix=unix,
-        max_redirects=max_redirects,
-    )
-    return _Connecting(lambda: _open(connector, limits, timeout, on_message))
+    attempts = connector(url, chosen, of_session)
+    return _Connecting(lambda: _open(attempts, chosen.limits, chosen.timeout, on_message))
 
 
 async def _open(

@@ -11,10 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from sono_client.options import ConnectOptions
 from sono_core import Close
-from sono_core.arguments import require_plain
+from sono_core.arguments import Unpack, require_plain
 from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Backoff, Reconnection
 from sono_core.errors import ConnectError, ConnectionClosed
@@ -52,7 +53,9 @@ class SonoClient:
     socket: WebSocket
     """The connection below, the present one or the last."""
 
-    def __init__(self, url: str, *, reconnect: bool = True, **options: Any) -> None:
+    def __init__(
+        self, url: str, *, reconnect: bool = True, **options: Unpack[ConnectOptions]
+    ) -> None:
         self._connect = partial(connect, url, **options)
         self._time = time.monotonic
         self._state = ClientState()

@@ -7,18 +7,17 @@ methods is called, so a program that computes for long answers no pings meanwhil
 import contextlib
 import os
 import socket
-import ssl as tls
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import cast
 
-from sono_client.options import PING_BYTES, blocking_limits, chosen_proxy
-from sono_core import Close, Deflate, Limits, Ping, Timeouts
+from sono_client.options import PING_BYTES, ConnectOptions, Options, blocking_limits, connector
+from sono_core import Close, Limits, Ping
+from sono_core.arguments import Unpack, takes_options
 from sono_core.close_codes import NORMAL_ENDS
 from sono_core.connect import Connector, Endpoint
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.websocket import message_event
 
 from .transport import BlockingTransport, Message
@@ -129,39 +128,16 @@ class WebSocket:
         self.close()
 
 
+@takes_options(Options)
 def connect(
     url: str,
-    *,
-    subprotocols: Sequence[str] = (),
-    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
-    timeout: float = 10.0,
-    limits: Limits = DEFAULT_LIMITS,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    deflate: Deflate | None = Deflate(),  # noqa: B008 - immutable
-    ssl: tls.SSLContext | None = None,
-    unix: str | None = None,
-    proxy: str | bool | None = True,
-    max_redirects: int = 10,
+    **options: Unpack[ConnectOptions],
 ) -> WebSocket:
     """Open a WebSocket.
 
     Args:
         url: as `ws://localhost:8080/ws`, or `wss://`.
-        subprotocols: to offer, in order of preference.
-        headers: more header fields of the request, Origin or Authorization for instance. No
-            other origin sees Authorization and Cookie.
-        timeout: seconds for the connection, over all addresses of the host; to look the host up
-            takes as long as the system lets it. Proxy, TLS and handshake together have
-            `timeouts.handshake`. Both count anew for each redirect.
-        limits: what the server may ask for. `pause_reading_at`, `max_queue` and the fair share
-            are a server's matter: here the application waits while it sends.
-        timeouts: how long it may take.
-        deflate: how permessage-deflate is offered, None not to.
-        ssl: for wss; by default a context that verifies the server's certificate.
-        unix: the path of a Unix socket to connect to instead of the URL's host.
-        proxy: the URL of an HTTP proxy, as `http://user:password@host:port`; True for what the
-            environment says (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`); None for none.
-        max_redirects: beyond which the server is given up; 0 follows none.
+        options: the fields of `Options`, in sono_client/options.py.
 
     Raises:
         ConnectError: nobody answered, or not as a WebSocket server; the text names the server
@@ -171,24 +147,13 @@ def connect(
         LocalProtocolError: a subprotocol or a header is illegal.
         TypeError: an argument is of the wrong type.
     """
-    connector = Connector(
-        url,
-        random=os.urandom,
-        subprotocols=subprotocols,
-        headers=headers,
-        limits=blocking_limits(limits),
-        timeouts=timeouts,
-        deflate=deflate,
-        proxy=chosen_proxy(proxy),
-        tls=ssl,
-        unix=unix,
-        max_redirects=max_redirects,
-    )
+    chosen = Options(**options)
+    attempts = connector(url, chosen, blocking_limits(chosen.limits))
     while True:
-        transport = _dial(connector, limits, timeout)
+        transport = _dial(attempts, chosen.limits, chosen.timeout)
         try:
-            transport.open(connector)
-            accept = connector.answered(transport.response)
+            transport.open(attempts)
+            accept = attempts.answered(transport.response)
         except BaseException:  # KeyboardInterrupt for one
             transport.cut_off()
             raise
