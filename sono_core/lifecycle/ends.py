@@ -19,8 +19,8 @@ TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
 # Sent to the peer.
 HANDLER_FAILED = Close(CloseCode.INTERNAL_ERROR, "internal error")
 TOO_MANY_CONNECTIONS = Close(CloseCode.TRY_AGAIN_LATER, "")
-SERVER_STOPS = {
-    code: Close(code, "the server is stopping")
+SERVER_STOPS: dict[int, Close] = {
+    int(code): Close(code, "the server is stopping")
     for code in (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
 }
 """By the code that the server's operator chose: it is gone, or will be back at once."""

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import msgspec
 
-from sono_core import CloseCode, Headers, Reject, State
+from sono_core import Headers, Reject, State
+from sono_core.lifecycle import ends
 from sono_core.websocket import ASGIConnection, ASGIEvent, Scope, encoded_fields
 from sono_server.aio import EmbeddedServer, TaskTransport
 from sono_server.serving import JAVASCRIPT, HTTPRequest, Options, browser_client, logger
@@ -117,7 +118,7 @@ class _ASGITransport(TaskTransport):
     async def _dismiss(self, patience: float) -> None:
         await _end(self._reading)
         await _end(self._writing)
-        close = {"type": "websocket.close", "code": int(CloseCode.SLOW_READER)}
+        close = {"type": "websocket.close", "code": int(ends.TOO_SLOW.code)}
         with contextlib.suppress(Exception):  # the server's way to say that it cannot
             await asyncio.wait_for(self._send(close), patience)
 

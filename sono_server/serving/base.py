@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sono_core import CloseCode, Connection, Role, SharedDeflaters
-from sono_core.lifecycle import Layer, Session, Timers, Transport
+from sono_core import Connection, Role, SharedDeflaters
+from sono_core.lifecycle import Layer, Session, Timers, Transport, ends
 from sono_io import RECEIVE_SIZE, LoopContext, new_context
 
 from .forwarded import TrustedProxies
@@ -175,7 +175,8 @@ class BaseServer:
         if dropped or self._closed:  # closed: accepted in the server's last turn
             transport.layer.lost()
         elif excess >= 0 or self._stop_requests:
-            transport.layer.go_away(CloseCode.TRY_AGAIN_LATER, "", now)
+            excessive = ends.TOO_MANY_CONNECTIONS
+            transport.layer.go_away(excessive.code, excessive.reason, now)
             transport.flush(now)
         return excess < 0 and not self._stop_requests
 
@@ -245,10 +246,11 @@ class BaseServer:
 
     def _say_goodbye(self, now: float) -> None:
         """Close those whose turn it is: if all left at once, all would come back at once."""
+        end = ends.SERVER_STOPS[self._options.close_code]
         while self._leaving and self._goodbye_due <= now:
             self._goodbye_due += self._goodbye_pause
             layer = self._leaving.popleft().layer
-            layer.go_away(self._options.close_code, "the server is stopping", now)
+            layer.go_away(end.code, end.reason, now)
         next_due = self._goodbye_due if self._leaving else math.inf
         self._stop_due = min(self._drain_until, next_due)
 

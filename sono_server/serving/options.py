@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
 from sono_core import CloseCode, Deflate, Limits, Timeouts
+from sono_core.lifecycle import ends
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.websocket import DEFAULT_DEFLATE
 
 from .forwarded import TrustedProxies
-
-_CLOSE_CODES = (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ class Options:
             raise TypeError("origins must be a collection of str, not a str")
         if not self.drain >= 0:
             raise ValueError(f"drain must not be negative, but is {self.drain}")
-        if self.close_code not in _CLOSE_CODES:
+        if self.close_code not in ends.SERVER_STOPS:
             raise ValueError(f"close_code must be 1001 or 1012, not {self.close_code}")
         if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
             raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
