@@ -53,10 +53,6 @@ class Layer(Protocol):
         """Whether the transport is gone."""
 
     @property
-    def wants_data(self) -> bool:
-        """Whether the peer's bytes are welcome, now or after a `pump`."""
-
-    @property
     def reading(self) -> bool:
         """Whether the transport should read now."""
 

@@ -40,11 +40,6 @@ class ForwardingLayer:
         return self._inner.over
 
     @property
-    def wants_data(self) -> bool:
-        """See `Layer`."""
-        return self._inner.wants_data
-
-    @property
     def reading(self) -> bool:
         """See `Layer`."""
         return self._inner.reading

@@ -147,7 +147,7 @@ class Session:
     def _keeps_up(self) -> bool:
         """Whether what the peer says is looked at: it reads, and the handler does not hold it."""
         paused = self._held or Deadline.PAUSE in self.deadlines
-        if paused and self._holding:
+        if paused and self._holding:  # seldom, so that mostly nothing is called
             return False
         phase = self._phase
         return (
@@ -155,11 +155,6 @@ class Session:
             and phase is not _CONDEMNED
             and phase is not _OVER
         )
-
-    @property
-    def wants_data(self) -> bool:
-        """Whether the peer's bytes are welcome, now or after a `pump`."""
-        return not self._peer_ended and self._keeps_up
 
     @property
     def reading(self) -> bool:

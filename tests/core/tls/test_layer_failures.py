@@ -44,7 +44,7 @@ def test_a_server_tells_who_speaks_no_tls_so_and_ends(
     assert answer[1] == 3
     assert answer[3:6] == b"\x00\x02\x02"  # fatal
     assert len(answer) == 7
-    assert not end.tls.wants_data
+    assert not end.tls.reading
     end.tick(0.0)
     assert end.tls.over
     assert end.transport.asked[-1] == "abort"
@@ -135,7 +135,7 @@ def test_after_a_failure_nothing_is_heard_and_nothing_sent() -> None:
     end = pair.server
     end.transport.room = 0
     end.tls.receive(b"\x17\x03\x03\x00\x40" + bytes(64), 0.0)
-    assert not end.tls.wants_data
+    assert not end.tls.reading
     assert not end.tls.reading
     assert not end.tls.pump_due
     waiting = end.tls.outbox.size
