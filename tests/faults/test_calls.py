@@ -79,7 +79,8 @@ class Stage:
 @pytest.fixture(params=["selector", "asyncio"])
 def stage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr("tests.servers.kind", request.param)
-    monkeypatch.setattr("sono_server.aio.server.loop_in_c", None)  # it would write past the socket
+    # C would write past the socket
+    monkeypatch.setattr("sono_io.asyncio_protocol.loop", None)
     application = Application()
     sock = faulty_listener(16 * 1024)  # so that a large message takes several writes
     with running(application, sock=sock, timeouts=Timeouts(close=0.5)) as server:
