@@ -1,7 +1,7 @@
 """WebSocket (RFC 6455, RFC 7692) and the Sono message protocol, without I/O.
 
-Bytes and events in, bytes and events out: nothing here touches a socket, a clock, a thread, a
-log or the environment. See docs/embedding.md for how to drive it.
+Bytes and events go in, bytes and events come out: nothing here touches a socket, a clock, a
+thread, a log or the environment. See docs/embedding.md for how to drive it.
 """
 
 from .close_codes import CloseCode
@@ -27,7 +27,7 @@ from .websocket import LEGAL, Connection, Deflate, Prepared, SharedDeflaters, St
 __version__ = "0.1.0"
 
 native_available: bool = accelerator is not None
-"""Whether the hot path runs in C. `SONO_PURE=1` in the environment says no."""
+"""Whether the hot path runs in C. `SONO_PURE=1` in the environment forces pure Python."""
 
 __all__ = [
     "LEGAL",

@@ -1,4 +1,4 @@
-"""What an application passes: callbacks, checked when they are given, and a function's options."""
+"""Validates callbacks on registration, not when they are called, and a function's options."""
 
 import inspect
 import re
@@ -29,20 +29,20 @@ Result = TypeVar("Result")
 
 
 def require_callable(name: str, function: object) -> None:
-    """Refuse what cannot be called.
+    """Check that an argument can be called.
 
     Raises:
-        TypeError: so it is; `name` is the argument that the text names.
+        TypeError: it cannot; the text calls it `name`.
     """
     if not callable(function):
         raise TypeError(f"{name} must be callable, not of type {type(function).__name__}")
 
 
 def require_plain(name: str, function: Callable[..., object]) -> None:
-    """Refuse what cannot be called, or would have to be awaited where nobody awaits.
+    """Check that an argument can be called, and need not be awaited.
 
     Raises:
-        TypeError: so it is; `name` is the argument that the text names.
+        TypeError: it cannot, or it is a coroutine function; the text calls it `name`.
     """
     require_callable(name, function)
     if is_coroutine_function(function):
@@ -50,7 +50,7 @@ def require_plain(name: str, function: Callable[..., object]) -> None:
 
 
 def is_coroutine_function(function: Callable[..., object]) -> bool:
-    """Whether it runs when what it returns is awaited; an object's `__call__` counts too."""
+    """Whether a call returns a coroutine; an object's `__call__` counts too."""
     of_object = type(function).__call__
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(of_object)
 

@@ -1,8 +1,8 @@
-"""Close codes: those of RFC 6455, section 7.4.1, and IANA's registry, and Sono's own.
+"""Close codes: RFC 6455's (section 7.4.1), those of IANA's registry, and Sono's own.
 
-Where each is chosen: 1002, 1007, 1008 and 1009 where the peer's mistake is found (`websocket`);
-those with which a session or a server ends a connection in `lifecycle.ends`; what clients make of
-a code, in `connect.backoff`.
+1002, 1007, 1008 and 1009 are chosen where the peer's mistake is found (`websocket`), the codes
+with which a session or a server ends a connection in `lifecycle.ends`. After which codes a client
+connects again is decided in `connect.backoff`.
 """
 
 import enum
@@ -12,13 +12,13 @@ class CloseCode(enum.IntEnum):
     """Why a connection was closed."""
 
     NORMAL_CLOSURE = 1000
-    """The purpose of the connection is fulfilled: nobody comes back."""
+    """The connection has served its purpose; clients do not reconnect."""
     GOING_AWAY = 1001
-    """A server stops, or a browser leaves the page."""
+    """The server is stopping, or a browser is leaving the page."""
     PROTOCOL_ERROR = 1002
     """The peer broke a rule of framing: reserved bits, opcodes, masks, lengths, fragments."""
     UNSUPPORTED_DATA = 1003
-    """A kind of message that the application does not take, binary ones for instance."""
+    """The application does not accept this kind of message, binary for instance."""
     NO_STATUS_RECEIVED = 1005
     """The peer's Close frame held no code. Never sent."""
     ABNORMAL_CLOSURE = 1006
@@ -26,21 +26,21 @@ class CloseCode(enum.IntEnum):
     INVALID_PAYLOAD = 1007
     """A text that is not UTF-8, or compressed data that cannot be inflated."""
     POLICY_VIOLATION = 1008
-    """A rule that no other code stands for; Sono sends it for too many fragments."""
+    """A rule without a code of its own was broken; Sono sends it for too many fragments."""
     MESSAGE_TOO_BIG = 1009
     """A message or frame above `Limits.max_message` or `max_frame`."""
     MANDATORY_EXTENSION = 1010
-    """A client needs an extension that the server did not agree to. Sono never does."""
+    """The client needs an extension that the server did not agree to. Sono never sends it."""
     INTERNAL_ERROR = 1011
-    """The application's handler raised."""
+    """The application's handler raised an exception."""
     SERVICE_RESTART = 1012
-    """The server stops, and will be back at once."""
+    """The server is restarting, and will be back at once."""
     TRY_AGAIN_LATER = 1013
-    """The server has no room; before the handshake it says so with status 503."""
+    """The server is full; before the handshake it answers with status 503 instead."""
     BAD_GATEWAY = 1014
     """A gateway got no valid answer from the server behind it."""
     SLOW_READER = 4008
-    """Sono's own: the peer does not read what is sent to it, and its queue is full."""
+    """Sono's own: the peer reads too slowly; its queue is full, or nothing could be written."""
 
 
 NORMAL_ENDS = frozenset(

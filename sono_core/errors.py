@@ -1,13 +1,13 @@
 """The exceptions that Sono raises.
 
-A peer's mistake never raises out of the core: it becomes an event and a close code. What the core
-raises is the caller's own mistake, or stays inside it; `ConnectError` and `ConnectionClosed` are
-for clients, which have no other way to tell.
+The core never raises for a peer's mistake: that becomes an event and a close code. An exception
+that leaves the core is the caller's own mistake. `ConnectError` and `ConnectionClosed` are for
+clients, which have no other way to tell.
 """
 
 
 class SonoError(Exception):
-    """Base class of every exception of Sono's own."""
+    """The base class of Sono's exceptions."""
 
 
 class LocalProtocolError(SonoError):
@@ -17,8 +17,7 @@ class LocalProtocolError(SonoError):
 class ProtocolFailure(SonoError):  # noqa: N818 - named after "_Fail the WebSocket Connection_"
     """The peer broke a rule of the framing layer (RFC 6455, section 7.1.7).
 
-    Raised by the decoders and turned into a `Close` event by `Connection`; it never reaches
-    a caller of `Connection`.
+    The decoders raise it, and `Connection` turns it into a `Close` event; its callers never see it.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -31,7 +30,7 @@ class HandshakeFailure(SonoError):  # noqa: N818
     """The peer's opening handshake is unacceptable (RFC 6455, section 4).
 
     On a server `status` is the HTTP status of the refusal; `headers` go with it.
-    Turned into a `Reject` by `Connection`; it never reaches a caller of `Connection`.
+    `Connection` turns it into a `Reject`; its callers never see it.
     """
 
     def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
@@ -44,9 +43,9 @@ class HandshakeFailure(SonoError):  # noqa: N818
 class ConnectError(SonoError):
     """A client could not open its connection; the text names the peer and the reason.
 
-    `status` is the HTTP status of a refusal, or None where no response came. `retry_after` is
-    how many seconds a refusal asks to wait before another attempt, None if it says nothing.
-    `untrusted` is True if the server's certificate was refused.
+    `status` is the HTTP status of a refusal, or None if no response came. `retry_after` is how
+    many seconds the refusal asks the client to wait before another attempt, or None.
+    `untrusted` is True if the server's certificate is not trusted.
     """
 
     def __init__(

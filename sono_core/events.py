@@ -21,8 +21,8 @@ class Role(enum.Enum):
 class Request(msgspec.Struct, frozen=True):
     """A request of the opening handshake (RFC 6455, section 4.1), or any other HTTP/1.1 request.
 
-    A server's `Connection` yields every well-formed one; whether it is a valid upgrade is
-    checked when it is answered with `Accept`.
+    A server's `Connection` yields every well-formed request, and checks whether it is a valid
+    upgrade when it is answered with `Accept`.
     """
 
     target: str
@@ -59,8 +59,8 @@ class Reject(msgspec.Struct, frozen=True):
     """Any other final HTTP response: the request does not become a WebSocket."""
 
     status: int
-    """200 to 599, as a client may be told up to 999; 0 on a client that got no valid response, with
-    the reason as `body`."""
+    """200 to 599; clients may receive up to 999, or 0 if no valid response came, with the reason
+    as `body`."""
     headers: Headers = Headers()
     body: bytes = b""
 
@@ -90,10 +90,10 @@ class Pong(msgspec.Struct, frozen=True, gc=False):
 
 
 class Close(msgspec.Struct, frozen=True):
-    """The end of the connection; the last event of every accepted one, exactly once.
+    """The end of the connection: the last event of every accepted connection, exactly once.
 
-    Received, `code` is the peer's code (1005 if it gave none), or, where `clean` is False, the
-    code with which this side gave up, or 1006 if the connection just ended.
+    In a received event `code` is the peer's code (1005 if it gave none). If `clean` is False, it
+    is the code with which this side gave up, or 1006 if the connection just ended.
     """
 
     code: int = 1000

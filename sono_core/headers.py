@@ -1,23 +1,19 @@
-"""The grammar of the header fields that the opening handshake uses; pure functions on text.
-
-RFC 9110, sections 5.5 and 5.6 (field values, tokens, lists, quoted strings); RFC 6455, section
-9.1 (extensions). Every pattern runs in linear time.
-"""
+"""Header fields of a request or response. RFC 9110, section 5."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 
 class Headers(Mapping[str, str]):
-    """Header fields in their order; names are compared without regard to case.
+    """Header fields in order; names are case-insensitive.
 
     `headers[name]` joins repeated fields with a comma (RFC 9110, section 5.3); `get_all` keeps
-    them apart. Values are text of latin-1.
+    them apart. Values are latin-1 text.
     """
 
     __slots__ = ("_fields",)
 
     def __init__(self, fields: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        if not fields:  # most often; an iterator is never false
+        if not fields:  # the common case; an iterator is never false
             self._fields: tuple[tuple[str, str], ...] = ()
         elif isinstance(fields, Headers):
             self._fields = fields._fields
@@ -27,18 +23,18 @@ class Headers(Mapping[str, str]):
 
     @classmethod
     def parsed(cls, fields: Iterable[tuple[str, str]]) -> "Headers":
-        """Headers of fields whose names are in lower case already."""
+        """Headers from fields whose names are already in lower case."""
         headers = cls.__new__(cls)
         headers._fields = tuple(fields)
         return headers
 
     def get_all(self, name: str) -> list[str]:
-        """The values of every field of that name, in order."""
+        """The values of all fields of that name, in order."""
         name = name.lower()
         return [value for field, value in self._fields if field == name]
 
     def combined(self) -> dict[str, str]:
-        """`headers[name]` for every name, for who asks for many."""
+        """`headers[name]` for every name at once, for callers that need many."""
         fields = dict(self._fields)
         if len(fields) == len(self._fields):
             return fields

@@ -15,12 +15,12 @@ MAX_UTF8 = 4
 
 
 def _about(text: str) -> msgspec.Meta:
-    """What a field is: unit, reason and what happens beyond it. `sono limits` shows it."""
+    """Describe a field: its unit, its reason and what happens beyond it, for `sono limits`."""
     return msgspec.Meta(description=text)
 
 
 def _require_positive(settings: msgspec.Struct, kind: type) -> None:
-    # A None that is no default would mean unlimited, and so would infinity.
+    # Except as a default, None would mean unlimited, and so would infinity.
     for name, default in zip(settings.__struct_fields__, settings.__struct_defaults__, strict=True):
         value = getattr(settings, name)
         if value is None and default is None:
@@ -34,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much of each resource one peer may use.
 
     Raises:
-        ValueError: a limit is no int above 0.
+        ValueError: a limit is not an int above 0.
     """
 
     max_message: Annotated[
@@ -98,8 +98,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     packet_rate: Annotated[
         int,
         _about(
-            "Packets a second of one client, on average; twice as many may come at once. Who sends "
-            "more is read from more slowly. A game sends some 60."
+            "Packets a second of one client, on average; twice as many may come at once. Clients "
+            "that send more are throttled. A game sends some 60."
         ),
     ] = 1000
     byte_rate: Annotated[
