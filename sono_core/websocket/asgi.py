@@ -1,4 +1,4 @@
-"""ASGI's WebSocket events in place of bytes: what another server framed, as a `Connection`.
+"""A `Connection` on ASGI's WebSocket events instead of bytes: an ASGI server does the framing.
 
 Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message Format" 2.5. No I/O here.
 """
@@ -37,7 +37,7 @@ from .upgrade import check_subprotocol
 Scope = MutableMapping[str, Any]
 ASGIEvent = MutableMapping[str, Any]
 
-_RESPONSE = "websocket.http.response"  # the extension with which a refusal has a status
+_RESPONSE = "websocket.http.response"  # the extension that lets a refusal have a status
 
 
 def request_of(scope: Mapping[str, Any]) -> Request:
@@ -55,12 +55,12 @@ def request_of(scope: Mapping[str, Any]) -> Request:
 
 
 def encoded_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """Header fields in ASGI's form; they have been checked."""
+    """Checked header fields in ASGI's form."""
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
 
 
 class EventOutbox(Outbox):
-    """ASGI events instead of bytes; each counts as the bytes that it carries, and one."""
+    """An outbox of ASGI events; each counts as its payload's bytes plus one."""
 
     __slots__ = ("_waiting",)
 
@@ -76,7 +76,7 @@ class EventOutbox(Outbox):
         self.size += carried + 1
 
     def first(self) -> tuple[ASGIEvent, int]:
-        """What to send next, and what it counts for; something must wait."""
+        """The next event to send, and its size; the outbox must not be empty."""
         event, size = self._waiting[0]
         if isinstance(event, str):
             return {"type": "websocket.send", "text": event}, size
@@ -85,7 +85,7 @@ class EventOutbox(Outbox):
         return event, size
 
     def advance(self, size: int) -> None:
-        """The first event, which counts for so much, was sent."""
+        """Drop the first event, which was sent; `size` is its size."""
         self.size -= size
         self._waiting.popleft()
 
@@ -96,14 +96,15 @@ class EventOutbox(Outbox):
 
 
 class ASGIConnection(Connection):
-    """A server's connection whose handshake and frames are an ASGI server's.
+    """A server's connection whose handshake and framing an ASGI server does.
 
-    It is driven like any other, but for two things: what comes is given to `take_event`, with
-    `take_in(b"")` after the last; and `outbox` holds events. Pings are the ASGI server's too.
+    It is driven like any other, with two differences: `take_event` takes what arrives, with
+    `take_in(b"")` after the last event; and `outbox` holds events. The ASGI server also sends the
+    pings.
 
     Args:
         scope: of type `websocket`.
-        limits: `max_message` counts here; limits of heads and frames are the ASGI server's.
+        limits: only `max_message` applies; the ASGI server limits heads and frames.
         origins: as for `Connection`.
     """
 
@@ -116,22 +117,22 @@ class ASGIConnection(Connection):
         self, scope: Scope, *, limits: Limits = DEFAULT_LIMITS, origins: Collection[str] = ()
     ) -> None:
         super().__init__(_Role.SERVER, limits=limits, deflate=None, origins=origins)
-        self.outbox = EventOutbox()  # `frames` stays another one
+        self.outbox = EventOutbox()  # `frames` remains the base's, which never has room
         self._origins = origins
         self._request = request_of(scope)
         self._refusable = _RESPONSE in (scope.get("extensions") or ())
         self._received: deque[ASGIEvent] = deque()
-        self._parting: Close | None = None  # what this side said
+        self._parting: Close | None = None  # the Close that this side sent
 
     # -- in ---------------------------------------------------------------------------------------
 
     def take_event(self, event: ASGIEvent) -> None:
-        """Take what the ASGI server's `receive` gave."""
+        """Take an event from the ASGI server's `receive`."""
         if self.state is not State.CLOSED:
             self._received.append(event)
 
     def take_in(self, data: bytes) -> None:
-        """`b""`: nothing more will come."""
+        """Take `b""`: nothing more will come."""
         if not data:
             self._ended = True
 
@@ -167,12 +168,12 @@ class ASGIConnection(Connection):
         return self._end(code, received.get("reason") or "")
 
     def _end(self, code: int, reason: str) -> Close | None:
-        """The ASGI server says that it is over, or nothing more."""
+        """The ASGI server has ended the connection, or will say nothing more."""
         opened = self.state in (State.OPEN, State.CLOSING)
         self._enter(State.CLOSED)
         self.outbox.clear()
         clean = code != CloseCode.ABNORMAL_CLOSURE
-        if self._parting and clean:  # the answer to it
+        if self._parting and clean:  # this answers it
             code, reason = self._parting.code, self._parting.reason
         return Close(code, reason, clean) if opened else None
 
@@ -226,7 +227,7 @@ class ASGIConnection(Connection):
             self.outbox.add(start)
             body = {"type": f"{_RESPONSE}.body", "body": reject.body}
             self.outbox.add(body, len(reject.body))
-        else:  # the server makes 403 of it
+        else:  # the server answers with 403
             self.outbox.add({"type": "websocket.close"})
         self._enter(State.CLOSED)
 
@@ -251,4 +252,4 @@ class ASGIConnection(Connection):
 
 
 def _ignored(connection: ASGIConnection, received: ASGIEvent) -> None:
-    """What becomes of an event that this version of ASGI does not know."""
+    """Ignore an event that this version of ASGI does not define."""

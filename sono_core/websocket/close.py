@@ -13,7 +13,7 @@ _U16 = struct.Struct("!H")
 def is_close_code(code: int) -> bool:
     """Whether `code` may stand in a Close frame (section 7.4).
 
-    1004, 1005, 1006 and 1015 stay out: they name what no frame says.
+    1004, 1005, 1006 and 1015 are reserved, and never appear in a frame.
     """
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
@@ -21,7 +21,7 @@ def is_close_code(code: int) -> bool:
 def encode_close(code: int, reason: str) -> bytes:
     """The payload of a Close frame (section 5.5.1), the reason cut to 123 bytes.
 
-    It is cut on the boundary of a character. 1005 stands for an empty payload.
+    The cut never splits a character. 1005 gives an empty payload.
     """
     if code == CloseCode.NO_STATUS_RECEIVED:
         return b""

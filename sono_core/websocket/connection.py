@@ -1,7 +1,7 @@
 """The state machine of one connection, either role. RFC 6455, sections 4, 5.5, 7.
 
-Wires handshake, frames, deflate and messages, and gives the automatic answers: pongs, close
-echoes, failures. Bytes and events in, bytes and events out; it knows no socket and no time.
+Joins handshake, frames, deflate and messages, and sends the automatic answers: pongs, close
+echoes, failures. It knows no socket and no time.
 """
 
 import enum
@@ -41,7 +41,7 @@ class State(enum.Enum):
     """Where a connection stands (RFC 6455, sections 4 and 7)."""
 
     CONNECTING = "connecting"
-    """The request is outstanding."""
+    """The request has not yet been sent (client) or received (server)."""
     REQUESTED = "requested"
     """The request was sent (client) or received (server); its answer is outstanding."""
     OPEN = "open"
@@ -51,7 +51,7 @@ class State(enum.Enum):
     """Nothing more will be sent or received: write what waits, then end the stream."""
 
 
-State.__hash__ = object.__hash__  # type: ignore[method-assign]  # an enum's own is a call of Python
+State.__hash__ = object.__hash__  # type: ignore[method-assign]  # Enum's own is written in Python
 
 
 _MESSAGES = frozenset((TextMessage, BinaryMessage, Ping, Pong, Close, Prepared))
@@ -82,15 +82,15 @@ class Connection:
 
     Args:
         role: which end this is.
-        limits: what the peer may ask for.
+        limits: how much the peer may use.
         deflate: how permessage-deflate is used, or None to refuse it.
-        origins: a server's allowed origins beside its own; `"*"` allows all.
-        random: a client's secure source of that many bytes, `os.urandom` for one.
-        deflaters: shared by the connections of one loop; its own by default.
-        rewrite: changes a server's request before anybody sees it, as behind a proxy.
+        origins: allowed by a server besides its own; `"*"` allows all.
+        random: a client's secure source of bytes, such as `os.urandom`.
+        deflaters: shared by the connections of one loop; by default this one has its own.
+        rewrite: changes a server's request before it is reported, as behind a proxy.
 
     Raises:
-        TypeError: a client without `random`, or `origins` is a str.
+        TypeError: a client has no `random`, or `origins` is a str.
     """
 
     __slots__ = (
@@ -130,8 +130,8 @@ class Connection:
         self._deflaters = deflaters
         self._handshake: ServerHandshake | ClientHandshake
         self.keys: MaskingKeys | None = None
-        """A client's masking keys, one a call."""
-        if isinstance(origins, str):  # any part of it would be an allowed origin
+        """A client's masking keys, one per call; None on a server."""
+        if isinstance(origins, str):  # every part of it would be allowed
             raise TypeError("origins must be a collection of str, not a str")
         if role is Role.SERVER:
             self._handshake = ServerHandshake(limits, deflate, origins, rewrite)
@@ -141,20 +141,20 @@ class Connection:
             self._handshake = ClientHandshake(limits, deflate, random)
             self.keys = MaskingKeys(random)
         self.outbox: Outbox = new_outbox()
-        """What waits to be written, for transports that write bit by bit."""
+        """What waits to be written, for transports that write piecemeal."""
         self.frames: Outbox = self.outbox
-        """Where a `Sender` may add frames past this object: the same, unless frames are made
-        elsewhere; then it is an outbox that never has `room`."""
+        """Where a `Sender` may add frames directly: `outbox`, unless frames are made elsewhere;
+        then it is one that never has `room`."""
         self.reader: Reader | None = None
-        """What makes messages of the peer's frames; None before and after there are any."""
+        """Turns the peer's frames into messages; None before and after there are any."""
         self.plain: int = _UNLIMITED
-        """Bytes of a message up to which it is never compressed."""
+        """Bytes up to which a message is never compressed."""
         self.has_early_data: bool = False
-        """Whether frames came with the request, before it was accepted."""
+        """Whether frames arrived together with the handshake."""
         self.subprotocol: str | None = None
-        """What the handshake agreed on."""
-        self._incoming: list[bytes] = []  # before the connection is open
-        self._ended = False  # the peer's stream
+        """The subprotocol that the handshake agreed on, or None."""
+        self._incoming: list[bytes] = []  # received before the connection is open
+        self._ended = False  # whether the peer's stream has
         self._deflater: Deflater | None = None
         self._enter(State.CONNECTING)
 
@@ -167,17 +167,17 @@ class Connection:
     # -- in ---------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes) -> Iterator[Event]:
-        """Take bytes of the peer; `b""` is the end of its stream.
+        """Take bytes from the peer; `b""` is the end of its stream.
 
         Returns:
-            The events that all bytes so far give. They are parsed, and answered where the
-            protocol answers by itself, when they are pulled; what is not pulled stays.
+            The events in all bytes so far. Each is parsed, and answered where the protocol
+            requires it, when it is pulled; what is not pulled stays.
         """
         self.take_in(data)
         return self.reader.events(self.next_event) if self.reader else self._events()
 
     def take_in(self, data: bytes) -> None:
-        """As `receive_data`, for who calls `next_event`."""
+        """Like `receive_data`, for callers of `next_event`."""
         if not data:
             self._ended = True
         elif self.reader:
@@ -236,7 +236,7 @@ class Connection:
         return answer
 
     def _open(self, agreement: Agreement | None, rest: bytes) -> None:
-        """Drop the handshake for the frames."""
+        """Replace the handshake by a reader of frames."""
         inflater = None
         if agreement and self._options:
             inflater = agreement.inflater(self.role)
@@ -275,34 +275,34 @@ class Connection:
         if opcode == PONG:
             return Pong(payload)
         code, reason = decode_close(payload)
-        if self.state is State.OPEN:  # else this is the echo
+        if self.state is State.OPEN:  # otherwise this is the echo
             self._append(CLOSE, encode_close(code, ""))
         # The server ends the TCP connection (section 7.1.1), so a client waits for that.
         self._enter(State.CLOSED if self.role is Role.SERVER else State.CLOSING)
         return self._finish(code, reason, True)
 
     def _fail(self, failure: ProtocolFailure) -> Close:
-        """_Fail the WebSocket Connection_ (section 7.1.7): what follows is not looked at."""
+        """_Fail the WebSocket Connection_ (section 7.1.7): ignore whatever follows."""
         if self.state is State.OPEN:
             self._append(CLOSE, encode_close(failure.code, failure.reason))
         self._enter(State.CLOSED)
         return self._finish(failure.code, failure.reason, False)
 
     def _finish(self, code: int, reason: str, clean: bool) -> Close:
-        """The last event; what is still held for frames and contexts is let go."""
+        """Return the last event, and free what reading and compression hold."""
         self._deflater = None
         reader, self.reader = self.reader, None
-        assert reader is not None  # only what it read gets here
+        assert reader is not None  # `_next_frame_event` has checked it
         reader.stop()
         return Close(code, reason, clean)
 
     def verify(self) -> Reject | None:
-        """Server: what an `Accept` of the request would be refused with; None if it would not be.
+        """Server: the refusal that an `Accept` of the request would become, or None.
 
-        So that nobody is asked who sends it, and looks at its cookies, in vain.
+        It saves the work of authenticating a request that would be refused anyway.
 
         Raises:
-            LocalProtocolError: there is no request to be answered.
+            LocalProtocolError: no request waits for an answer.
         """
         if Accept not in self._sendable:
             raise LocalProtocolError(f"there is no request to verify when {self.state.value}")
@@ -314,18 +314,18 @@ class Connection:
 
     def _check_upgrade(self) -> None:
         handshake = cast(ServerHandshake, self._handshake)
-        if self._incoming:  # nobody may have asked for events since it came
+        if self._incoming:  # the events may not have been pulled since it came
             handshake.feed(self._take_incoming())
         handshake.check()
 
     # -- out --------------------------------------------------------------------------------
 
     def data_to_send(self) -> bytes:
-        """Everything that waits to be written; it is the caller's from now on."""
+        """Take everything that waits to be written; the caller must write it."""
         return self.outbox.take()
 
     def send(self, event: Event | Prepared) -> None:
-        """Send an event. An `Accept` of what is no valid upgrade becomes the right refusal.
+        """Send an event. An `Accept` of an invalid upgrade becomes the right refusal.
 
         Raises:
             LocalProtocolError: `LEGAL` does not allow the event now, or a value in it is
@@ -381,7 +381,7 @@ class Connection:
     def _send_accept(self, accept: Accept) -> None:
         handshake = cast(ServerHandshake, self._handshake)
         try:
-            self._check_upgrade()  # of all that has come
+            self._check_upgrade()  # with everything that has come since
             self.outbox.append(handshake.accept(accept))
         except HandshakeFailure as failure:
             self._send_reject(refusal(failure))

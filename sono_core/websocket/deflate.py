@@ -10,10 +10,10 @@ from sono_core.events import Role
 from sono_core.http import Extension
 
 NAME = "permessage-deflate"
-_TAIL = b"\x00\x00\xff\xff"  # what every flush ends with and no message carries (section 7.2.1)
+_TAIL = b"\x00\x00\xff\xff"  # ends every flush, and is left out of messages (section 7.2.1)
 _STEP = 32 * 1024  # bytes inflated at once: zlib needs room for them twice
-_PIECE = 16 * 1024  # bytes given to zlib at once: it copies what it leaves of them
-# Of one message; each costs a new stream, and what it sends is two bytes at least.
+_PIECE = 16 * 1024  # bytes given to zlib at once: it copies what it does not consume
+# In one message; each costs a new stream, and the peer only two bytes.
 _MAX_FINAL_BLOCKS = 1024
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}  # no leading zeros (section 7.1.2.1)
 
@@ -26,7 +26,7 @@ class Deflate(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     context_takeover: bool = False
-    """Keep a window from message to message: smaller frames for about 300 KiB a connection."""
+    """Keep the window from message to message: smaller frames, for 300 KiB a connection."""
     max_window_bits: int = 15
     """Base-2 logarithm of this side's compression window, 9 to 15."""
     level: int = 6
@@ -64,7 +64,7 @@ class Agreement(msgspec.Struct, frozen=True):
         return "; ".join(parts)
 
     def inflater(self, role: Role) -> "Inflater":
-        """For what the peer of `role` sends."""
+        """The inflater for what the peer of `role` sends."""
         if role is Role.SERVER:
             return Inflater(self.client_max_window_bits, not self.client_no_context_takeover)
         return Inflater(self.server_max_window_bits, not self.server_no_context_takeover)
@@ -72,7 +72,7 @@ class Agreement(msgspec.Struct, frozen=True):
     def deflater(
         self, role: Role, options: Deflate, shared: "SharedDeflaters | None"
     ) -> "Deflater":
-        """For what `role` sends; one of the shared ones where there is no context takeover."""
+        """The deflater for what `role` sends; a shared one unless there is context takeover."""
         if role is Role.SERVER:
             bits, takeover = self.server_max_window_bits, not self.server_no_context_takeover
         else:
@@ -105,7 +105,7 @@ def _parse(parameters: list[tuple[str, str | None]], *, in_offer: bool) -> dict[
 
 
 def offer(options: Deflate) -> str:
-    """The element of Sec-WebSocket-Extensions with which a client asks for the extension."""
+    """A client's offer, as an element of Sec-WebSocket-Extensions."""
     parts = [NAME, "client_max_window_bits"]
     if not options.context_takeover:
         parts[1:1] = ["server_no_context_takeover", "client_no_context_takeover"]
@@ -122,7 +122,7 @@ def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
         except _UnacceptableError:
             continue
         bits = asked.get("server_max_window_bits")
-        if bits == 8:  # zlib deflates into windows of 9 bits and more only
+        if bits == 8:  # zlib cannot deflate into windows below 9 bits
             continue
         return Agreement(
             bool(asked.get("server_no_context_takeover")) or not options.context_takeover,
@@ -135,7 +135,7 @@ def answer(offers: list[Extension], options: Deflate) -> Agreement | None:
 def _narrowed(bits: int | None, options: Deflate) -> int | None:
     """The window for this side's own compression; None for the full one.
 
-    One that was asked for stays named even if it is the full one: a server agrees to it by
+    A window that the peer asked for is named even if it is the full one: a server agrees by
     repeating it (section 7.1.2.1).
     """
     if bits is None and options.max_window_bits == 15:
@@ -147,7 +147,7 @@ def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreeme
     """What a server's response means to the client that made `offer` (section 7.1).
 
     Raises:
-        ValueError: the response is no legal answer to the offer.
+        ValueError: the response is not a legal answer to the offer.
     """
     try:
         given = _parse(parameters, in_offer=False)
@@ -156,7 +156,7 @@ def agree(parameters: list[tuple[str, str | None]], options: Deflate) -> Agreeme
     if given.get("client_max_window_bits") == 8:
         raise ValueError(f"{NAME}: a compression window of 8 bits is not supported")
     if not options.context_takeover and not given.get("server_no_context_takeover"):
-        raise ValueError(f"{NAME}: server_no_context_takeover was asked for and not given")
+        raise ValueError(f"{NAME}: server_no_context_takeover was requested but not granted")
     return Agreement(
         bool(given.get("server_no_context_takeover")),
         bool(given.get("client_no_context_takeover")) or not options.context_takeover,
@@ -170,7 +170,7 @@ class Inflater:
 
     Args:
         bits: base-2 logarithm of the peer's window; None for the full one, 15.
-        takeover: whether the window lives on from message to message.
+        takeover: whether the window is kept from message to message.
     """
 
     __slots__ = ("_bits", "_final_blocks", "_stream", "_takeover")
@@ -182,14 +182,14 @@ class Inflater:
         self._stream: zlib._Decompress | None = None  # an idle connection without takeover has none
 
     def inflate(self, data: bytes | bytearray, room: int, final: bool) -> list[bytes]:
-        """The inflated `data`, in pieces: a bomb holds no more memory than it may.
+        """Inflate `data` into pieces, so that a bomb never takes more memory than it may.
 
         Args:
-            room: the bytes that it may be at most.
-            final: the data ends its message.
+            room: the most bytes that may come out.
+            final: whether the data ends its message.
 
         Raises:
-            ProtocolFailure: 1009 beyond the room, 1007 for what is not deflate data, 1008 for
+            ProtocolFailure: 1009 beyond the room, 1007 for data that is not deflate's, 1008 for
                 too many final blocks.
         """
         pieces = []
@@ -198,7 +198,7 @@ class Inflater:
             piece = data[start : start + _PIECE]
             if final and start + _PIECE >= len(data):
                 piece += _TAIL
-            more = True  # zlib may have taken all of it, and not given all that it means
+            more = True  # zlib may hold output after it has taken all input
             while piece or more:
                 step = min(_STEP, room + 1)
                 try:
@@ -233,8 +233,8 @@ class Inflater:
 class Deflater:
     """Deflates messages (section 7.2.1).
 
-    Without takeover nothing of one message is of use for the next, so that one deflater serves
-    any number of connections: see `SharedDeflaters`.
+    Without takeover no message depends on the one before, so one deflater serves any number of
+    connections: see `SharedDeflaters`.
     """
 
     __slots__ = ("_flush", "_stream", "parameters", "takeover")
@@ -243,8 +243,8 @@ class Deflater:
         self.takeover: bool = takeover
         self.parameters: tuple[int, int] = (bits, level)
         """Base-2 logarithm of the window, and zlib's level."""
-        self._stream: zlib._Compress | None = None  # 256 KiB, for those who need it
-        # a full flush makes zlib forget what it could refer to
+        self._stream: zlib._Compress | None = None  # made when needed: it takes 256 KiB
+        # a full flush makes zlib forget its window
         self._flush = zlib.Z_SYNC_FLUSH if takeover else zlib.Z_FULL_FLUSH
 
     def deflate(self, data: bytes) -> bytes:
@@ -257,9 +257,9 @@ class Deflater:
 
 
 class SharedDeflaters:
-    """The deflaters that the connections of one loop share, one a window size.
+    """The deflaters that the connections of one loop share: one for each window and level.
 
-    For one thread: a message is compressed in two calls that must not interleave.
+    Not thread-safe: compressing a message takes two calls, which must not interleave.
     """
 
     __slots__ = ("_deflaters",)

@@ -1,7 +1,7 @@
 """Frames: from bytes to payloads and back. RFC 6455, section 5; the RSV1 bit of RFC 7692.
 
-`FrameDecoder` decides everything that a header can get wrong: reserved bits, opcodes, masking,
-lengths, the order of fragments, and how much may still come. It does not look at payloads.
+`FrameDecoder` finds every error that a header can have: reserved bits, opcodes, masking, lengths,
+the order of fragments, and sizes beyond the limits. It ignores what payloads contain.
 """
 
 import struct
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
 
 
 def _first_byte_error(first: int, in_message: bool, rsv1_allowed: bool) -> str:
-    """What is wrong with a frame's first byte, or nothing (sections 5.2, 5.4 and 5.5)."""
+    """What is wrong with a frame's first byte, or `""` (sections 5.2, 5.4 and 5.5)."""
     opcode = first & 0x0F
     if first & _RSV2_RSV3 or (first & _RSV1 and not rsv1_allowed):
         return "reserved bit set"
@@ -58,7 +58,7 @@ def _first_byte_error(first: int, in_message: bool, rsv1_allowed: bool) -> str:
     return "new message inside a fragmented one" if in_message else ""
 
 
-# What is legal as a first byte depends on two facts alone; so it is looked up.
+# Whether a first byte is legal depends on two facts alone, so a table says it.
 _FIRST_BYTE_ERRORS = {
     (in_message, rsv1_allowed): tuple(
         _first_byte_error(first, in_message, rsv1_allowed) for first in range(256)
@@ -69,15 +69,15 @@ _FIRST_BYTE_ERRORS = {
 
 
 def legal_first_bytes(rsv1_allowed: bool) -> tuple[bytes, bytes]:
-    """For each first byte whether it is legal, outside of a fragmented message and inside."""
+    """Whether each first byte is legal: outside a fragmented message, and inside one."""
     outside, inside = (_FIRST_BYTE_ERRORS[i, rsv1_allowed] for i in (False, True))
     return bytes(not error for error in outside), bytes(not error for error in inside)
 
 
 def compressed_bound(size: int) -> int:
-    """Bytes that `size` bytes may take on the wire at worst (zlib's deflateBound).
+    """The most bytes that `size` bytes may take on the wire (zlib's deflateBound).
 
-    Data that does not compress grows; it must not be refused for that.
+    Data that does not compress grows, and must not be refused for that.
     """
     return size + (size >> 3) + (size >> 6) + 64
 
@@ -89,7 +89,7 @@ class FrameDecoder:
     and a text can be refused at its first wrong byte.
 
     Args:
-        role: who decodes; a server wants masked frames, a client unmasked ones (section 5.1).
+        role: the decoding side; servers need masked frames, clients unmasked ones (section 5.1).
         limits: `max_frame`, `max_message` and `max_fragments` are enforced here.
         compression: whether permessage-deflate was negotiated; RSV1 is an error otherwise.
     """
@@ -130,12 +130,12 @@ class FrameDecoder:
         self._fragments = 0
         self._budget = 0
         self._frame_limit = 0
-        # the data frame under way: what is missing of it, its first byte and its rotated mask
+        # the data frame under way: the bytes still missing; its first byte and rotated mask
         self._remaining = 0
         self._partial = (0, b"")
 
     def resume_message(self, fragments: int, budget: int, frame_limit: int) -> None:
-        """Begin within a fragmented message, of which so much has come and may still come."""
+        """Begin inside a fragmented message, with its frames so far and what it may still take."""
         self._errors = self._errors_inside
         self._fragments = fragments
         self._budget = budget
@@ -150,7 +150,7 @@ class FrameDecoder:
             self._waiting.append(data)
 
     def _available(self, size: int) -> bool:
-        """Whether `size` bytes lie ahead, once what was fed meanwhile has been joined on."""
+        """Join what was fed meanwhile; return whether `size` bytes lie ahead."""
         self._buffer = self._buffer[self._position :]
         self._position = 0
         if self._waiting:
@@ -162,7 +162,7 @@ class FrameDecoder:
         """The next frame or piece of one, or None until more bytes come.
 
         Raises:
-            ProtocolFailure: 1002, 1008 or 1009; nothing more may be asked for after it.
+            ProtocolFailure: 1002, 1008 or 1009; the decoder may not be used after it.
         """
         if self._remaining:
             return self._next_piece()
@@ -220,7 +220,7 @@ class FrameDecoder:
         return Frame(first & 0x0F, payload, first >= _FIN, first & _RSV1 != 0, True)
 
     def _count_fragment(self, first: int, size: int) -> None:
-        """Hold a data frame against what its message may still take, before its payload comes."""
+        """Check a data frame against its message's limits, before its payload comes."""
         limits = self._limits
         if self._errors is self._errors_outside:
             self._fragments = 0
@@ -274,10 +274,10 @@ def encode_frame(
 ) -> bytes:
     """One frame as bytes; masked if a 4-byte `mask` is given (section 5.2).
 
-    Nothing is checked: what may be sent when is `Connection`'s to decide.
+    Checks nothing: `Connection` decides what may be sent when.
     """
     size = len(payload)
-    if fin and not rsv1 and size <= MAX_CONTROL_PAYLOAD:  # most are, so no more is called for them
+    if fin and not rsv1 and size <= MAX_CONTROL_PAYLOAD:  # most are: saves them a call
         header = bytes((_FIN | opcode, size if not mask else _MASKED | size))
     else:
         header = encode_header(opcode, size, fin=fin, rsv1=rsv1, masked=bool(mask))

@@ -1,7 +1,7 @@
 """The opening handshake of both roles, from its first byte to the open connection.
 
-RFC 6455, section 4. Owns what a connection holds before it is open, and is dropped then. The
-rules that a request must meet are `upgrade`'s, how a head is read is `head`'s.
+RFC 6455, section 4. Holds a connection's state until it is open, and is dropped then. `upgrade`
+has the rules for requests, and `http` reads heads.
 """
 
 import base64
@@ -40,9 +40,9 @@ class ServerHandshake:
 
     Args:
         limits: of the request's head, and of what may follow it.
-        options: how permessage-deflate may be agreed to, or None.
-        origins: allowed beside the server's own.
-        rewrite: changes the request before anybody sees it.
+        options: how permessage-deflate may be negotiated, or None.
+        origins: allowed besides the server's own.
+        rewrite: changes the request before it is reported.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class ServerHandshake:
         """What followed the request: frames, if it becomes a WebSocket."""
 
     def feed(self, data: bytes) -> Request | None:
-        """The request, once its head is complete; what comes after it is put by.
+        """The request, once its head is complete; `rest` keeps what follows it.
 
         Raises:
             HandshakeFailure: 400, 414, 431, 501 or 505.
@@ -104,12 +104,12 @@ class ServerHandshake:
             self.rest += data
 
     def check(self) -> Upgrade:
-        """Hold the request against what a valid upgrade is.
+        """Check that the request is a valid upgrade.
 
         Raises:
             HandshakeFailure: it is not.
         """
-        assert self._request is not None  # Connection's table has seen to it
+        assert self._request is not None  # `LEGAL` guarantees it
         if self._overflow:
             raise HandshakeFailure(400, "too much data before the answer")
         if self._upgrade is None:
@@ -138,12 +138,12 @@ class ServerHandshake:
 
 
 class ClientHandshake:
-    """A client's side: writes the request, then holds the response against it (section 4.1).
+    """A client's side: writes the request, then checks the response against it (section 4.1).
 
     Args:
         limits: of the response's head and of a refusal's body.
-        options: what to offer of permessage-deflate, or None.
-        random: a secure source of that many bytes, `os.urandom` for one.
+        options: how to offer permessage-deflate, or None.
+        random: a secure source of bytes, such as `os.urandom`.
     """
 
     __slots__ = ("_key", "_options", "_reader", "_subprotocols", "agreement", "rest")
@@ -165,12 +165,12 @@ class ClientHandshake:
         Raises:
             LocalProtocolError: the method is not GET, or the host, the target, a subprotocol
                 or a header is illegal.
-            TypeError: the subprotocols are no tuple.
+            TypeError: the subprotocols are not a tuple.
         """
-        if not isinstance(request.subprotocols, (tuple, list)):  # a str's letters would be offered
+        if not isinstance(request.subprotocols, (tuple, list)):  # a str would offer letters
             raise TypeError("subprotocols must be a tuple of str")
         if request.method != "GET":
-            raise LocalProtocolError("the method of an upgrade is GET")
+            raise LocalProtocolError("an upgrade's method must be GET")
         if not is_host(request.host):
             raise LocalProtocolError(f"host {request.host!r} is illegal")
         target = request.target
@@ -180,7 +180,7 @@ class ClientHandshake:
             raise LocalProtocolError(f"target {target!r} is not in origin form")
         for subprotocol in request.subprotocols:
             if not is_token(subprotocol) or request.subprotocols.count(subprotocol) > 1:
-                raise LocalProtocolError(f"subprotocol {subprotocol!r} is no token or repeated")
+                raise LocalProtocolError(f"subprotocol {subprotocol!r} is repeated or not a token")
         fields = [
             ("host", request.host),
             ("upgrade", "websocket"),
@@ -200,7 +200,7 @@ class ClientHandshake:
         """The answer, or None until it has come; `b""` is the end of the stream.
 
         Raises:
-            HandshakeFailure: what came is no valid answer.
+            HandshakeFailure: the answer is not valid.
         """
         response = self._reader.feed(data)
         if response is None:
@@ -212,7 +212,7 @@ class ClientHandshake:
         return self._accept(headers)
 
     def _accept(self, headers: Headers) -> Accept:
-        """Hold the headers of a 101 against the request (section 4.1)."""
+        """Check the headers of a 101 against the request (section 4.1)."""
         if upgrade_protocols(headers.get("upgrade", "")) != ["websocket"]:
             raise HandshakeFailure(0, "Upgrade is not websocket")
         if "upgrade" not in connection_options(headers.get("connection", "")):

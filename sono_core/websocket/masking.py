@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 
 class MaskingKeys:
-    """Fresh masking keys, one a frame, out of a secure source (section 5.3).
+    """Masking keys from a secure source, a fresh one for each frame (section 5.3).
 
-    The source is asked for many keys at once: a system call a frame would cost more than the
+    It draws many keys at once, because a system call for each frame would cost more than the
     frame.
 
     Args:
-        random: gives that many unpredictable bytes, `os.urandom` for one.
+        random: returns that many unpredictable bytes, as `os.urandom` does.
     """
 
     __slots__ = ("_pool", "_position", "_random")

@@ -1,7 +1,7 @@
-"""Whole messages out of data frames. RFC 6455, sections 5.4, 5.6 and 8.1; RFC 7692, section 6.2.
+"""From data frames to whole messages. RFC 6455, sections 5.4, 5.6 and 8.1; RFC 7692, section 6.2.
 
-`MessageAssembler` decides everything that a payload can get wrong: compressed data, the size
-after inflation, UTF-8. The order of frames has been checked by `FrameDecoder`.
+`MessageAssembler` finds every error that a payload can have: compressed data, the size after
+inflation, UTF-8. `FrameDecoder` has already checked the order of frames.
 """
 
 from sono_core.close_codes import CloseCode
@@ -16,19 +16,19 @@ from .opcodes import TEXT
 
 
 def not_utf8() -> ProtocolFailure:
-    """What a text that is not UTF-8 is answered with (section 8.1)."""
+    """The failure for a text that is not UTF-8 (section 8.1)."""
     return ProtocolFailure(CloseCode.INVALID_PAYLOAD, "text is not UTF-8")
 
 
 class MessageAssembler:
     """Joins fragments and pieces of frames.
 
-    An uncompressed text is validated as its bytes come; a compressed one frame by frame, so
+    An uncompressed text is validated as its bytes arrive, a compressed one frame by frame, so
     that the same bytes give the same failure however they were cut.
 
     Args:
         limits: `max_message` is enforced on inflated data.
-        inflater: where permessage-deflate was negotiated.
+        inflater: if permessage-deflate was negotiated.
     """
 
     __slots__ = (
@@ -49,11 +49,11 @@ class MessageAssembler:
         self._compressed = False
         self._buffer = bytearray()  # the message under way, or its compressed frame under way
         self._inflated: list[bytes] = []
-        self._room = 0  # bytes to which it may still inflate
+        self._room = 0  # bytes that it may still inflate to
         self._utf8: Utf8Validator | None = None
 
     def push(self, frame: Frame) -> TextMessage | BinaryMessage | None:
-        """Take the next data frame, or piece of one; the message that it ends, if any.
+        """Take the next data frame, or piece of one; return the message that it ends, if any.
 
         Raises:
             ProtocolFailure: 1007 or 1009; nothing more may be pushed after it.
@@ -80,7 +80,7 @@ class MessageAssembler:
         return self._finish() if final else None
 
     def _inflate(self, final: bool) -> None:
-        assert self._inflater is not None  # RSV1 is refused where nothing was negotiated
+        assert self._inflater is not None  # `FrameDecoder` refuses RSV1 otherwise
         frame, self._buffer = self._buffer, bytearray()
         pieces = self._inflater.inflate(frame, self._room, final)
         self._room -= sum(map(len, pieces))

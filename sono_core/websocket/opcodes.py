@@ -20,8 +20,8 @@ PONG = 0xA
 
 
 MAX_CONTROL_PAYLOAD = 125
-"""Bytes that a control frame carries at most (section 5.5)."""
+"""The most payload bytes of a control frame (section 5.5)."""
 
 
 MAX_HEADER = 14
-"""Bytes of a frame's header at most: 2, a length of 8 and a masking key (section 5.2)."""
+"""The most bytes of a frame's header: 2, a length of 8 and a masking key (section 5.2)."""

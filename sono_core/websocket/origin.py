@@ -12,13 +12,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> bool:
     """Whether a page of that origin may connect (section 10.2).
 
-    A missing origin is not a browser's and is allowed, as is the origin of `host` itself, where
-    a missing port is the default of the origin's scheme on both sides. Beyond these only what
-    `allowed` names, character for character; `"*"` in it allows everything.
+    Requests without an origin do not come from browsers, and are allowed. So is the origin of
+    `host` itself, where a missing port means the default of the origin's scheme on both sides.
+    Any other must be in `allowed`, character for character; `"*"` in it allows all.
     """
     if origin is None or origin in allowed or "*" in allowed:
         return True
-    if origin in (f"http://{host}", f"https://{host}"):  # most are, and need not be taken apart
+    if origin in (f"http://{host}", f"https://{host}"):  # the common case, without parsing
         return True
     try:
         page, own = urlsplit(origin), urlsplit(f"//{host}")
@@ -26,7 +26,7 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
         return (
             default is not None
             and origin == f"{page.scheme}://{page.netloc}"
-            and is_host(page.netloc)  # so no user either, and nothing around an IPv6 literal
+            and is_host(page.netloc)  # rules out a user, and text around an IPv6 literal
             and page.hostname == own.hostname
             and _port(page, default) == _port(own, default)
         )
@@ -35,7 +35,7 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
 
 
 def check_origin(origin: str | None, host: str, allowed: Collection[str]) -> None:
-    """See `origin_allowed`.
+    """Check that a page of that origin may connect; see `origin_allowed`.
 
     Raises:
         HandshakeFailure: 403.

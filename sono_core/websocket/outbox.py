@@ -1,6 +1,6 @@
 """Bytes on their way out, kept by reference until the transport has written them.
 
-`Outbox` is the specification; `_native.Outbox` does the same, for what C appends and writes too.
+`Outbox` is the specification; `_native.Outbox` does the same, and C can append and write as well.
 """
 
 from collections import deque
@@ -10,14 +10,13 @@ from sono_core.native import accelerator
 from .frames import encode_frame, encode_header
 
 _WRITE = 64 * 1024  # bytes: small chunks are joined up to this, so that one write takes many
-_COPIED = 4096  # bytes of a payload up to which it is cheaper copied than written apart
+_COPIED = 4096  # bytes up to which copying a payload is cheaper than a separate write
 
 
 class Outbox:
     """A queue of byte strings that is emptied from the front, at any byte.
 
-    A frame that goes to many peers is one object in many outboxes: what a slow reader costs is
-    a reference.
+    A frame for many peers is one object in many outboxes, so a slow reader costs a reference.
     """
 
     __slots__ = ("_chunks", "_head", "room", "size")
@@ -28,9 +27,9 @@ class Outbox:
         self.size: int = 0
         """Bytes waiting."""
         self.room: int = 0
-        """Bytes of it up to which messages may be exchanged without asking the session first.
+        """The `size` up to which messages may be exchanged without asking the session first.
 
-        Set by the session; 0 unless the connection is open and nothing is wrong with it."""
+        The session sets it; 0 unless the connection is open and nothing is wrong."""
 
     def append(self, data: bytes) -> None:
         """Add to the end."""
@@ -38,7 +37,7 @@ class Outbox:
         self.size += len(data)
 
     def append_frame(self, opcode: int, payload: bytes, rsv1: bool, mask: bytes) -> None:
-        """Add a frame; nothing is checked, as in `encode_frame`. A large payload is not copied."""
+        """Add a frame, unchecked, as in `encode_frame`. A large payload is not copied."""
         if mask or len(payload) <= _COPIED:
             frame = encode_frame(opcode, payload, rsv1=rsv1, mask=mask)
             self._chunks.append(frame)
@@ -48,10 +47,7 @@ class Outbox:
             self.append(payload)
 
     def peek(self) -> bytes | memoryview:
-        """What to write next: from the first waiting byte on, 64 KiB or one chunk.
-
-        Empty if nothing waits.
-        """
+        """The bytes to write next: up to 64 KiB, or one larger chunk; empty if nothing waits."""
         if self._head is not None:
             return self._head
         chunks = self._chunks
@@ -65,7 +61,7 @@ class Outbox:
         return chunks[0] if chunks else b""
 
     def advance(self, size: int) -> None:
-        """Drop the first `size` bytes, at most those that `peek` gave: they were written."""
+        """Drop the first `size` bytes, which were written; at most as many as `peek` gave."""
         self.size -= size
         head = self._head
         if head is None:
@@ -76,7 +72,7 @@ class Outbox:
             self._head = head[size:] if size < len(head) else None
 
     def take(self) -> bytes:
-        """Everything that waits; the outbox is empty afterwards."""
+        """Remove and return everything."""
         parts: list[bytes | memoryview] = [] if self._head is None else [self._head]
         parts.extend(self._chunks)
         self.clear()
@@ -90,6 +86,6 @@ class Outbox:
 
 
 def new_outbox() -> Outbox:
-    """The fastest outbox that there is."""
+    """An outbox in C, or in Python where C is not available."""
     outbox: Outbox = accelerator.Outbox() if accelerator else Outbox()
     return outbox

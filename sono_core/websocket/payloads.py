@@ -1,4 +1,4 @@
-"""The payloads of what a caller sends. The caller's mistakes are found here, and raised.
+"""The payloads of what a caller sends; the caller's mistakes are raised here.
 
 RFC 6455, sections 5.5 (control frames) and 7.4 (close codes).
 """
@@ -12,10 +12,10 @@ from .opcodes import BINARY, MAX_CONTROL_PAYLOAD, TEXT
 
 
 def payload_of(message: TextMessage | BinaryMessage) -> tuple[int, bytes]:
-    """Opcode and payload of a message that is to be sent.
+    """The opcode and the payload of a message to send.
 
     Raises:
-        TypeError: the text is no str, or the data no bytes-like object.
+        TypeError: the text is not a str, or the data not bytes-like.
         LocalProtocolError: the text holds a lone surrogate, which UTF-8 cannot express.
     """
     if isinstance(message, TextMessage):
@@ -29,10 +29,10 @@ def payload_of(message: TextMessage | BinaryMessage) -> tuple[int, bytes]:
 
 
 def exact_bytes(value: object, name: str) -> bytes:
-    """The bytes of a bytes-like object; an int or a str is none.
+    """The bytes of a bytes-like object.
 
     Raises:
-        TypeError: naming the argument.
+        TypeError: it is not bytes-like, an int or a str for instance; the text calls it `name`.
     """
     if isinstance(value, bytes):
         return value
@@ -58,7 +58,7 @@ def close_payload(close: Close) -> bytes:
     """The payload of a Close frame; a reason that is too long is cut.
 
     Raises:
-        TypeError: the code is no int, or the reason no str.
+        TypeError: the code is not an int, or the reason not a str.
         LocalProtocolError: the code may not be sent, or the reason holds a lone surrogate.
     """
     code, reason = close.code, close.reason

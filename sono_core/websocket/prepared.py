@@ -8,9 +8,9 @@ from .payloads import payload_of
 
 
 class Prepared:
-    """A message that any number of connections send; each form of its frame is made once.
+    """A message for any number of connections; each form of its frame is encoded once.
 
-    Compressed forms too: peers without context takeover share them.
+    Peers without context takeover share the compressed forms as well.
 
     Raises:
         TypeError, LocalProtocolError: as for sending the message itself.
@@ -23,7 +23,7 @@ class Prepared:
         self.payload: bytes
         self.opcode, self.payload = payload_of(message)
         self.text: str | None = message.text if isinstance(message, TextMessage) else None
-        """What a text message says, for who frames it elsewhere."""
+        """The text of a text message, for servers that frame it elsewhere."""
         self._frames: dict[tuple[int, int] | None, bytes] = {}  # by the deflater's parameters
 
     def frame(self, deflater: Deflater | None = None) -> bytes:
@@ -43,7 +43,7 @@ def message_event(
     """The event that sends a message.
 
     Raises:
-        TypeError: it is no str and not bytes-like.
+        TypeError: it is neither a str nor bytes-like.
     """
     if isinstance(message, str):
         return TextMessage(message)

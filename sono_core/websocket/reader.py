@@ -1,7 +1,7 @@
-"""Bytes of the peer in, whole messages and control frames out. RFC 6455, section 5.
+"""From the peer's bytes to whole messages and control frames. RFC 6455, section 5.
 
-`MessageReader` puts `FrameDecoder` and `MessageAssembler` in a row; it is the specification.
-`_native.MessageReader` does the same for valid input, and leaves what looks wrong to the
+`MessageReader` chains `FrameDecoder` and `MessageAssembler`; it is the specification.
+`_native.MessageReader` does the same for valid input, and leaves whatever looks wrong to the
 functions here, so that every error is defined once.
 """
 
@@ -25,30 +25,30 @@ Item = TextMessage | BinaryMessage | Frame
 
 
 class Stop:
-    """Why `Reader.deliver` stopped: plain integers, since it is asked for every read."""
+    """Why `Reader.deliver` stopped: plain integers, because every read compares them."""
 
     EMPTY = 0
-    """No message and nothing else has come whole."""
+    """Nothing more has arrived completely."""
     OTHER = 1
-    """What comes next is no message: `next` gives it, or raises what is wrong with it."""
+    """Something other than a message comes next: `next` returns it, or raises its error."""
     LIMIT = 2
-    """The share is used up, the outbox is too long or has no room; more may have come."""
+    """The share is used up, or the outbox is too full or has no `room`; more may have arrived."""
 
 
-_UINT64 = (1 << 64) - 1  # no frame is larger, so a larger limit is the same
+_UINT64 = (1 << 64) - 1  # no frame is larger, so larger limits mean the same
 
 
 class Reader(Protocol):
     """What both implementations offer."""
 
     def feed(self, data: bytes, /) -> None:
-        """Take bytes in; they stay until they are asked for."""
+        """Take bytes; they stay until they are asked for."""
 
     def next(self) -> Item | None:
         """The next message or control frame, or None until more bytes come.
 
         Raises:
-            ProtocolFailure: the peer broke a rule; nothing more may be asked for.
+            ProtocolFailure: the peer broke a rule; the reader may not be used after it.
         """
 
     def deliver(
@@ -60,21 +60,21 @@ class Reader(Protocol):
         size: int,
         /,
     ) -> tuple[int, int, int]:
-        """Call `on_message` for messages while nothing else is to be decided.
+        """Call `on_message` for each message, until something else is to be decided.
 
         Args:
-            outbox: it ends when more than `pause` bytes wait there, or there is no `room`.
-            messages: after so many it ends;
-            size: or after so many bytes or characters of them.
+            outbox: stop when more than `pause` bytes wait in it, or it has no `room`.
+            messages: stop after this many.
+            size: stop after this many bytes or characters of them.
 
         Returns:
-            How many messages, how much of them, and why it stopped: one of `Stop`.
+            The number of messages, their size, and why it stopped: one of `Stop`.
         """
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
-        """Messages as they are asked for, and where something else comes next, `otherwise()`.
+        """Iterate over messages and, where something else comes next, over `otherwise()`.
 
-        Ends when that gives None.
+        Ends when that returns None.
         """
 
     def stop(self) -> None:
@@ -85,9 +85,9 @@ class MessageReader:
     """The reader in pure Python.
 
     Args:
-        role: who reads.
+        role: the reading side.
         limits: of messages, frames and fragments.
-        inflater: where permessage-deflate was negotiated.
+        inflater: if permessage-deflate was negotiated.
     """
 
     __slots__ = ("_assembler", "_frames", "_next", "_stopped")
@@ -95,7 +95,7 @@ class MessageReader:
     def __init__(self, role: Role, limits: Limits, inflater: Inflater | None) -> None:
         self._frames = FrameDecoder(role, limits, inflater is not None)
         self._assembler = MessageAssembler(limits, inflater)
-        self._next: Frame | ProtocolFailure | None = None  # what `deliver` came to
+        self._next: Frame | ProtocolFailure | None = None  # found by `deliver`
         self._stopped = False
 
     def feed(self, data: bytes, /) -> None:
@@ -163,7 +163,7 @@ class MessageReader:
 
 
 def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Reader:
-    """The fastest reader that there is."""
+    """A reader in C, or in Python where C is not available."""
     if accelerator is None:
         return MessageReader(role, limits, inflater)
     reader: Reader = accelerator.MessageReader(
@@ -174,12 +174,12 @@ def message_reader(role: Role, limits: Limits, inflater: Inflater | None) -> Rea
 
 @lru_cache(maxsize=64)
 def _native_rules(role: Role, limits: Limits, compression: bool) -> Any:
-    """What the native readers of all connections of one kind share."""
+    """The rules that the native readers of all connections of one kind share."""
 
     def judge_header(
         data: bytes, in_message: bool, fragments: int, budget: int, frame_limit: int
     ) -> None:
-        """Raise what is wrong with the header that `data` begins with."""
+        """Raise the error in the header at the start of `data`."""
         decoder = FrameDecoder(role, limits, compression)
         if in_message:
             decoder.resume_message(fragments, budget, frame_limit)

@@ -1,7 +1,7 @@
 """The rules of a server's opening handshake, and the responses that follow from them.
 
-RFC 6455, sections 4.2 and 10.2; RFC 9110, section 15 (status codes). Pure functions: `handshake`
-calls them in their order.
+RFC 6455, sections 4.2 and 10.2; RFC 9110, section 15 (status codes). Pure functions, which
+`handshake` calls in order.
 """
 
 import binascii
@@ -31,7 +31,7 @@ def accept_key(key: str) -> str:
 
 
 class Upgrade:
-    """A valid upgrade request: what of it the answer depends on."""
+    """What the answer to a valid upgrade request depends on."""
 
     __slots__ = ("agreement", "key", "subprotocols")
 
@@ -42,12 +42,12 @@ class Upgrade:
 
 
 def check_upgrade(request: Request, origins: Collection[str], options: Deflate | None) -> Upgrade:
-    """Hold a request against section 4.2.1, and against the allowed origins.
+    """Check a request against section 4.2.1 and the allowed origins.
 
     Raises:
         HandshakeFailure: 400, 403, 405 or 426, with the headers that go with it.
     """
-    # A repeated field is joined by ", ": the same for lists, and never legal where one is required.
+    # Repeated fields are joined by ", ": harmless in a list, never legal in a single value.
     fields = request.headers.combined()
     if request.method != "GET":
         raise HandshakeFailure(405, "a WebSocket is opened with GET", (("allow", "GET"),))
@@ -72,10 +72,10 @@ def check_upgrade(request: Request, origins: Collection[str], options: Deflate |
 
 @functools.lru_cache(maxsize=64)  # at most 64 lines of heads; browsers send the same few
 def _agree(offers: str, options: Deflate | None) -> Agreement | None:
-    """What is answered to Sec-WebSocket-Extensions.
+    """The agreement on the offers in Sec-WebSocket-Extensions, or None.
 
     Raises:
-        HandshakeFailure: 400 for what is malformed.
+        HandshakeFailure: 400 if they are malformed.
     """
     try:
         extensions = parse_extensions([offers])
@@ -85,10 +85,10 @@ def _agree(offers: str, options: Deflate | None) -> Agreement | None:
 
 
 def _offered(subprotocols: str) -> list[str]:
-    """What a request offers in Sec-WebSocket-Protocol, in its order.
+    """The subprotocols that a request offers, in order.
 
     Raises:
-        HandshakeFailure: 400 for what is no list of tokens.
+        HandshakeFailure: 400 if they are not a list of tokens.
     """
     try:
         return parse_tokens([subprotocols])
@@ -97,7 +97,7 @@ def _offered(subprotocols: str) -> list[str]:
 
 
 def upgrade_protocols(value: str) -> list[str]:
-    """The protocols of Upgrade in lower case; others than websocket may have a version."""
+    """The protocols of Upgrade in lower case; all but websocket may have a version."""
     return parse_list([value.lower()])
 
 
@@ -105,7 +105,7 @@ def connection_options(value: str) -> list[str]:
     """The tokens of Connection in lower case.
 
     Raises:
-        HandshakeFailure: 400 for what is no list of tokens.
+        HandshakeFailure: 400 if it is not a list of tokens.
     """
     try:
         return parse_tokens([value.lower()])
@@ -130,7 +130,7 @@ def accept_response(upgrade: Upgrade, accept: Accept) -> bytes:
 
 
 def check_subprotocol(agreed: str | None, offered: Collection[str]) -> None:
-    """Whether a server may agree on it (section 4.2.2).
+    """Check that a server may agree to a subprotocol (section 4.2.2).
 
     Raises:
         LocalProtocolError: it was not offered.
