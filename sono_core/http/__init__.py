@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as an opening handshake needs it: strict heads, and the answers to them."""
+"""The part of HTTP/1.1 that an opening handshake needs: strict heads, and answers to them."""
 
 from .encode import check_reject, checked_fields, encode_head, refusal, reject_response
 from .grammar import Extension, is_host, is_token, parse_extensions, parse_list, parse_tokens

@@ -1,4 +1,4 @@
-"""Heads and responses as bytes, from parts that were checked. RFC 9110, section 15; RFC 9112."""
+"""Encodes heads and responses from checked parts. RFC 9110, section 15; RFC 9112."""
 
 import functools
 import http
@@ -10,7 +10,7 @@ from sono_core.headers import Headers
 
 from .grammar import is_field_value, is_token
 
-# what the handshake writes itself
+# The handshake writes these itself.
 _RESERVED_FIELDS = frozenset(
     (
         "connection",
@@ -28,14 +28,14 @@ _RESERVED_FIELDS = frozenset(
 
 
 def reject_response(reject: Reject, method: str = "GET") -> bytes:
-    """A final response, after which the connection ends; without its body if asked by HEAD.
+    """A final response, after which the connection ends; without its body if the method is HEAD.
 
     Raises:
         LocalProtocolError: the status is not that of a final response, or a header is illegal.
-        TypeError: the status is no int, or the body not bytes.
+        TypeError: the status is not an int, or the body not bytes.
     """
     fields = check_reject(reject)
-    if reject.status == 426:  # it must name what to upgrade to (RFC 9110, section 15.5.22)
+    if reject.status == 426:  # it must name the protocol (RFC 9110, section 15.5.22)
         fields += [("upgrade", "websocket"), ("connection", "Upgrade, close")]
     else:
         fields.append(("connection", "close"))
@@ -47,7 +47,7 @@ def reject_response(reject: Reject, method: str = "GET") -> bytes:
 
 
 def check_reject(reject: Reject) -> list[tuple[str, str]]:
-    """The caller's own header fields of a refusal.
+    """Check a refusal, and return the caller's own header fields.
 
     Raises:
         LocalProtocolError, TypeError: as for `reject_response`.
@@ -58,7 +58,7 @@ def check_reject(reject: Reject) -> list[tuple[str, str]]:
             raise TypeError(f"{name} must be of type {wanted.__name__}, not {kind}")
     if not 200 <= reject.status <= 599:
         raise LocalProtocolError(f"status {reject.status} is not that of a final response")
-    # which version is spoken is said in a refusal (RFC 6455, section 4.4), and only there
+    # Only a refusal may name the version that this side speaks (RFC 6455, section 4.4).
     return checked_fields(reject.headers, allowed=("sec-websocket-version",))
 
 
@@ -78,14 +78,14 @@ def _status_line(status: int) -> str:
 
 
 def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[tuple[str, str]]:
-    """The caller's own header fields.
+    """Check and return the caller's own header fields.
 
     Args:
-        allowed: of the fields that the handshake writes itself.
+        allowed: exceptions among the fields that the handshake writes itself.
 
     Raises:
-        LocalProtocolError: a name or a value is illegal, or the handshake's own to write.
-        TypeError: they are no `Headers`, or a value is no str.
+        LocalProtocolError: a name or a value is illegal, or the handshake writes the field itself.
+        TypeError: they are not `Headers`, or a value is not a str.
     """
     if not isinstance(headers, Headers):
         raise TypeError(f"headers must be Headers, not {type(headers).__name__}")
@@ -100,11 +100,11 @@ def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[t
 
 @functools.lru_cache(maxsize=256)
 def _spelled(name: str) -> str:
-    """As in RFC 6455: names have no case, but some peers think they have."""
+    """The spelling of RFC 6455: names are case-insensitive, but some peers do not know it."""
     return name.title().replace("Websocket", "WebSocket")
 
 
 def encode_head(first_lines: str, fields: list[tuple[str, str]]) -> bytes:
-    """A head as bytes; its parts have been checked."""
+    """Encode a head from checked parts."""
     lines = [f"{_spelled(name)}: {value}" for name, value in fields]
     return "\r\n".join([first_lines, *lines, "", ""]).encode("latin-1")

@@ -25,7 +25,7 @@ _is_host = re.compile(
 ).fullmatch
 
 
-# The alternatives of each pattern begin with different characters, so nothing is tried twice.
+# The alternatives of each pattern begin with different characters, so no pattern backtracks.
 _extension_part = re.compile(
     rf"[ \t]*(?P<name>{_TOKEN})"
     rf"(?:[ \t]*=[ \t]*(?:(?P<token>{_TOKEN})|{_QUOTED}))?"
@@ -46,7 +46,7 @@ def is_token(text: str) -> bool:
 
 
 def is_field_value(text: str) -> bool:
-    """Whether `text` may stand in a header: no control character but a tab, latin-1 only."""
+    """Whether `text` may be a header's value: latin-1, no control character but the tab."""
     return _is_value(text) is not None
 
 
@@ -57,7 +57,7 @@ def is_host(text: str) -> bool:
 
 
 def parse_list(values: Iterable[str]) -> list[str]:
-    """The elements of a comma-separated list that may stand in several fields.
+    """The elements of a comma-separated list that may span several fields.
 
     Empty elements are ignored (RFC 9110, section 5.6.1.2).
     """
@@ -70,7 +70,7 @@ def parse_list(values: Iterable[str]) -> list[str]:
 
 
 def parse_tokens(values: Iterable[str]) -> list[str]:
-    """The tokens of a comma-separated list that may stand in several fields.
+    """The tokens of a comma-separated list that may span several fields.
 
     Raises:
         ValueError: an element is not a token.

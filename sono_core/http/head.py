@@ -1,7 +1,7 @@
-"""One HTTP/1.1 head, read strictly and within bounds, then parsed by h11.
+"""Reads one HTTP/1.1 head strictly and within bounds, then lets h11 parse it.
 
-RFC 9112, sections 2 to 6. h11 is a lenient parser and enforces no limit on what it gets in one
-piece; so bytes are counted and looked at line by line before it sees them.
+RFC 9112, sections 2 to 6. h11 is lenient, and enforces no limit on what arrives in one piece, so
+bytes are counted and checked line by line before it gets them.
 """
 
 import re
@@ -16,18 +16,18 @@ from sono_core.limits import Limits
 
 from .grammar import is_host, parse_tokens
 
-# What no line may contain: every control character but the tab; a CR or LF within a line too.
+# No line may contain a control character other than the tab, nor a CR or LF before its end.
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
-# A head, none of whose lines breaks a rule of `_check_line`.
+# Matches a head whose lines all pass `_check_line`.
 _faultless = re.compile(rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n").fullmatch
-# Bytes of these fields are looked at by the handshake and must be ASCII; others may be latin-1.
+# The handshake reads these fields, so they must be ASCII; others may be latin-1.
 _ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
 
 
 class HeadReader:
-    """Collects the bytes of a head, up to and with its empty line.
+    """Collects the bytes of a head, up to and including its empty line.
 
-    The first byte that breaks a rule decides, however the bytes were cut.
+    The first byte that breaks a rule decides the error, however the bytes were cut.
     """
 
     __slots__ = ("_data", "_limits", "_line_start", "_lines")
@@ -39,7 +39,7 @@ class HeadReader:
         self._lines = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The whole head and what follows it, or None until its end comes.
+        """The whole head and what follows it, or None until the head is complete.
 
         Raises:
             HandshakeFailure: 400, 414 or 431.
@@ -68,9 +68,9 @@ class HeadReader:
                 raise HandshakeFailure(431, "too many header fields")
 
     def _is_good(self, head: bytes) -> bool:
-        """Whether a head, which came in one piece, is clearly within all bounds.
+        """Whether a head that came in one piece is clearly within all bounds.
 
-        Most are, and so need not be looked at line by line.
+        Most are, and need no check line by line.
         """
         limits = self._limits
         return (
@@ -97,10 +97,10 @@ class HeadReader:
 
 
 def text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Headers:
-    """What h11 made of a head as text.
+    """The header fields that h11 parsed, as text.
 
     Args:
-        ascii_only: whether the whole head is.
+        ascii_only: whether the whole head is ASCII.
     """
     fields = Headers.parsed(
         [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in pairs]
@@ -133,7 +133,7 @@ def parse_request(head: bytes) -> Request:
     headers = text_fields(event.headers.raw_items(), head.isascii())
     fields = headers.combined()
     host = fields.get("host", "")
-    if not is_host(host):  # a repeated one was joined by ", ", which none contains
+    if not is_host(host):  # ", " joins repeated ones, and no host contains it
         raise HandshakeFailure(400, "exactly one valid Host is required")
     if "content-length" in fields and "transfer-encoding" in fields:
         raise HandshakeFailure(400, "the length of the body is ambiguous")
@@ -141,5 +141,5 @@ def parse_request(head: bytes) -> Request:
     try:
         subprotocols = tuple(parse_tokens([offered])) if offered else ()
     except ValueError:
-        subprotocols = ()  # a WebSocket cannot be opened so, other requests do not care
+        subprotocols = ()  # an upgrade will be refused; other requests do not care
     return Request(target, headers, event.method.decode("ascii"), host, subprotocols)

@@ -1,6 +1,6 @@
-"""HTTP/1.1 responses as a client reads them: to an upgrade, and to a CONNECT.
+"""Reads a client's HTTP/1.1 responses: to an upgrade, and to a CONNECT. RFC 9112, section 4.
 
-h11 parses; what it is given has been counted and looked at by `head`. RFC 9112, section 4.
+`head` counts and checks the bytes; then h11 parses them.
 """
 
 import h11
@@ -21,9 +21,9 @@ class FinalHeadReader:
     """Reads up to the head that decides: that of a final response, or of a 101.
 
     Args:
-        request: what is answered, which h11 wants to know.
+        request: the request that is answered, which h11 needs.
         limits: of each head.
-        max_interim: responses of status 1xx that may come before it; None for any number.
+        max_interim: responses of status 1xx that may come first; None for any number.
     """
 
     __slots__ = ("_head", "_interim_left", "_limits", "parser")
@@ -35,15 +35,15 @@ class FinalHeadReader:
         self._head = HeadReader(limits)
         self._interim_left = max_interim
         self.parser: h11.Connection = h11.Connection(h11.CLIENT)
-        """h11's side of the exchange, which reads the body, too."""
+        """h11's side of the exchange, which also reads the body."""
         self.parser.send(request)
         self.parser.send(h11.EndOfMessage())
 
     def feed(self, data: bytes) -> tuple[Response, bytes, bytes] | None:
-        """The response, its head and what follows that, or None until it has come whole.
+        """The response, its head and what follows that, or None until the head is complete.
 
         Raises:
-            HandshakeFailure: what came is no acceptable response; its status means nothing.
+            HandshakeFailure: the response is not acceptable; the failure's status means nothing.
         """
         while data and (found := self._head.feed(data)):
             head, data = found
@@ -70,7 +70,7 @@ class FinalHeadReader:
 
 
 def connect_response_reader(server: str, limits: Limits) -> FinalHeadReader:
-    """Reads a proxy's response to a CONNECT for that server (RFC 9110, section 9.3.6)."""
+    """A reader of a proxy's response to a CONNECT to `server` (RFC 9110, section 9.3.6)."""
     request = h11.Request(method="CONNECT", target=server, headers=[("host", server)])
     return FinalHeadReader(request, limits, _MAX_INTERIM)
 
@@ -94,12 +94,12 @@ class UpgradeResponseReader:
         self._body = bytearray()
 
     def feed(self, data: bytes) -> tuple[int, Headers, bytes] | None:
-        """Status, headers, and what follows the head (101) or the body (otherwise).
+        """Status, headers, and the bytes that follow a 101, or the body of any other response.
 
         None until they are complete. `b""` is the end of the stream, which completes a body.
 
         Raises:
-            HandshakeFailure: what came is no HTTP/1.1 response, is too long or is cut off.
+            HandshakeFailure: the response is not HTTP/1.1, is too long or is cut off.
         """
         if self._head is None:
             self._parser.receive_data(data)
@@ -117,12 +117,12 @@ class UpgradeResponseReader:
         if self._status == 101:
             return self._status, self._headers, rest
         self._head = None
-        if rest:  # to h11 b"" is the end of the stream
+        if rest:  # h11 takes b"" for the end of the stream
             self._parser.receive_data(rest)
         return self._read_body()
 
     def _read_body(self) -> tuple[int, Headers, bytes] | None:
-        """Take what h11 makes of the body; a broken or too long one is cut off."""
+        """Collect the body from h11; a broken or overlong one is cut off."""
         try:
             while len(self._body) <= self._max_body:
                 event = self._parser.next_event()
