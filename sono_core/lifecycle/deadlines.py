@@ -1,11 +1,11 @@
-"""Timers as data: named points in time, of which the next one is always known."""
+"""Deadlines as data: named points in time, the earliest of which is always known."""
 
 import enum
 import math
 
 
 class Deadline(enum.IntEnum):
-    """What may become due for a connection."""
+    """The kinds of deadlines that a connection has."""
 
     HANDSHAKE = 0
     PING = 1
@@ -16,35 +16,35 @@ class Deadline(enum.IntEnum):
 
 
 class Deadlines(dict[Deadline, float]):
-    """When each kind of deadline is due, if it is: what is in it, is set.
+    """The deadlines that are set, each with the time when it is due.
 
-    Times are seconds of any clock that never steps, such as `time.monotonic`; this class knows
-    none itself. It is changed by its own methods alone, which keep `next`.
+    Times are seconds of any clock that never steps, such as `time.monotonic`. Only its own methods
+    may change it, because they keep `next`.
     """
 
     __slots__ = ("next",)
 
     def __init__(self) -> None:
         self.next: float = math.inf
-        """When the first of them is due."""
+        """When the earliest is due; infinite if none is set."""
 
     def set(self, kind: Deadline, at: float) -> None:
-        """Let `kind` be due at `at`, whenever it was due before."""
+        """Make `kind` due at `at`, whenever it was due before."""
         self[kind] = at
         self.next = min(self.values())
 
     def unset(self, kind: Deadline) -> None:
-        """Let `kind` never be due."""
+        """Cancel `kind`."""
         if self.pop(kind, None) is not None:
             self.next = min(self.values(), default=math.inf)
 
     def clear(self) -> None:
-        """Let nothing be due."""
+        """Cancel all of them."""
         super().clear()
         self.next = math.inf
 
     def pop_due(self, now: float) -> list[Deadline]:
-        """What is due at `now`, earliest first; it is no longer set."""
+        """Remove and return what is due at `now`, earliest first."""
         due = sorted((at, kind) for kind, at in self.items() if at <= now)
         for _, kind in due:
             self.unset(kind)

@@ -1,7 +1,7 @@
-"""What every transport does around the calls of its session, whatever moves the bytes.
+"""What every transport does before and after it calls its layer, on every loop.
 
-A loop that is told when a stream can be read or written derives its transport from `Driver` and
-adds the I/O. No I/O here, and no rule of the protocol: those are the session's.
+A transport derives from `Driver` and adds the I/O. There is no I/O here, and no rule of the
+protocol: the session has those.
 """
 
 import math
@@ -10,38 +10,38 @@ from sono_core.websocket import Reader
 
 from .interfaces import Layer
 
-_NO_SLOTS: tuple[str, ...] = ()  # in a name, so that mypy lets attributes be declared
+_NO_SLOTS: tuple[str, ...] = ()  # by name, so that mypy permits declared attributes
 
 
 class Driver:
     """A `Transport` without its I/O.
 
-    It has no slots, so that it may stand beside a base that is written in C. Who derives from
-    it calls `start` first, sets `layer`, and supplies the methods under "the I/O".
+    It has no slots, so that a subclass can have a base written in C as well. Subclasses call
+    `start` first, set `layer`, and implement the methods under "the I/O".
     """
 
     __slots__ = _NO_SLOTS
 
     layer: Layer
-    """What is driven; to be set before anything is received."""
+    """The layer to drive; must be set before anything is received."""
     reader: Reader | None
-    """What `Session.fast_path` gave: what may be fed without asking the layer."""
+    """From `Session.fast_path`: the transport may feed it without asking the layer."""
     flush_scheduled: bool
-    """Whether a flush is coming anyway."""
+    """Whether a flush is scheduled already."""
     pump_scheduled: bool
-    """Whether the session waits to be pumped in a later turn."""
+    """Whether a pump is scheduled for a later turn."""
     scheduled: float
-    """When `layer.tick` will be called, at the latest."""
-    _fast: bool  # whether somebody feeds the reader without asking the session
+    """The latest time at which `tick` will be called."""
+    _fast: bool  # whether the transport feeds the reader without asking the layer
     _broken: bool  # writing failed
     _closing: bool  # the session asked for the end of this side
-    _shut: bool  # and it was sent
+    _shut: bool  # and the transport has ended it
 
     def start(self, fast: bool) -> None:
-        """Set everything to how it is at the beginning.
+        """Set the initial state.
 
         Args:
-            fast: whether somebody feeds the reader without asking the layer.
+            fast: whether the transport feeds the reader without asking the layer.
         """
         self._fast = fast
         self.reader = None
@@ -49,14 +49,14 @@ class Driver:
         self.scheduled = math.inf
         self._broken = self._closing = self._shut = False
 
-    # -- the I/O, supplied by who derives from this -----------------------------------------------
+    # -- the I/O, implemented by subclasses -------------------------------------------------------
 
     def time(self) -> float:
-        """Seconds of the clock that all deadlines are measured with."""
+        """The time in seconds, on the clock of all deadlines."""
         raise NotImplementedError
 
     def _write_some(self) -> int:
-        """Write from the front of `layer.outbox` what goes without waiting; the bytes written.
+        """Write from the front of `layer.outbox` without waiting; return the number of bytes.
 
         Raises:
             OSError: writing failed.
@@ -64,7 +64,7 @@ class Driver:
         raise NotImplementedError
 
     def _end_stream(self) -> None:
-        """End this side of the stream; everything is written."""
+        """End this side of the stream; everything has been written."""
         raise NotImplementedError
 
     def _abandon(self) -> None:
@@ -72,7 +72,7 @@ class Driver:
         raise NotImplementedError
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        """Read or stop reading, and call `flush` when writing goes again if it was blocked."""
+        """Read or stop reading; if `blocked`, call `flush` when writing is possible again."""
         raise NotImplementedError
 
     def _pump_later(self) -> None:
@@ -80,11 +80,11 @@ class Driver:
         raise NotImplementedError
 
     def _tick_at(self, due: float) -> None:
-        """Call `tick` then; `scheduled` is set to it."""
+        """Call `tick` at `due`, and set `scheduled` to it."""
         raise NotImplementedError
 
     def _rest(self) -> bytes:
-        """What the peer sent before writing to it failed, a Close frame perhaps."""
+        """What the peer sent before writing to it failed, such as a Close frame."""
         return b""
 
     # -- Transport --------------------------------------------------------------------------------
@@ -111,8 +111,8 @@ class Driver:
     # -- what the loop calls ----------------------------------------------------------------------
 
     def receive(self, data: bytes, now: float) -> None:
-        """This was read; `b""` is the end of the stream."""
-        # What is answered meanwhile needs no flush of its own: one comes at the end.
+        """Pass on what was read; `b""` is the end of the stream."""
+        # Answers need no flush of their own: one comes at the end.
         scheduled, self.flush_scheduled = self.flush_scheduled, True
         try:
             self.layer.receive(data, now)
@@ -121,7 +121,7 @@ class Driver:
         self.flush(now)
 
     def resume(self, now: float, messages: int = 0, size: int = 0) -> None:
-        """Pump, after so many messages that were delivered in this turn already."""
+        """Pump, counting the messages that were delivered in this turn already."""
         scheduled, self.flush_scheduled = self.flush_scheduled, True
         try:
             self.layer.pump(now, messages, size)
@@ -130,19 +130,19 @@ class Driver:
         self.flush(now)
 
     def pump(self, now: float) -> None:
-        """The turn that `_pump_later` asked for."""
+        """Called in the turn that `_pump_later` asked for."""
         self.pump_scheduled = False
         if not self.layer.over:
             self.resume(now)
 
     def tick(self, now: float) -> None:
-        """The time that `_tick_at` asked for; nothing is scheduled any more."""
+        """Called at the time that `_tick_at` asked for; nothing is scheduled any more."""
         if not self.layer.over:
             self.layer.tick(now)
             self.flush(now)
 
     def flush(self, now: float) -> None:
-        """Write what waits, then see to everything else that this connection needs."""
+        """Write what waits, then do everything else that the connection needs."""
         layer = self.layer
         blocked = layer.outbox.size > 0 and not self._write(now)
         if self._broken and not layer.over:
@@ -161,17 +161,17 @@ class Driver:
         self.reader = layer.fast_path() if self._fast else None
 
     def _write(self, now: float) -> bool:
-        """Write what the stream takes; False if something must wait for it."""
+        """Write what the stream takes; False if it takes no more."""
         layer = self.layer
         while layer.outbox.size:
             try:
                 size = self._write_some()
             except OSError:
-                self._broken = True  # for flush: the session may be in the middle of something
+                self._broken = True  # for flush: the session may be in the middle of a call
                 return True
             if not size:
                 layer.blocked(now)
-                self.reader = None  # the session follows what is written from here on
+                self.reader = None  # from now on the session must hear of every write
                 return False
             layer.written(size, now)
         return True

@@ -1,13 +1,14 @@
-"""How a connection ends when this side decides so: the close code and the reason, in one place.
+"""The close codes and reasons with which this side ends a connection, in one place.
 
-What the peer did wrong in a frame or a payload has its code where it is found: `websocket.frames`
-(1002, 1008, 1009), `websocket.messages` (1007, 1009) and `websocket.close` (1002, 1007).
+The codes for a peer's mistake in a frame or a payload are where the mistake is found:
+`websocket.frames` (1002, 1008, 1009), `websocket.messages` (1007, 1009) and `websocket.close`
+(1002, 1007).
 """
 
 from sono_core.close_codes import CloseCode
 from sono_core.events import Close
 
-# Told by `on_close` alone: no Close frame is sent, or none arrives.
+# Reported by `on_close` alone: no Close frame is sent, or none arrives.
 ABORTED = Close(CloseCode.ABNORMAL_CLOSURE, "aborted", False)
 CLOSE_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "the close was not answered in time", False)
 BROKEN = Close(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)

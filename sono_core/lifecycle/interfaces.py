@@ -1,4 +1,4 @@
-"""What a `Session` asks of the I/O that carries it, and what it offers in return."""
+"""The interfaces between transports, layers and handlers."""
 
 from typing import Protocol
 
@@ -11,10 +11,10 @@ from .deadlines import Deadlines
 class Transport(Protocol):
     """The I/O of one connection. No method may block, or raise for the peer's fault.
 
-    In return a transport calls the session (see `Layer`): `receive` with what it read (`b""` at
-    the end of the stream) while `session.reading`; `written` and `blocked` as it empties
-    `session.outbox`; `lost` when an I/O call failed; `tick` when `session.deadlines.next` is
-    reached; `pump` in a later turn when `session.pump_due`.
+    In return a transport calls its layer (see `Layer`): `receive` with what it read (`b""` at
+    the end of the stream) while `layer.reading`; `written` and `blocked` as it empties
+    `layer.outbox`; `lost` when an I/O call failed; `tick` when `layer.deadlines.next` is
+    reached; `pump` in a later turn when `layer.pump_due`.
     """
 
     def write_soon(self) -> None:
@@ -27,18 +27,18 @@ class Transport(Protocol):
         """Write the outbox, then end this side of the stream; go on reading until its end."""
 
     def abort(self) -> None:
-        """End the stream in both directions at once. The last call, and always made."""
+        """End the stream in both directions at once. This is always the last call."""
 
 
 class Layer(Protocol):
     """What a transport drives: a `Session`, or a layer around one, such as TLS.
 
-    A layer is this to the transport below it, and a `Transport` to what it carries. See `Session`
-    for what the methods mean.
+    To its transport a layer around a session is what the session is; to the session it is the
+    transport. See `Session` for what the methods mean.
     """
 
     transport: Transport
-    """What carries this."""
+    """The transport below."""
 
     @property
     def outbox(self) -> Outbox:
@@ -61,17 +61,18 @@ class Layer(Protocol):
         """Whether the transport should call `pump` in a later turn."""
 
     def fast_path(self) -> Reader | None:
-        """What a transport may feed by itself while all is ordinary, else None.
+        """The reader that the transport may feed directly in the ordinary case, else None.
 
-        A layer that gives one also has `handler`, `last_received` and `failed`, as a `Session`
-        does: the transport uses them instead of `receive`. A layer that changes bytes gives None.
+        A layer that returns one also has `handler`, `last_received` and `failed`, as a `Session`
+        does: the transport uses them instead of `receive`. A layer that changes bytes returns
+        None.
         """
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what was read; `b""` is the end of the stream."""
 
     def pump(self, now: float, messages: int = 0, size: int = 0) -> None:
-        """Go on with what was received."""
+        """Continue with what was received."""
 
     def written(self, size: int, now: float) -> None:
         """`size` bytes of the outbox, from its front, were written."""
@@ -86,11 +87,11 @@ class Layer(Protocol):
         """Do what is due by `now`."""
 
     def go_away(self, code: int, reason: str, now: float) -> None:
-        """Server: end whatever state this is in, politely, because the server stops."""
+        """Server: end politely, in whatever state, because the server is stopping."""
 
 
 class Handler(Protocol):
-    """Who is told what happens on a connection. Exceptions go to `on_error` and close it."""
+    """Receives a session's events. Exceptions go to `on_error` and close the connection."""
 
     def on_request(self, request: Request) -> None:
         """Server: a well-formed request, to be answered by `accept` or `respond`."""
@@ -105,14 +106,14 @@ class Handler(Protocol):
         """A pong, asked for or not."""
 
     def on_close(self, close: Close) -> None:
-        """The end of a connection that was open; exactly once, and nothing comes after it."""
+        """The end of a connection that was open; called exactly once, and last."""
 
     def on_error(self, error: Exception) -> None:
         """A method of this handler raised. The connection is closed with 1011 if it is open."""
 
 
 class BaseHandler:
-    """A `Handler` that does nothing, to be derived from; supply `on_error` at least."""
+    """A `Handler` that does nothing, as a base; subclasses implement at least `on_error`."""
 
     __slots__ = ()
 
@@ -132,30 +133,30 @@ class BaseHandler:
         """See `Handler`."""
 
     def on_error(self, error: Exception) -> None:
-        """See `Handler`; not supplied here, for an error that nobody hears of is not found."""
+        """See `Handler`; left to subclasses, so that no error goes unnoticed."""
         raise NotImplementedError
 
 
 class _Gone(BaseHandler):
-    """Transport and handler of what is over: nobody is there any more."""
+    """The transport and the handler of a session that is over: it does nothing."""
 
     __slots__ = ()
 
     def on_error(self, error: Exception) -> None:
-        """Nobody is told."""
+        """See `Handler`."""
 
     def write_soon(self) -> None:
-        """Nothing is left to be done."""
+        """See `Transport`."""
 
     def write_now(self) -> None:
-        """Nor here."""
+        """See `Transport`."""
 
     def close(self) -> None:
-        """Nor here."""
+        """See `Transport`."""
 
     def abort(self) -> None:
-        """Nor here."""
+        """See `Transport`."""
 
 
 GONE = _Gone()
-"""The transport and the handler of what is over, so that what it held is free at once."""
+"""Replaces the transport and the handler of a session that is over, which frees them at once."""

@@ -12,8 +12,8 @@ from .session import Session
 class ForwardingLayer:
     """Stands between a transport and an inner layer, and changes nothing.
 
-    To the transport below it is what the inner layer is, and to the inner layer its transport.
-    Whoever derives from it overrides what is to be different, and supplies `transport`.
+    To its transport it is what the inner layer is; to the inner layer it is the transport.
+    Subclasses override what they change, and supply `transport`.
 
     Args:
         inner: a `Session`, or a layer around one.
@@ -81,7 +81,7 @@ class ForwardingLayer:
         """See `Layer`."""
         self._inner.go_away(code, reason, now)
 
-    # What a transport asks of who gave it a reader, which is a session; see `Session.fast_path`.
+    # A transport uses these with a reader, which only a session gives; see `Session.fast_path`.
 
     @property
     def handler(self) -> Handler:

@@ -1,7 +1,7 @@
-"""The phases in the life of a session, and what leads from one to the next.
+"""The phases of a session, and the steps that lead from one to the next.
 
-A `Connection` knows the states of the protocol (RFC 6455); a session outlives them on both sides:
-its transport may still have to be opened for messages, ended, or given up.
+A `Connection` has the states of the protocol (RFC 6455). A session has phases beyond them: its
+stream may still have to be ended, or its connection given up.
 """
 
 import enum
@@ -17,7 +17,7 @@ class Phase(enum.Enum):
     CLOSING = "closing"
     """The closing handshake is under way."""
     ENDING = "ending"
-    """The protocol is over, and this side of the stream ends; the peer's half is waited for."""
+    """The protocol is over, and this side ends the stream; the peer's half is awaited."""
     CONDEMNED = "condemned"
     """The connection is given up: the next tick ends it."""
     OVER = "over"
@@ -25,7 +25,7 @@ class Phase(enum.Enum):
 
 
 class Step(enum.Enum):
-    """What leads from one phase to another."""
+    """What takes a session from one phase to another."""
 
     ACCEPT = "accept"
     """The opening handshake succeeded."""
@@ -61,4 +61,4 @@ TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
     Phase.CONDEMNED: {Step.CONDEMN: Phase.CONDEMNED, Step.LOSE: Phase.OVER},
     Phase.OVER: {},
 }
-"""What each step leads to; a step that is missing cannot be taken in that phase."""
+"""The phase that each step leads to; a step that is missing is illegal in that phase."""

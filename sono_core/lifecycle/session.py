@@ -1,7 +1,7 @@
-"""One peer's live connection: every policy that I/O must follow, and no I/O.
+"""A connection in time: every policy that transports must follow, and no I/O.
 
-Keepalive, time-outs, back-pressure, fair shares and the end of the stream are decided here, for
-all transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (who ends the stream first).
+Decides keepalive, time-outs, back-pressure, fair shares and the end of the stream for all
+transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (which side ends the stream first).
 """
 
 import math
@@ -37,9 +37,9 @@ from .interfaces import GONE, Handler, Transport
 from .keepalive import Keepalive
 from .phases import TRANSITIONS, Phase, Step
 
-_LAST_MESSAGES = 1024  # and pings, that are looked at after a stream was lost
+_LAST_MESSAGES = 1024  # or other events, handled after a stream was lost
 
-# Looked up for every message; an attribute of an enum costs more.
+# Used for every message; an attribute of an enum costs more.
 _OPENING, _OPEN, _ENDING = Phase.OPENING, Phase.OPEN, Phase.ENDING
 _CONDEMNED, _OVER = Phase.CONDEMNED, Phase.OVER
 _CONNECTION_OPEN = State.OPEN
@@ -50,8 +50,8 @@ class Session:
 
     Args:
         connection: of either role, with nothing received yet.
-        transport: carries the bytes.
-        handler: is told what happens; may be exchanged at any time.
+        transport: moves the bytes.
+        handler: receives the events; may be replaced at any time.
         now: seconds of a clock that never steps; the handshake's deadline counts from here.
     """
 
@@ -97,26 +97,26 @@ class Session:
         self.backlog: bool = False
         """Whether what was received may hold more events; see `pump_due`."""
         self._limits = limits
-        self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes waiting
+        self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes in the outbox
         self._timeouts = timeouts
         self._keepalive = Keepalive(self.deadlines, timeouts, now)
         self._phase = Phase.OPENING
-        self._verdict = ABORTED  # why the connection is given up, where it is condemned
+        self._verdict = ABORTED  # how the connection ends, if it is condemned
         self._close_owed = False  # the handler was told of the opening, and not yet of the end
-        self._peer_ended = False  # the peer's side of the stream
-        self._held = False  # by the handler
-        self._resting = False  # until the next turn
+        self._peer_ended = False  # the peer has ended its side of the stream
+        self._held = False  # between `hold` and `release`
+        self._resting = False  # from `end_turn` to the next turn
         self.deadlines.set(Deadline.HANDSHAKE, now + timeouts.handshake)
 
     @property
     def handler(self) -> Handler:
-        """Who is told what happens."""
+        """Receives the events."""
         return self._handler
 
     @handler.setter
     def handler(self, handler: Handler) -> None:
         self._handler = handler
-        self.outbox.room = 0  # whoever delivers to the old one comes back to ask
+        self.outbox.room = 0  # ends a delivery to the old one
 
     @property
     def phase(self) -> Phase:
@@ -124,7 +124,7 @@ class Session:
         return self._phase
 
     def _take(self, step: Step) -> None:
-        """Go on to the phase that a step leads to."""
+        """Enter the phase that a step leads to."""
         self._phase = TRANSITIONS[self._phase][step]
 
     @property
@@ -139,13 +139,13 @@ class Session:
 
     @property
     def _holding(self) -> bool:
-        """Whether the handler wants no more messages for now; a closing peer sends it none."""
+        """Whether messages are held back for now; never once the connection is closing."""
         paused = self._held or Deadline.PAUSE in self.deadlines
         return paused and self.connection.state is _CONNECTION_OPEN
 
     @property
     def _keeps_up(self) -> bool:
-        """Whether what the peer says is looked at: it reads, and the handler does not hold it."""
+        """Whether the peer's bytes are processed: it reads what it is sent, and is not held."""
         paused = self._held or Deadline.PAUSE in self.deadlines
         if paused and self._holding:  # seldom, so that mostly nothing is called
             return False
@@ -158,7 +158,7 @@ class Session:
 
     @property
     def reading(self) -> bool:
-        """Whether the transport should read now: what came earlier is dealt with first."""
+        """Whether the transport should read now; what came earlier is handled first."""
         return not self.backlog and not self._peer_ended and self._keeps_up
 
     @property
@@ -167,12 +167,12 @@ class Session:
         return self.backlog and self._keeps_up
 
     def fast_path(self) -> Reader | None:
-        """What a transport may feed by itself while all is ordinary, else None.
+        """The reader that the transport may feed directly in the ordinary case, else None.
 
-        Instead of `receive` it may then set `last_received`, feed this reader, have it `deliver` to
-        `handler.on_message`, and call `pump` for whatever else comes; and drop from the outbox
-        what it could write at once instead of `written`. It asks again when it has called
-        anything here, and stops when the outbox has no `room`.
+        Instead of calling `receive`, the transport may then set `last_received`, feed this reader,
+        have it `deliver` to `handler.on_message`, and call `pump` for whatever else comes. Instead
+        of calling `written`, it may drop from the outbox what it wrote at once. It must ask again
+        after any other call, and stop when the outbox has no `room`.
         """
         if not self.open or not self.reading or Deadline.STALL in self.deadlines:
             return None
@@ -180,7 +180,7 @@ class Session:
         return self.connection.reader
 
     # -- called by the transport ----------------------------------------------------------------
-    # After each of these calls it writes what waits in the outbox, as far as that goes.
+    # After each of these calls it writes as much of the outbox as it can.
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what was read; `b""` is the end of the stream."""
@@ -193,7 +193,7 @@ class Session:
         """Hand events to the handler: a fair share of them, and only while the peer keeps up.
 
         Args:
-            messages: how many a transport has delivered in this turn already; see `fast_path`.
+            messages: how many the transport has delivered in this turn already; see `fast_path`.
             size: bytes or characters of them.
         """
         outbox = self.outbox
@@ -236,7 +236,7 @@ class Session:
             if self.reading:
                 self._keepalive.reading_again(now)
         if Deadline.CLOSE in self.deadlines:
-            # The peer's time to answer begins when it has got what it is to answer.
+            # The peer's time to answer begins when the Close frame has been written.
             self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
         if self._phase is _ENDING:
             self._advance_close(now)
@@ -251,7 +251,7 @@ class Session:
 
         Args:
             rest: what could still be read from it.
-            reason: what failed, told to a client whose handshake it was.
+            reason: what failed; a client is told if it was still in its handshake.
         """
         phase = self._phase
         if phase is _OVER:
@@ -261,16 +261,16 @@ class Session:
             self._tell_close(self._verdict)
         elif phase is _OPENING and reason and self.connection.role is Role.CLIENT:
             self._dispatch(Reject(0, body=reason.encode()), self.last_received)
-        elif phase is not _OPENING or self.connection.role is Role.CLIENT:  # somebody is to be told
+        elif phase is not _OPENING or self.connection.role is Role.CLIENT:  # tell the handler
             self.connection.take_in(rest)
             self.connection.take_in(b"")
             self._hear_out()
         self._drop()
 
     def _hear_out(self) -> None:
-        """Hand over what had arrived when the stream was lost, no more of it than fits in a turn.
+        """Hand over what arrived before the stream was lost, at most one turn's share.
 
-        Of what a handler that holds is not told, a Close is still of interest.
+        A handler that holds gets no messages, but a Close that follows them still counts.
         """
         messages, size = _LAST_MESSAGES, self._limits.max_turn_bytes
         self._resting = False
@@ -314,7 +314,7 @@ class Session:
         self.transport.write_soon()
 
     def accept(self, accept: Accept, now: float) -> bool:
-        """Server: open the connection, or refuse a request that is no valid upgrade.
+        """Server: open the connection, or refuse a request that is not a valid upgrade.
 
         Returns:
             Whether the connection is open now.
@@ -330,7 +330,7 @@ class Session:
         return self.open
 
     def respond(self, reject: Reject, now: float) -> bool:
-        """Server: answer the request with anything but a WebSocket; False if it is too late.
+        """Server: answer the request without opening a WebSocket; False if it is too late.
 
         Raises:
             LocalProtocolError: a value in `reject` is illegal.
@@ -338,7 +338,7 @@ class Session:
         return self._answer(reject, now)
 
     def verify(self, now: float) -> bool:
-        """Server: refuse the request already if `accept` would refuse it.
+        """Server: refuse the request now if `accept` would refuse it.
 
         Returns:
             Whether it is a valid upgrade from an allowed origin, and can still be accepted.
@@ -355,7 +355,7 @@ class Session:
         message always fits into an empty queue.
 
         Raises:
-            TypeError, LocalProtocolError: as `Connection.send`.
+            TypeError, LocalProtocolError: as for `Connection.send`.
         """
         if self.connection.state is not _CONNECTION_OPEN or self._phase is not _OPEN:
             return False
@@ -381,32 +381,32 @@ class Session:
         return True
 
     def go_away(self, code: int, reason: str, now: float) -> None:
-        """Server: end whatever state this is in, politely, because the server stops."""
+        """Server: end politely, in whatever state, because the server is stopping."""
         if not self.close(code, reason, now) and self._phase is _OPENING:
             self._refuse(503, reason, now)
 
     def hold(self) -> None:
         """Deliver no more messages until `release`: the handler is busy with the last one.
 
-        Nothing is read from the peer meanwhile, so that it feels what it asks for.
+        Meanwhile nothing is read, so that the peer feels the back-pressure.
         """
         self._held = True
-        self.outbox.room = 0  # whoever delivers comes back to ask
+        self.outbox.room = 0  # ends a delivery under way
 
     def release(self) -> None:
-        """Go on after `hold`."""
+        """Resume delivery after `hold`."""
         self._held = False
-        self.transport.write_soon()  # after which the transport asks whether to pump and to read
+        self.transport.write_soon()  # then the transport asks whether to pump and to read
 
     def pause(self, seconds: float, now: float) -> None:
-        """Deliver no more messages for so long, and read nothing: the peer sends too fast."""
+        """Deliver nothing and read nothing for `seconds`: the peer sends too fast."""
         self.deadlines.set(Deadline.PAUSE, now + seconds)
-        self.outbox.room = 0  # whoever delivers comes back to ask
+        self.outbox.room = 0  # ends a delivery under way
 
     def end_turn(self) -> None:
-        """Deliver no more messages in this turn: the last ones made much work, others wait."""
+        """Deliver no more messages in this turn: the last ones caused much work, others wait."""
         self._resting = True
-        self.outbox.room = 0  # whoever delivers comes back to ask
+        self.outbox.room = 0  # ends a delivery under way
 
     def abort(self) -> None:
         """End the connection without a closing handshake; `on_close` will report 1006."""
@@ -416,7 +416,7 @@ class Session:
     # -- events ---------------------------------------------------------------------------------
 
     def _deliver(self, pause: int, messages: int, size: int, now: float) -> tuple[int, int, int]:
-        """Hand over the messages that come next, as many as there are; see `Reader.deliver`."""
+        """Deliver the messages that come next; see `Reader.deliver`."""
         connection = self.connection
         reader = connection.reader
         if reader is None or self._phase is not _OPEN or connection.state is not _CONNECTION_OPEN:
@@ -430,11 +430,11 @@ class Session:
 
     @property
     def _listening(self) -> bool:
-        """Whether the handler is told messages: it holds none, and has not said goodbye."""
+        """Whether the handler gets messages: it does not hold, and has not closed."""
         return self.connection.state is _CONNECTION_OPEN and not self._holding
 
     def _dispatch(self, event: Event, now: float) -> int:
-        """Tell the handler; the length of the message, 0 for other events."""
+        """Tell the handler; return the length of the message, 0 for other events."""
         handler = self._handler
         size = 0
         try:
@@ -463,7 +463,7 @@ class Session:
         return size
 
     def failed(self, error: Exception, now: float) -> None:
-        """The handler raised: that ends the connection."""
+        """End the connection, because the handler raised."""
         self._handler.on_error(error)
         if not self.close(HANDLER_FAILED.code, HANDLER_FAILED.reason, now):
             self._refuse(500, HANDLER_FAILED.reason, now)
@@ -495,13 +495,13 @@ class Session:
         self._answer(refusal(HandshakeFailure(status, reason)), now)
 
     def _grant_answer(self, now: float) -> None:
-        """A request that came in time, and was read late, is not the peer's fault."""
+        """Extend the deadline of a request that came in time and was read late."""
         if self.deadlines.next <= now:
             self.deadlines.set(Deadline.HANDSHAKE, now + self._timeouts.handshake)
 
     def _begin(self, now: float) -> None:
         self._close_owed = True
-        if self._phase is _OVER:  # what had arrived before the stream was lost opened it
+        if self._phase is _OVER:  # bytes that arrived before the stream was lost opened it
             return
         self._take(Step.ACCEPT)
         self.outbox.room = self._much
@@ -509,7 +509,7 @@ class Session:
         self._keepalive.begin(now)
 
     def _advance_close(self, now: float) -> None:
-        """Follow a connection that is no longer open to its end."""
+        """Take a connection that is no longer open one step towards its end."""
         phase = self._phase
         if phase is _CONDEMNED or phase is _OVER:
             return
@@ -523,9 +523,9 @@ class Session:
                 self._take(Step.LOSE)
                 self._drop()
             elif phase is not _ENDING:
-                # The peer may still be sending; an unread byte would turn the end of the
+                # The peer may still be sending, and an unread byte would turn the end of the
                 # stream into a reset, which could destroy the Close frame on its way. So this
-                # side ends its half, and waits for the other's.
+                # side ends its half, and waits for the peer's.
                 self._take(Step.FINISH)
                 self._await_end(now)
                 self.transport.close()
@@ -537,7 +537,7 @@ class Session:
     def _condemn(self, verdict: Close) -> None:
         """Give the connection up at the next tick.
 
-        Not now: the application is calling, and expects no `on_close` in the middle of it.
+        Not now: the application is in the middle of a call, and expects no `on_close` there.
         """
         self._take(Step.CONDEMN)
         self._verdict = verdict
@@ -556,13 +556,13 @@ class Session:
         self.outbox.clear()
         self.outbox.room = 0
         self.transport.abort()
-        self.transport = self._handler = GONE  # no cycles: what was held is free at once
+        self.transport = self._handler = GONE  # breaks cycles, which frees them at once
 
     def enforce_queue_limit(self, waiting: int) -> bool:
-        """Much waits: try to write it, and give a peer up that leaves too much.
+        """Write a long queue now, and give the peer up if too much of it is left.
 
         Args:
-            waiting: bytes that did before the last message was added.
+            waiting: bytes that waited before the last message was added.
 
         Returns:
             Whether the peer was kept.

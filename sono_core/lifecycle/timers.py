@@ -1,4 +1,4 @@
-"""When to look at which connection's deadlines: one heap for all connections of a loop."""
+"""When to check each connection's deadlines: one heap for all connections of a loop."""
 
 import heapq
 import itertools
@@ -6,21 +6,21 @@ import math
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-_SPARE = 1024  # entries beside four a connection, kept before outdated ones are looked for
+_SPARE = 1024  # entries beyond four a connection that are kept before outdated ones are dropped
 
 
 class Timed(Protocol):
-    """What has deadlines."""
+    """Anything with deadlines."""
 
     scheduled: float
-    """When it is looked at next; infinite for never."""
+    """When its deadlines are checked next; infinite for never."""
 
 
 Entry = TypeVar("Entry", bound=Timed)
 
 
 class Timers(Generic[Entry]):
-    """Lazy timers: an entry only ever moves forward in time, and outdated ones are passed over."""
+    """Lazy timers: an entry is only ever moved to an earlier time; outdated ones are skipped."""
 
     __slots__ = ("_heap", "_ids")
 
@@ -33,16 +33,16 @@ class Timers(Generic[Entry]):
 
     @property
     def next(self) -> float:
-        """When the first is due."""
+        """When the earliest entry is due; infinite if there is none."""
         return self._heap[0][0] if self._heap else math.inf
 
     def schedule(self, entry: Entry, due: float) -> None:
-        """Let an entry be due then, and not later as it was before."""
+        """Make an entry due at `due`, earlier than it was before."""
         entry.scheduled = due
         heapq.heappush(self._heap, (due, next(self._ids), entry))
 
     def pop_due(self, now: float) -> Iterator[Entry]:
-        """Those that are due, as long as there are any; each is no longer scheduled."""
+        """Yield the entries that are due; each is no longer scheduled then."""
         heap = self._heap
         while heap and heap[0][0] <= now:
             due, _, entry = heapq.heappop(heap)
@@ -51,7 +51,7 @@ class Timers(Generic[Entry]):
                 yield entry
 
     def forget_outdated(self, live: int) -> None:
-        """Drop what is no longer scheduled, if there is much of it beside `live` entries."""
+        """Drop outdated entries if there are many beside the `live` ones."""
         if len(self._heap) > 4 * live + _SPARE:
             self._heap = [item for item in self._heap if item[0] == item[2].scheduled]
             heapq.heapify(self._heap)
