@@ -1,4 +1,4 @@
-"""When a client connects again after its connection failed or ended, and when it does not.
+"""Whether and when a client connects again after its connection failed or ended.
 
 Exponential back-off with full jitter: clients that were cut off together come back apart.
 """
@@ -12,8 +12,8 @@ from sono_core.events import Close
 
 _MAX_RETRY_AFTER = 300.0  # seconds that a server may ask a client to stay away
 
-# Closes after which another connection may do better; any other is what somebody wanted, or
-# would come again.
+# Closes after which another connection may do better. Any other was intended, or would come
+# again.
 _RETRIED_CLOSES = frozenset(
     (
         CloseCode.GOING_AWAY,
@@ -31,8 +31,8 @@ def retryable(end: ConnectError | Close) -> bool:
     """Whether another attempt makes sense after this failure or this end of a connection.
 
     Yes where no connection or no response came, for 408, 429 and 5xx, for a connection that was
-    lost or stalled, and for 1001 and 1011 to 1014. No for other refusals, for a certificate that
-    is not trusted, since what is wrong with it may be an attack, and for all other closes.
+    lost or stalled, and for 1001 and 1011 to 1014. No for other refusals, for all other closes,
+    and for a certificate that is not trusted, because it may mean an attack.
     """
     if isinstance(end, Close):
         stalled = end.code == CloseCode.SLOW_READER and not end.clean  # this side gave up
@@ -45,11 +45,11 @@ def retryable(end: ConnectError | Close) -> bool:
 class Backoff:
     """How long to wait before each of several attempts.
 
-    Before attempt n, counted from 0, it is anything from 0 to `base * 2**n` seconds, evenly, and
-    at most `cap`.
+    The delay before attempt n, counted from 0, is spread evenly from 0 to `base * 2**n` seconds,
+    and is at most `cap`.
 
     Args:
-        random: gives a number from 0 up to, and without, 1: `random.random` for one.
+        random: returns a number from 0 up to, but not including, 1, as `random.random` does.
         base: seconds.
         cap: seconds.
 
@@ -76,20 +76,19 @@ class Backoff:
         return delay
 
     def reset(self) -> None:
-        """The next attempt is the first again."""
+        """Start again as before the first attempt."""
         self._ceiling = self._base
 
 
 class Reconnection:
     """Whether and when to connect again: back-off over the life of a client.
 
-    The back-off begins anew after a connection that stayed open for `cap` seconds. To have been
-    opened is not enough: a server that accepts everybody and fails at once would be asked
-    without a pause.
+    The back-off begins anew after a connection that stayed open for `cap` seconds. Opening is not
+    enough: clients would ask a server that accepts connections and fails at once without a pause.
 
     Args:
         backoff: the client's own.
-        retry: says which failures and ends are worth another attempt.
+        retry: decides which failures and ends are worth another attempt.
     """
 
     __slots__ = ("_backoff", "_opened_at", "_retry")
@@ -106,10 +105,10 @@ class Reconnection:
         self._opened_at = now
 
     def after(self, end: ConnectError | Close, now: float) -> float | None:
-        """Seconds to wait after a failed attempt or the end of a connection; None is for ever.
+        """Seconds to wait after a failed attempt or the end of a connection; None to give up.
 
-        What a server asks for in Retry-After, up to five minutes, comes before the back-off's
-        own time, so that its clients do not return together.
+        The time that a server asks for in Retry-After, up to five minutes, is added to the
+        back-off's own, so that its clients do not return together.
         """
         opened_at, self._opened_at = self._opened_at, None
         if not self._retry(end):

@@ -1,7 +1,7 @@
-"""How a client gets to its open connection: where to dial, through what, and what an answer means.
+"""How a client opens its connection: where it connects, through what, and what an answer means.
 
 The procedure of every client, without its I/O. RFC 6455, sections 3 and 4.1; RFC 9110, section
-15.4 (redirects). While `begin`'s connection is answered by a redirect, dial anew.
+15.4 (redirects).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -23,12 +23,12 @@ from .uri import WEBSOCKET_SCHEMES, WebSocketURI, parse_uri
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
-_MAX_REASON = 200  # characters of what a peer said that an exception quotes
-_UNTRUSTED = "certificate verify failed"  # how the reasons of `tls` begin then
+_MAX_REASON = 200  # characters of a peer's text that an exception quotes
+_UNTRUSTED = "certificate verify failed"  # how `tls` begins its reason then
 _LOST = Reject(0, body=b"the connection was lost")
 
 ProxyChoice = str | Callable[[WebSocketURI], str | None] | None
-"""A proxy's URL for every connection, or who says which one a connection goes through."""
+"""A proxy's URL for every connection, or a function that returns one for each, or None."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -43,29 +43,29 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Connector:
     """The attempts to open one connection: the first, and one for each redirect.
 
-    Connect to `dial`, have that transport drive what `begin` gives, and hand the response, once
-    the handler is told of it, to `answered`; as long as that gives None, begin again.
+    Connect to `endpoint`, let that transport drive the layer that `begin` returns, and pass the
+    response that the handler gets to `answered`. As long as that returns None, start over.
 
     Args:
         url: `ws://` or `wss://`.
-        random: a secure source of that many bytes, `os.urandom` for one.
+        random: a secure source of bytes, such as `os.urandom`.
         subprotocols: to offer, in order of preference.
-        headers: more header fields of the request, Origin or Authorization for instance.
-        credentials: the names of those of them that no other origin may see, beside
+        headers: more header fields of the request, such as Origin or Authorization.
+        credentials: names of header fields that no other origin may see, besides
             Authorization, Cookie and Proxy-Authorization.
-        limits: what the server, and a proxy, may ask for.
+        limits: how much the server and a proxy may use.
         timeouts: how long it may take. The handshake's deadline counts anew for each attempt,
             from `begin` on, and covers proxy, TLS and handshake together.
-        deflate: how permessage-deflate is offered, None not to.
-        proxy: the URL of an HTTP proxy, or what finds one, `proxy.proxy_for` for instance.
+        deflate: how permessage-deflate is offered, or None.
+        proxy: the URL of an HTTP proxy, or a function that finds one; see `proxy.proxy_for`.
         tls: an `ssl.SSLContext` for wss, wherever redirects lead; by default one that verifies.
         proxy_tls: the same for a proxy with an https URL.
         unix: the path of a Unix socket to connect to instead of the URL's host.
-        max_redirects: beyond which the server is given up; 0 follows none.
+        max_redirects: how many to follow before giving up; 0 follows none.
 
     Raises:
-        ValueError: `url` is no WebSocket URL, the proxy none that is supported, or the
-            arguments exclude each other.
+        ValueError: `url` is not a WebSocket URL, the proxy is not supported, or the arguments
+            exclude each other.
         LocalProtocolError: a subprotocol or a header is illegal.
         TypeError: an argument is of the wrong type.
     """
@@ -88,7 +88,7 @@ class Connector:
         max_redirects: int = 10,
     ) -> None:
         for name, value in (("subprotocols", subprotocols), ("credentials", credentials)):
-            if isinstance(value, str):  # each letter would be one
+            if isinstance(value, str):  # each letter would count as one
                 raise TypeError(f"{name} must be a sequence of str, not a str")
         target = parse_uri(url)
         for name, value in (("tls", tls), ("proxy_tls", proxy_tls)):
@@ -115,7 +115,7 @@ class Connector:
         self._aim(target)
 
     def _aim(self, target: WebSocketURI) -> None:
-        """Prepare an attempt; whatever is wrong with the request shows here."""
+        """Prepare an attempt; it raises if the request is illegal."""
         connection = Connection(
             Role.CLIENT, limits=self._limits, deflate=self._deflate, random=self._random
         )
@@ -135,17 +135,17 @@ class Connector:
         return Endpoint(through.host, through.port, self._unix)
 
     def begin(self, transport: Transport, handler: Handler, now: float) -> tuple[Layer, Session]:
-        """Send the request over a transport that is connected to `dial`.
+        """Send the request over a transport that is connected to `endpoint`.
 
         Returns:
-            What the transport is to drive, and the session in the middle of it.
+            The layer that the transport is to drive, and the session inside it.
 
         Raises:
-            LocalProtocolError: this attempt was begun already.
+            LocalProtocolError: this attempt has already begun.
         """
         connection, self._connection = self._connection, None
         if connection is None:
-            raise LocalProtocolError("this attempt was begun already")
+            raise LocalProtocolError("this attempt has already begun")
         session = Session(
             connection, transport, handler, now=now, limits=self._limits, timeouts=self._timeouts
         )
@@ -162,21 +162,20 @@ class Connector:
         return layer, session
 
     def _tls_around(self, inner: Layer, context: Any, host: str) -> Layer:
-        from sono_core.tls import SecureSession, client_context  # only who uses TLS loads it
+        from sono_core.tls import SecureSession, client_context  # loads ssl
 
         return SecureSession(inner, context or client_context(), server_hostname=host)
 
     def answered(self, response: Accept | Reject | None) -> Accept | None:
-        """What follows from the answer to an attempt: it is open, or to be begun anew.
+        """Decide what follows from the answer to an attempt, and end an attempt that failed.
 
-        Any other attempt is ended here. To be called once an attempt, and not in the middle of
-        a call of its session.
+        Call it once for each attempt, and not in the middle of a call of its session.
 
         Args:
-            response: what `Handler.on_response` was told; None if the end came without.
+            response: what `Handler.on_response` was given; None if the connection ended without.
 
         Returns:
-            The answer that opened the connection; None to connect to `dial` and begin again.
+            The answer that opened the connection; None to connect to `endpoint` and begin again.
 
         Raises:
             ConnectError: the server refused, or did not answer as a WebSocket server; the text
@@ -195,12 +194,12 @@ class Connector:
         raise self._refusal(response, tunnel)
 
     def failed(self, reason: str) -> ConnectError:
-        """The error to raise when there was no connecting to `dial`."""
+        """The error to raise if connecting to `endpoint` failed."""
         return self._error(f"{self._through}{reason}")
 
     @property
     def _through(self) -> str:
-        """How the reasons of a proxy begin."""
+        """How a proxy's reasons begin."""
         return f"proxy {self._proxy.address}: " if self._proxy else ""
 
     # -- redirects --------------------------------------------------------------------------------
@@ -229,7 +228,7 @@ class Connector:
             scheme, _, rest = url.partition("://")
             new = parse_uri(f"{WEBSOCKET_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
         except ValueError:
-            reason = f"redirected to what is no WebSocket URL: {_shown(location)}"
+            reason = f"redirected to what is not a WebSocket URL: {_shown(location)}"
             raise self._error(reason, status) from None
         if old.secure and not new.secure:
             raise self._error(f"redirected from wss to ws: {_shown(location)}", status)
@@ -251,13 +250,13 @@ class Connector:
 
 
 def _shown(text: str) -> str:
-    """What of a peer's text stands in an exception's: its beginning, in one printable line."""
+    """The part of a peer's text that an exception quotes: its beginning, in one printable line."""
     first, *_ = text.strip()[:_MAX_REASON].splitlines() or [""]
     return "".join(character for character in first if character.isprintable())
 
 
 def _retry_after(headers: Headers) -> float | None:
-    """Seconds of Retry-After; a date would need a clock that is right."""
+    """The seconds of Retry-After; a date is ignored, because it needs a clock that is right."""
     values = headers.get_all("retry-after")
     if len(values) == 1 and values[0].isascii() and values[0].isdecimal():
         return float(values[0])

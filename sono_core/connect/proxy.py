@@ -1,7 +1,7 @@
-"""Which proxy a client goes through, and what stands in a proxy's URL.
+"""Which proxy a client goes through, and what a proxy's URL says.
 
-The environment is a mapping that the caller passes in. Its rules are those of the standard
-library's `urllib.request`, which this cannot import, for that loads `socket`.
+The caller passes the environment in as a mapping. The rules are those of the standard library's
+`urllib.request`, which cannot be imported here because it loads `socket`.
 """
 
 import base64
@@ -12,7 +12,7 @@ import msgspec
 
 from .uri import WEBSOCKET_SCHEMES, WebSocketURI, parse_uri
 
-# Variables that name the proxy, by whether the connection is to be secure; the first one counts.
+# Variables that name the proxy, by whether the connection is secure; the first one counts.
 _VARIABLES = {
     True: ("wss_proxy", "https_proxy", "all_proxy"),
     False: ("ws_proxy", "http_proxy", "all_proxy"),
@@ -23,31 +23,31 @@ class Proxy(msgspec.Struct, frozen=True):
     """An HTTP proxy."""
 
     secure: bool
-    """Whether TLS is spoken with the proxy itself, whatever goes through its tunnel."""
+    """Whether the connection to the proxy itself uses TLS, whatever its tunnel carries."""
     host: str
     port: int
     address: str
-    """Host and port, for people."""
+    """Host and port, as errors name them."""
     authorization: str | None
-    """The value of Proxy-Authorization."""
+    """The value of Proxy-Authorization, or None."""
 
 
 def parse_proxy(url: str) -> Proxy:
-    """Take a proxy's URL apart: `http://user:password@host:port`, or `host:port` alone.
+    """Parse a proxy's URL: `http://user:password@host:port`, or `host:port` alone.
 
     Raises:
-        ValueError: it is no such URL, or of another kind of proxy. The text holds no password.
+        ValueError: it is malformed, or for another kind of proxy. The text holds no password.
     """
     scheme, _, rest = url.partition("://") if "://" in url else ("http", "", url)
     userinfo, at, place = rest.removesuffix("/").rpartition("@")
     if scheme.lower() not in WEBSOCKET_SCHEMES:
-        raise ValueError(f"proxy {place!r}: only those with an http or https URL are supported")
+        raise ValueError(f"proxy {place!r}: only http and https proxies are supported")
     try:
         target = parse_uri(f"{WEBSOCKET_SCHEMES[scheme.lower()]}://{place}")
     except ValueError:
         target = None
     if target is None or target.request_target != "/":
-        raise ValueError(f"proxy {place!r}: a proxy's URL is http://host:port")
+        raise ValueError(f"proxy {place!r}: a proxy's URL has the form http://host:port")
     return Proxy(
         secure=target.secure,
         host=target.host,
@@ -58,12 +58,12 @@ def parse_proxy(url: str) -> Proxy:
 
 
 def address(host: str, port: int) -> str:
-    """Both in one, as they stand in a URL."""
+    """Host and port as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _basic(userinfo: str) -> str:
-    """The credentials of RFC 7617, of what a URL holds before the @."""
+    """The credentials of RFC 7617, from the part of a URL before the @."""
     user, _, password = userinfo.partition(":")
     if ":" in unquote(user):  # the other side could not tell where the password begins
         raise ValueError("proxy: a user name with a colon cannot be sent")
@@ -74,10 +74,10 @@ def _basic(userinfo: str) -> str:
 def proxy_for(target: WebSocketURI, environ: Mapping[str, str]) -> str | None:
     """The URL of the proxy that the environment names for a connection, or None.
 
-    `wss_proxy`, `https_proxy` and `all_proxy`, or `ws_proxy`, `http_proxy` and `all_proxy`, each
-    in lower case, then in upper case; an empty one in lower case hides the other. `no_proxy`
-    lists the hosts that are reached without: `*` for all, or names, addresses and `host:port`,
-    where a name stands for its subdomains too.
+    It reads `wss_proxy`, `https_proxy` and `all_proxy`, or `ws_proxy`, `http_proxy` and
+    `all_proxy`, each in lower case, then in upper case; an empty one in lower case hides the
+    other. `no_proxy` lists the hosts that need no proxy: `*` for all, or names, addresses and
+    `host:port`, where a name includes its subdomains.
     """
     if _is_exempt(target, _variable("no_proxy", environ)):
         return None

@@ -1,7 +1,7 @@
 """A tunnel through an HTTP proxy, opened by CONNECT. RFC 9110, section 9.3.6.
 
-A layer between a transport and what it carries: nothing of that leaves before the proxy has
-agreed, and nothing of the proxy's response gets there.
+A layer between a transport and an inner layer: it sends nothing of the inner layer's before the
+proxy has agreed, and passes on nothing of the proxy's response.
 """
 
 from sono_core.errors import HandshakeFailure
@@ -14,16 +14,16 @@ from .proxy import Proxy
 
 
 class Tunnel(ForwardingLayer):
-    """What a transport to a proxy drives, around what is meant for the server behind it.
+    """The layer that a transport to a proxy drives, around the session with the server behind it.
 
-    Once it is open it only passes calls on. Its outbox is always that of what it carries, the
-    same object: what waits there at first is put by until the tunnel is open. Its deadlines are
-    those of what it carries too, so the proxy's time counts as the handshake's.
+    Once it is open, it only passes calls on. Its outbox is always the inner layer's, the same
+    object; what waits there at first is set aside until the tunnel is open. Its deadlines are the
+    inner layer's, too, so the proxy's time counts as the handshake's.
 
     Args:
-        inner: has put into its outbox what is to go first through the tunnel.
+        inner: its outbox already holds what goes through the tunnel first.
         server: its host and port, as CONNECT names them.
-        proxy: for its address and the credentials that it wants.
+        proxy: has the address, and the credentials to send.
         limits: of the head of the proxy's response.
     """
 
@@ -106,11 +106,11 @@ class Tunnel(ForwardingLayer):
         if not self._inner.over:
             self._inner.lost(reason=f"proxy {self._address}: {reason}")
 
-    # -- passed on, but for what is the tunnel's own ----------------------------------------------
+    # -- passed on, except for the tunnel's own ---------------------------------------------------
 
     @property
     def transport(self) -> Transport:
-        """What carries the tunnel, and is asked by what the tunnel carries."""
+        """The transport below, which the inner layer calls directly."""
         return self._inner.transport
 
     @transport.setter
@@ -134,5 +134,5 @@ class Tunnel(ForwardingLayer):
 
     def blocked(self, now: float) -> None:
         """See `Layer`."""
-        if not self._reader:  # else the handshake's deadline counts
+        if not self._reader:  # otherwise the handshake's deadline applies
             self._inner.blocked(now)

@@ -13,11 +13,11 @@ WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 """What is meant where HTTP's schemes stand; the default ports are the same."""
 
 
-_UNRESERVED = "/?%:@!$&'()*+,;=~"  # what a path and a query may hold as it is (RFC 3986)
+_UNRESERVED = "/?%:@!$&'()*+,;=~"  # legal in a path and a query as they are (RFC 3986)
 
 
 class WebSocketURI(msgspec.Struct, frozen=True):
-    """What a WebSocket URI names."""
+    """The parts of a WebSocket URI."""
 
     secure: bool
     host: str
@@ -32,27 +32,27 @@ class WebSocketURI(msgspec.Struct, frozen=True):
 
 
 def parse_uri(url: str) -> WebSocketURI:
-    """Take a `ws` or `wss` URI apart (RFC 6455, section 3).
+    """Parse a `ws` or `wss` URI (RFC 6455, section 3).
 
     Raises:
-        ValueError: it is no such URI, or holds a user name or a fragment.
+        ValueError: it is not such a URI, or has a user name or a fragment.
     """
     try:
         parts = urlsplit(url)
         port = _PORTS.get(parts.scheme) if parts.port is None else parts.port
     except ValueError as error:
-        raise ValueError(f"{url!r} is no URL: {error}") from None
+        raise ValueError(f"{url!r} is not a URL: {error}") from None
     if not port or not parts.hostname or parts.scheme not in _PORTS:
-        raise ValueError(f"{url!r} is no WebSocket URL: ws://host/path is")
+        raise ValueError(f"{url!r} is not a WebSocket URL, such as ws://host/path")
     if parts.fragment or "@" in parts.netloc:
         raise ValueError(f"{url!r}: a WebSocket URL has no fragment and no user name")
     try:
         host = parts.hostname.encode("idna").decode()
     except UnicodeError:
-        raise ValueError(f"{url!r}: the host is no domain name") from None
+        raise ValueError(f"{url!r}: the host is not a domain name") from None
     authority = f"[{host}]" if ":" in host else host
     if not is_host(authority):
-        raise ValueError(f"{url!r}: the host is no domain name")
+        raise ValueError(f"{url!r}: the host is not a domain name")
     if port != _PORTS[parts.scheme]:
         authority = f"{authority}:{port}"
     target = quote(parts.path, safe=_UNRESERVED) or "/"

@@ -1,6 +1,7 @@
-"""Contexts for TLS: which certificates are shown, and which are believed.
+"""Contexts for TLS: which certificates this side shows, and which it trusts.
 
-Only who uses TLS imports this module, for it loads `ssl`. It reads the files that it is told.
+Only code that uses TLS imports this module, because it loads `ssl`. It reads the files that it
+is given.
 """
 
 import ssl
@@ -14,16 +15,16 @@ _File = str | PathLike[str]
 def server_context(
     certfile: _File, keyfile: _File | None = None, password: str | None = None
 ) -> ssl.SSLContext:
-    """What a server needs for TLS: 1.2 or later, HTTP/1.1, and its certificate.
+    """A server's context: TLS 1.2 or later, HTTP/1.1, and its certificate.
 
     Args:
         certfile: the certificate chain in PEM, the server's own first.
         keyfile: the private key in PEM, if it is not in `certfile`.
-        password: of the private key; it is never asked for on the terminal.
+        password: of the private key; there is never a prompt for it on the terminal.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: what is in them is of no use.
+        ValueError: the contents of a file are unusable.
     """
     _require_readable(certfile)
     if keyfile is not None:
@@ -42,7 +43,7 @@ def server_context(
 
 
 def client_context(cafile: _File | None = None) -> ssl.SSLContext:
-    """What a client needs for TLS: 1.2 or later, HTTP/1.1, and whom it trusts.
+    """A client's context: TLS 1.2 or later, HTTP/1.1, and the certificates that it trusts.
 
     The server's certificate and name are verified.
 
@@ -64,7 +65,7 @@ def client_context(cafile: _File | None = None) -> ssl.SSLContext:
 
 def _require_readable(path: _File) -> None:
     with open(path, "rb"):
-        pass  # unlike ssl's own error, that of open names the file
+        pass  # unlike ssl's error, that of open names the file
 
 
 def _completed(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -77,8 +78,8 @@ def _completed(context: ssl.SSLContext) -> ssl.SSLContext:
 class _Newest(ssl.SSLContext):
     """Makes each connection with the newest context.
 
-    An `sni_callback` could choose it, too; but for every name in SNI that is not ASCII, CPython
-    would print a traceback.
+    An `sni_callback` could choose it as well, but CPython would print a traceback for every name
+    in SNI that is not ASCII.
     """
 
     newest: ssl.SSLContext
@@ -91,12 +92,12 @@ class _Newest(ssl.SSLContext):
 
 
 class Certificates:
-    """A server's context whose certificates can be exchanged while it serves.
+    """A server's context whose certificates can be replaced while it serves.
 
     Example: `Certificates(lambda: server_context("chain.pem", "key.pem"))`.
 
     Args:
-        load: makes the context, and a new one at each `reload`.
+        load: makes the first context, and a new one at each `reload`.
     """
 
     def __init__(self, load: Callable[[], ssl.SSLContext]) -> None:
@@ -106,9 +107,9 @@ class Certificates:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """To serve with. Its connections are made with what was loaded last."""
+        """The context to serve with; new connections use the certificates loaded last."""
         return self._context
 
     def reload(self) -> None:
-        """Load again, for connections from now on. If it fails, it raises and changes nothing."""
+        """Load again, for new connections. If that fails, it raises and changes nothing."""
         self._context.newest = self._load()

@@ -1,8 +1,8 @@
 """TLS around a session, without I/O: OpenSSL works on bytes in memory.
 
-A `SecureSession` is what a transport drives, and the transport of what it carries; so TLS works on
-every transport, and none knows of it. Only who uses TLS imports this module, which loads `ssl`.
-RFC 8446; RFC 9112, section 9.8.
+A `SecureSession` is a layer to its transport, and the transport of its session; so TLS works on
+every transport, and none knows of it. Only code that uses TLS imports this module, because it
+loads `ssl`. RFC 8446; RFC 9112, section 9.8.
 """
 
 import math
@@ -13,10 +13,10 @@ from sono_core.websocket import Outbox, Reader, new_outbox
 
 from .contexts import Certificates, client_context, server_context
 
-_RECORD = 16 * 1024  # bytes that one record holds at most (RFC 8446, section 5.1)
+_RECORD = 16 * 1024  # the most bytes that one record holds (RFC 8446, section 5.1)
 _CHUNK = 60 * 1024  # bytes encrypted ahead: what one write takes, with four records' overhead
-_MAX_ANSWERS = 64 * 1024  # bytes that TLS says by itself, waiting: above it nothing is read
-_ALERT_TIME = 1.0  # seconds to write why TLS failed, before the stream is ended
+_MAX_ANSWERS = 64 * 1024  # bytes of TLS's own messages that may wait before reading stops
+_ALERT_TIME = 1.0  # seconds to write why TLS failed, before the stream ends
 _ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"  # fatal, unexpected_message (RFC 8446, section 6)
 _FOREIGN = ("HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER")
 _CUT_OFF = "the connection ended in the TLS handshake"
@@ -26,19 +26,19 @@ __all__ = ["Certificates", "SecureSession", "client_context", "server_context"]
 
 
 class SecureSession(ForwardingLayer):
-    """TLS around a session: to be driven by a transport in the session's place.
+    """TLS around a session; a transport drives it in the session's place.
 
-    It takes the session's transport and becomes it. The handshake begins at once, and all of it
-    happens within the deadline of the session's own. How TLS failed a client is told as the
-    reason of a `Reject` of status 0. A stream that ends without TLS's own end was cut off, and is
-    never a clean end.
+    It takes the session's transport, and becomes the session's transport itself. Its handshake
+    begins at once, and counts towards the deadline of the session's own. If TLS fails, a client
+    gets the reason in a `Reject` of status 0. A stream that ends without a close_notify was cut
+    off, and is never a clean end.
 
-    What the session has sent stays in its outbox until it has been written, encrypted; so its
-    limits and its back-pressure are the same as without TLS.
+    What the session sends stays in its outbox until it has been written, encrypted; so its limits
+    and its back-pressure are the same as without TLS.
 
     Args:
-        inner: a `Session`, or a layer around one, of a connection just begun.
-        context: of the right side; see `server_context` and `client_context`.
+        inner: a `Session`, or a layer around one, whose connection has just begun.
+        context: for this side; see `server_context` and `client_context`.
         server_hostname: the server's name or address, on a client; None on a server.
 
     Raises:
@@ -73,20 +73,20 @@ class SecureSession(ForwardingLayer):
             server_side=server_hostname is None,
             server_hostname=server_hostname,
         )
-        """For its version, cipher and certificates; None when all is over."""
+        """Has the version, the cipher and the certificates; None when the session is over."""
         super().__init__(inner)
         self._outbox = new_outbox()
         self._plain = 0  # bytes at the front of the inner outbox that are in this one, encrypted
-        self._cipher = 0  # bytes of this one up to the end of them
+        self._cipher = 0  # bytes of this outbox up to the end of those
         self._established = False
         self._writable = False  # established, and this side has not ended
         self._closing = False  # the session asked for the end of this side
-        self._ended = False  # the peer's side
-        self._orderly = False  # it did so by TLS's rules
-        self._tell_end = False  # the session is to be told, as soon as it reads
+        self._ended = False  # the peer ended its side
+        self._orderly = False  # by TLS's rules
+        self._tell_end = False  # the session must be told of it, as soon as it reads
         self._failure: str | None = None  # why TLS failed
         self.transport: Transport = inner.transport
-        """What carries this."""
+        """The transport below."""
         inner.transport = self
         if server_hostname is not None:
             self._read([])  # begins the handshake
@@ -119,7 +119,7 @@ class SecureSession(ForwardingLayer):
         return self._inner.pump_due or (self._tell_end and self._inner.reading)
 
     def fast_path(self) -> Reader | None:
-        """See `Layer`: there is none, for what is received must be decrypted."""
+        """See `Layer`: there is none, because what is received must be decrypted."""
         return None
 
     # -- what a transport tells -------------------------------------------------------------------
@@ -147,7 +147,7 @@ class SecureSession(ForwardingLayer):
             if not self._outbox.size:
                 self.deadlines.set(Deadline.STALL, -math.inf)
         elif self._cipher:
-            # Every byte that moves is told, so that only a peer that reads nothing stalls.
+            # All progress is reported, so that only a peer that reads nothing stalls.
             size = min(size, self._cipher)
             plain = self._plain * size // self._cipher
             self._cipher -= size
@@ -160,7 +160,7 @@ class SecureSession(ForwardingLayer):
         """See `Layer`."""
         if self._failure is not None:
             self.deadlines.set(Deadline.STALL, -math.inf)
-        elif self._plain:  # else it is TLS's own, and other deadlines count
+        elif self._plain:  # otherwise only TLS's own bytes wait, and other deadlines apply
             self._inner.blocked(now)
 
     def lost(self, rest: bytes = b"", reason: str = "") -> None:
@@ -209,16 +209,16 @@ class SecureSession(ForwardingLayer):
         self._writable = False
         self._plain = self._cipher = 0
         self._outbox.clear()
-        self.tls = None  # the largest part of all this
-        transport, self.transport = self.transport, GONE  # no cycles: what was held is free
+        self.tls = None  # the largest part of this object
+        transport, self.transport = self.transport, GONE  # breaks a cycle
         transport.abort()
 
     # -- TLS --------------------------------------------------------------------------------------
 
     def _decrypt(self, data: bytes) -> bytes:
-        """All that can be read after this has come."""
+        """Take bytes from the peer, and return all that can be read now."""
         plain: list[bytes] = []
-        # Memory that OpenSSL's buffers once had they keep, so they only ever get little.
+        # OpenSSL's buffers keep the memory that they once had, so they only ever get little.
         for start in range(0, len(data), _RECORD):
             if self.tls and not self._ended and self._failure is None:
                 self._incoming.write(memoryview(data)[start : start + _RECORD])
@@ -226,7 +226,7 @@ class SecureSession(ForwardingLayer):
         return plain[0] if len(plain) == 1 else b"".join(plain)
 
     def _read(self, plain: list[bytes]) -> None:
-        """Add to `plain` what can be read; TLS's own answers are in the outbox then."""
+        """Add to `plain` what can be read; put TLS's own answers into the outbox."""
         tls = self.tls
         assert tls is not None
         try:
@@ -238,14 +238,14 @@ class SecureSession(ForwardingLayer):
             self._ended = self._tell_end = self._orderly = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:  # the same, when this side has ended before
+        except ssl.SSLZeroReturnError:  # the same, if this side has ended first
             self._ended = self._tell_end = self._orderly = True
         except ssl.SSLError as error:
             self._fail(error)
         self._drain()
 
     def _fill(self) -> None:
-        """Take what comes next from the session; after the last of it, end this side."""
+        """Encrypt what the session sends next; after the last of it, end this side."""
         waiting = self._inner.outbox
         if waiting.size:
             self._encrypt(memoryview(waiting.peek())[:_CHUNK])
@@ -261,7 +261,7 @@ class SecureSession(ForwardingLayer):
                 self._plain += tls.write(data[self._plain :])
                 self._drain()
         except ssl.SSLWantReadError:
-            pass  # the peer is to answer first, and then the same is written again
+            pass  # the peer must answer first; then the same bytes are written again
         except ssl.SSLError as error:
             self._fail(error)
             self.deadlines.set(Deadline.STALL, -math.inf)
@@ -273,7 +273,7 @@ class SecureSession(ForwardingLayer):
             self._outbox.append(self._outgoing.read())
 
     def _say_goodbye(self) -> None:
-        """End this side by TLS's rules: what was sent is whole (RFC 8446, section 6.1)."""
+        """End this side by TLS's rules: nothing was cut off (RFC 8446, section 6.1)."""
         tls = self.tls
         assert tls is not None
         self._writable = False
@@ -289,16 +289,16 @@ class SecureSession(ForwardingLayer):
         self._writable = False
         self._failure = _described(error)
         if tls.server_side and not self._established and error.reason in _FOREIGN:
-            self._outbox.append(_ALERT)  # OpenSSL says nothing to who speaks no TLS
+            self._outbox.append(_ALERT)  # OpenSSL sends no alert to a peer without TLS
 
     def _follow(self, now: float) -> None:
-        """Tell the session what became of the stream, apart from data."""
+        """Tell the session what happened to the stream, apart from data."""
         if self._inner.over:
             return
         if self._ended and not self._established:
             self._failure = _CUT_OFF
         if self._failure is not None:
-            # The peer is to see why; so the next tick ends it, when that has been written.
+            # The peer should see why, so a tick ends the stream when that has been written.
             due = now + _ALERT_TIME if self._outbox.size else -math.inf
             self.deadlines.set(Deadline.STALL, due)
         elif self._tell_end and self._inner.reading:
@@ -310,7 +310,7 @@ class SecureSession(ForwardingLayer):
 
 
 def _described(error: ssl.SSLError) -> str:
-    """What failed, for people."""
+    """What failed, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {error.verify_message}"
     reason = error.reason or "for no known reason"

@@ -149,7 +149,7 @@ def test_a_server_that_does_not_speak_tls_is_named() -> None:
         ({"unix": "/s", "proxy": "http://h:1"}, ValueError, "Unix"),
         ({"proxy": "socks5://h:1"}, ValueError, "h:1.*http"),
         ({"proxy": 7}, TypeError, "proxy must be"),
-        ({"url": "http://h/"}, ValueError, "no WebSocket URL"),
+        ({"url": "http://h/"}, ValueError, "not a WebSocket URL"),
     ],
 )
 def test_options_that_make_no_sense_raise_before_anything_is_connected(

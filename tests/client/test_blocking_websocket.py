@@ -213,7 +213,7 @@ def test_illegal_options_raise_before_anything_is_connected(
 
 
 def test_what_is_no_url_is_refused() -> None:
-    with pytest.raises(ValueError, match="no WebSocket URL"):
+    with pytest.raises(ValueError, match="not a WebSocket URL"):
         connect("http://localhost/")
 
 

@@ -97,7 +97,7 @@ def test_no_server_is_one_line_and_status_1(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["emit", "http://localhost/", "x"], "'http://localhost/' is no WebSocket URL"),
+        (["emit", "http://localhost/", "x"], "'http://localhost/' is not a WebSocket URL"),
         (["emit", "ws://localhost/", "{", "--json"], "Expecting"),
         (["emit", "ws://localhost/", "x", "--event", "grab"], "reserved"),
         (["emit", "ws://localhost/", "x", "--to", "a", "--others"], "exclude each other"),

@@ -73,7 +73,7 @@ def test_a_redirect_may_lead_to_tls(location: str) -> None:
 )
 def test_what_is_no_websocket_url_is_not_followed(location: str) -> None:
     error = refusal_of(new_connector(), redirect(location))
-    assert str(error) == f"example.com: redirected to what is no WebSocket URL: {location}"
+    assert str(error) == f"example.com: redirected to what is not a WebSocket URL: {location}"
     assert error.status == 302
 
 
