@@ -1,8 +1,8 @@
-"""For tests of what is built on the core: without sockets, and without waiting.
+"""For tests of code built on the core: no sockets, and no waiting.
 
-`MemoryClient` talks to whatever serves a connection; a `MemoryPipe` joins any two sessions. Bytes
-move in `run`, and time passes in `advance`: half an hour of silence takes a test no time, and
-gives the same result each time.
+`MemoryClient` talks to anything that serves a connection; a `MemoryPipe` joins any two sessions.
+Bytes move in `run`, and time passes in `advance`: half an hour of silence takes a test no time,
+and gives the same result each time.
 """
 
 from sono_core.websocket import Frame

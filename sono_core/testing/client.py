@@ -1,4 +1,4 @@
-"""A client in memory, for tests of what serves connections."""
+"""A client in memory, for tests of servers."""
 
 from collections import deque
 from collections.abc import Callable
@@ -22,11 +22,11 @@ def frames(sent: bytes | bytearray, receiver: Role) -> list[Frame]:
     [Frame(opcode=1, payload=b'hi', fin=True, rsv1=False, complete=True)]
 
     Args:
-        sent: all of it; a frame that is not complete comes last.
-        receiver: who it is for: a server is sent masked frames.
+        sent: everything that was sent; an incomplete frame comes last.
+        receiver: the receiving side; frames to a server are masked.
 
     Raises:
-        ProtocolFailure: it breaks a rule.
+        ProtocolFailure: a frame breaks a rule.
     """
     decoder = FrameDecoder(receiver, _ANY_SIZE, compression=True)
     decoder.feed(bytes(sent).partition(b"\r\n\r\n")[2])
@@ -34,11 +34,11 @@ def frames(sent: bytes | bytearray, receiver: Role) -> list[Frame]:
 
 
 class MemoryClient(BaseHandler):
-    """A client in memory, connected to whatever serves it.
+    """A client in memory, connected to a server in memory.
 
-    Its request has been answered when it is there, if the server answers at once. Each method
-    lets everything happen that follows from it. `pipe.client` and `pipe.server` are the two ends
-    of the stream, for tests of what happens to it.
+    If the server answers at once, the request has been answered when the client is made. Each
+    method lets everything happen that follows from it. `pipe.client` and `pipe.server` are the
+    two ends of the stream, for tests that disturb it.
 
     >>> from sono_core import Handler, TextMessage
     >>> class Echo(Handler):
@@ -62,12 +62,12 @@ class MemoryClient(BaseHandler):
     'no answer to a ping'
 
     Args:
-        server: makes what is driven at the server's end, of the transport there.
-        request: what this asks for.
+        server: makes the layer at the server's end, for the transport there.
+        request: the request to send.
         clock: the one that the server uses; a new one if None.
         limits, timeouts: of this client.
-        deflate: what this client offers; nothing by default, so that frames can be read.
-        random: where keys come from; zeros by default, with which masked bytes are as they were.
+        deflate: what this client offers; nothing by default, so that tests can read frames.
+        random: gives the masking keys; zeros by default, so that masking changes no bytes.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class MemoryClient(BaseHandler):
         random: Callable[[int], bytes] = bytes,
     ) -> None:
         self.response: Accept | Reject | None = None
-        """What the server answered."""
+        """The server's answer."""
         self.messages: deque[str | bytes] = deque()
-        """What came, and was not asked for by `recv`."""
+        """Messages that have come and that `recv` has not taken."""
         self.pongs: list[bytes] = []
-        """The payloads of all pongs that came."""
+        """The payloads of all pongs that have come."""
         self.closed: Close | None = None
-        """How the connection ended."""
+        """How the connection ended, or None."""
         clock = clock or Clock()
         self.session: Session
 
@@ -113,7 +113,7 @@ class MemoryClient(BaseHandler):
         return self._said(self.session.send(message_event(message)))
 
     def recv(self) -> str | bytes:
-        """The oldest message that has come.
+        """Take the oldest message that has come.
 
         Raises:
             ConnectionClosed: there is none, and the connection has ended.
@@ -126,7 +126,7 @@ class MemoryClient(BaseHandler):
         raise TimeoutError("no message is on its way")
 
     def ping(self, payload: bytes = b"") -> bool:
-        """Send a ping, whose answer comes into `pongs`; False if the connection is not open."""
+        """Send a ping; `pongs` gets its answer. False if the connection is not open."""
         return self._said(self.session.send(Ping(payload)))
 
     def close(self, code: int = 1000, reason: str = "") -> bool:
@@ -157,4 +157,4 @@ class MemoryClient(BaseHandler):
         self.closed = close
 
     def on_error(self, error: Exception) -> None:
-        raise error  # of this class itself, a bug
+        raise error  # a bug in this class

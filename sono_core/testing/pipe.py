@@ -1,7 +1,7 @@
-"""A stream and the time in memory: nothing moves by itself, and no time passes.
+"""A stream and a clock in memory: by themselves, no bytes move and no time passes.
 
-Streams behave as TCP's: each side ends by itself, what was written before the end arrives, and
-who leaves without reading what came resets the stream.
+Streams behave like TCP's: each side ends separately, what was written before the end arrives, and
+an end that leaves with bytes unread resets the stream.
 """
 
 import math
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from sono_core.lifecycle import Driver, Layer, Transport
 
 Builder = Callable[[Transport], Layer]
-"""Makes what one end of a stream drives: a `Session`, or a layer around one."""
+"""Makes the layer at one end of a stream: a `Session`, or a layer around one."""
 
-_MAX_STEPS = 1_000_000  # of one run: two ends that never fall silent end a test, too
+_MAX_STEPS = 1_000_000  # in one run: stops two ends that never fall silent
 
 
 class Clock:
-    """A clock that stands still until it is told to go on. Called as `time.monotonic` is.
+    """A clock that moves only when it is told to. Call it like `time.monotonic`.
 
     >>> clock = Clock()
     >>> clock.now += 2.5
@@ -33,7 +33,7 @@ class Clock:
 
 
 class MemoryTransport(Driver):
-    """One end of a stream in memory: the transport of what is driven there."""
+    """One end of a stream in memory: the transport of the layer there."""
 
     peer: "MemoryTransport"
     """The other end."""
@@ -43,22 +43,22 @@ class MemoryTransport(Driver):
         self.start(fast=False)
         self._clock = clock
         self.capacity: float = math.inf
-        """Bytes that may have come here and wait to be read; then the peer's writes wait."""
+        """Bytes that may wait here unread; above it the peer's writes wait."""
         self.chunk: float = math.inf
-        """Bytes that one read gives at most."""
+        """The most bytes that one read gives."""
         self.cut = False
         """Whether nothing arrives here any more: neither bytes nor the end of the stream."""
         self.incoming: bytearray = bytearray()
-        """What has come and was not read."""
+        """Bytes that have come and are unread."""
         self.sent: bytearray = bytearray()
-        """Everything that was written here, as it was on the wire; see `frames`."""
+        """Everything that this end wrote, as it was on the wire; see `frames`."""
         self._blocked = False
         self._finished = False  # the peer sends no more
         self._reset = False  # the stream is gone in both directions
         self._gone = False  # this end has left it
 
     def inject(self, data: bytes) -> None:
-        """Send bytes past the session, such as those that none would send."""
+        """Send bytes past the session, such as those that no session would send."""
         self.sent += data
         self.peer.incoming += data
 
@@ -71,7 +71,7 @@ class MemoryTransport(Driver):
         self._reset = True
 
     def step(self) -> bool:
-        """One turn of a loop here; whether there was anything to do."""
+        """Run one turn of a loop here; return whether there was anything to do."""
         layer, now = self.layer, self._clock.now
         if layer.over:
             return False
@@ -123,26 +123,26 @@ class MemoryTransport(Driver):
     def _abandon(self) -> None:
         self._gone = True
         self.end()
-        if self.incoming:  # as TCP does if somebody leaves without reading what came
+        if self.incoming:  # as TCP does if one end leaves with bytes unread
             self.peer.reset()
 
     def _watch(self, reading: bool, blocked: bool) -> None:
         self._blocked = blocked
 
     def _pump_later(self) -> None:
-        """`step` looks at `listed`."""
+        """Nothing to do: `step` checks `pump_scheduled`."""
 
     def _tick_at(self, due: float) -> None:
-        """`step` and `Pair.advance` look at the deadlines themselves."""
+        """Nothing to do: `step` and `MemoryPipe.advance` check the deadlines."""
 
 
 class MemoryPipe:
-    """Two ends of a stream in memory, and what is driven at each.
+    """Two ends of a stream in memory, with a layer at each.
 
     Args:
-        client: makes what is driven at one end, of the transport there.
+        client: makes the layer at one end, for the transport there.
         server: the same for the other.
-        clock: for what both make; a new one if None.
+        clock: the one that both use; a new one if None.
     """
 
     def __init__(self, client: Builder, server: Builder, clock: Clock | None = None) -> None:
@@ -157,7 +157,7 @@ class MemoryPipe:
         """Let everything happen that happens now.
 
         Raises:
-            RuntimeError: it never ends, for both sides answer every answer.
+            RuntimeError: it never ends, because both sides answer every answer.
         """
         for _ in range(_MAX_STEPS):
             if not self.client.step() | self.server.step():
@@ -165,7 +165,7 @@ class MemoryPipe:
         raise RuntimeError("the two ends never fall silent")
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: each deadline in it is kept when it is due, and all that follows."""
+        """Let time pass: each deadline is handled when it is due, and everything that follows."""
         self.run()
         until = self.clock.now + seconds
         while (due := self._due()) <= until:
