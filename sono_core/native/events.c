@@ -1,5 +1,5 @@
 /* The reader as Python sees it: MessageReader, the iterator that Connection.receive_data returns,
- * and MessageRules, what the readers of many connections share.
+ * and MessageRules, which the readers of many connections share.
  */
 
 #include "native.h"
@@ -147,7 +147,7 @@ static int
 reader_clear(PyObject *object)
 {
     Reader *self = (Reader *)object;
-    self->stopped = 1; /* nothing is asked of the rules any more */
+    self->stopped = 1; /* so that the reader no longer uses the rules */
     Py_CLEAR(self->failure);
     Py_CLEAR(self->inflate);
     return 0;
@@ -180,7 +180,7 @@ reader_feed(PyObject *object, PyObject *data)
     Py_RETURN_NONE;
 }
 
-/* Makes an event of a message, whose reference it takes. */
+/* Makes an event of a message, and takes over the reference to it. */
 static PyObject *
 as_event(Reader *self, PyObject *message)
 {
@@ -299,7 +299,7 @@ events_next(PyObject *object)
     PyObject *message = sono_next_message(self->reader, &header);
     if (message)
         return as_event(self->reader, message);
-    /* Whatever it is, Python comes to the same place, and decides. */
+    /* Whatever comes next, an error too: Python finds the same, and decides. */
     PyErr_Clear();
     PyObject *event = PyObject_CallNoArgs(self->otherwise);
     if (event == Py_None) {

@@ -1,4 +1,4 @@
-/* Frame headers (RFC 6455, section 5.2): reading and writing them, without judgement. */
+/* Reads and writes frame headers (RFC 6455, section 5.2), without judging them. */
 
 #ifndef SONO_FRAMES_H
 #define SONO_FRAMES_H

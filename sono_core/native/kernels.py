@@ -16,8 +16,8 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 def pure_apply_mask(data: bytes, mask: bytes) -> bytes:
     """XOR `data` with the 4 bytes of `mask`, repeated; masks and unmasks alike.
 
-    By the XOR of long integers: CPython has no faster loop over bytes of its own. Long data is
-    taken in blocks that stay in the processor's cache.
+    It XORs long integers, because CPython has no faster loop over bytes. Long data is taken in
+    blocks that stay in the processor's cache.
     """
     size = len(data)
     if size <= _BLOCK:
@@ -38,8 +38,8 @@ apply_mask: Callable[[bytes, bytes], bytes] = (
 )
 
 
-# The second bytes that RFC 3629, section 4, allows after a lead byte that does not take all of
-# 80..BF: without this overlong forms, surrogates and code points above U+10FFFF would begin.
+# The second bytes that RFC 3629, section 4, allows after the lead bytes that do not allow all of
+# 80..BF. The others would begin overlong forms, surrogates or code points above U+10FFFF.
 _SECOND_BYTE = {
     0xE0: range(0xA0, 0xC0),
     0xED: range(0x80, 0xA0),
@@ -50,7 +50,7 @@ _ANY_CONTINUATION = range(0x80, 0xC0)
 
 
 class Utf8Validator:
-    """Says of a text in pieces whether it can still become UTF-8, at the first wrong byte."""
+    """Validates UTF-8 that comes in pieces; it fails at the first wrong byte."""
 
     __slots__ = ("_decode", "_getstate")
 
@@ -65,7 +65,7 @@ class Utf8Validator:
             self._decode(data, final)
         except UnicodeDecodeError:
             return False
-        # Python's decoder holds an unfinished sequence back without looking at all of it: it
-        # would notice the surrogate ED A0 only at its third byte.
+        # Python's decoder holds back an unfinished sequence without checking all of it: it would
+        # notice the surrogate ED A0 only at its third byte.
         held = self._getstate()[0]
         return len(held) < 2 or held[1] in _SECOND_BYTE.get(held[0], _ANY_CONTINUATION)

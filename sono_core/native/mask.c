@@ -44,7 +44,7 @@ mask_words(unsigned char *out, const unsigned char *in, size_t size, uint32_t ke
         memcpy(&word, in + i, size - i);
         word ^= wide;
         memcpy(out + i, &word, size - i);
-        /* only the bytes that are there count */
+        /* the other bytes of the word are not payload */
         unsigned char rest[8];
         memcpy(rest, &word, 8);
         for (size_t k = 0; k < size - i; k++)

@@ -1,4 +1,4 @@
-/* sono_core.native._native: the hot path of sono_core. Multi-phase initialisation, no global state. */
+/* sono_core.native._native: the hot path of sono_core. Multi-phase initialisation; no globals. */
 
 #include "native.h"
 

@@ -1,4 +1,4 @@
-/* What belongs to the module, and what it offers to sono_io._loop. */
+/* The state of the module, and what the module offers to sono_io._loop. */
 
 #ifndef SONO_NATIVE_H
 #define SONO_NATIVE_H
@@ -17,7 +17,7 @@
 #define SONO_API "sono_core.native._native._api"
 
 typedef struct {
-    size_t size; /* of this struct: both sides were built together, or will not do */
+    size_t size; /* of this struct: both sides must have been built together */
     PyTypeObject *reader_type;
     PyTypeObject *outbox_type;
     size_t (*place)(Reader *, unsigned char **);

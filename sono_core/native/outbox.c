@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    COPIED = 4096,      /* bytes of a payload up to which it is copied behind its header */
+    COPIED = 4096,      /* bytes up to which a payload is copied behind its header */
     JOINED = 64 * 1024, /* bytes that peek() joins small chunks up to, or copies of a large one */
     /* Capacities of the tail. The first and its object fill the largest block of Python's own
      * allocator; the last is as much as one write is likely to take. */
@@ -25,7 +25,7 @@ chunk_bytes(const Outbox *self, PyObject *chunk)
     return (sono_slice){(unsigned char *)PyBytes_AS_STRING(chunk), size};
 }
 
-/* The first chunk, without what is written of it. */
+/* The unwritten part of the first chunk. */
 static sono_slice
 front(const Outbox *self)
 {
@@ -62,7 +62,7 @@ grow(Outbox *self)
     return 0;
 }
 
-/* Adds a chunk at the end; the reference becomes the outbox's. */
+/* Adds a chunk at the end, and takes over the reference to it. */
 static int
 push(Outbox *self, PyObject *chunk)
 {
@@ -106,7 +106,7 @@ clear(Outbox *self)
     self->size = 0;
 }
 
-/* How large a tail is that more is likely to be added to. */
+/* The capacity of a new tail: the more waits already, the larger. */
 static size_t
 roomy(const Outbox *self)
 {
@@ -114,8 +114,8 @@ roomy(const Outbox *self)
     return capacity < LARGE_TAIL ? capacity : LARGE_TAIL;
 }
 
-/* Where so many bytes may be written at the end; the caller then adds them to `filled`. If that
- * takes a new chunk, it gets that capacity at least. */
+/* Where `size` bytes may be written at the end; the caller then adds them to `filled`. If that
+ * takes a new chunk, the chunk has at least `capacity`. */
 static unsigned char *
 tail_for(Outbox *self, size_t size, size_t capacity)
 {

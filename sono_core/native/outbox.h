@@ -1,4 +1,4 @@
-/* Outbox: bytes on their way out, by reference. The specification is sono_core/websocket/outbox.py. */
+/* Outbox: bytes on their way out, by reference. Specification: sono_core/websocket/outbox.py. */
 
 #ifndef SONO_OUTBOX_H
 #define SONO_OUTBOX_H
@@ -10,16 +10,16 @@
 
 enum { SONO_FEW_CHUNKS = 2 };
 
-/* A chunk is a bytes object, or a str of ASCII, which is written as it lies in memory. */
+/* A chunk is a bytes object, or an ASCII str, which is written as it lies in memory. */
 typedef struct {
     PyObject_HEAD
     size_t size;  /* bytes waiting */
     size_t room;  /* size up to which messages may be exchanged without asking the session */
     PyObject **chunks;
-    PyObject *few[SONO_FEW_CHUNKS]; /* where the chunks are while they are few */
+    PyObject *few[SONO_FEW_CHUNKS]; /* holds the chunks while they are few */
     uint32_t capacity, head, count;
-    size_t written;  /* bytes of the first chunk that are gone already */
-    PyObject *tail;  /* the last chunk if it is our own and may grow; its bytes so far: */
+    size_t written;  /* bytes of the first chunk that have been written */
+    PyObject *tail;  /* the last chunk, if this outbox made it and it may grow; its bytes so far: */
     size_t filled;
 } Outbox;
 
@@ -40,7 +40,7 @@ int sono_outbox_append_frame(Outbox *self, unsigned char first, PyObject *owner,
 /* What waits at the front, in at most `most` slices; returns their number. */
 int sono_outbox_slices(Outbox *self, sono_slice *slices, int most);
 
-/* Drops the first bytes: they were written. */
+/* Drops the first bytes, which were written. */
 void sono_outbox_advance(Outbox *self, size_t size);
 
 extern PyType_Spec sono_outbox_spec;

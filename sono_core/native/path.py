@@ -1,6 +1,6 @@
-"""Whether the hot path runs in C or in pure Python.
+"""Decides whether the hot path runs in C or in pure Python.
 
-The one import of `_native` is here; SONO_PURE=1 in the environment keeps it out.
+The only import of `_native` is here; SONO_PURE=1 in the environment prevents it.
 """
 
 import os

@@ -7,12 +7,12 @@
 enum {
     /* A message under way is given room in steps, so that a declared length reserves nothing. */
     FIRST_STEP = 64 * 1024,
-    /* From so many missing bytes on it pays to receive them in their place. */
+    /* If this many bytes are missing, it pays to receive them in their place. */
     IN_PLACE = 16 * 1024,
-    /* How many times as much as has come is reserved for what is announced. It costs addresses;
-     * memory only when it comes. */
+    /* Of an announced length, at most this many times what has come is reserved. That costs address
+     * space, and memory only when the bytes come. */
     MOST_AHEAD = 16,
-    /* Bytes of a message that is kept for its memory, at least, and of all that are. */
+    /* Bytes: the smallest message that is kept for its memory, and all of them together. */
     SMALLEST_SPARE = 128 * 1024,
     MOST_SPARED = 32 * 1024 * 1024,
 };
@@ -61,8 +61,8 @@ sono_whole_message(Reader *self, const sono_header *header, const unsigned char 
     return text;
 }
 
-/* The message under way is kept in what it becomes: a bytes object, or a str while all of a text is
- * ASCII. It has room to spare, and no other reference. */
+/* The message under way is kept in the object that it becomes: a bytes object, or a str while a
+ * text is all ASCII. The object has room to spare, and no other reference. */
 
 static unsigned char *
 payload_data(const Reader *self)
@@ -71,7 +71,7 @@ payload_data(const Reader *self)
                                           : (unsigned char *)PyBytes_AS_STRING(self->payload);
 }
 
-/* Bytes of a bytes object, or of a str of ASCII. */
+/* The size of a bytes object or an ASCII str, in bytes. */
 static size_t
 message_size(PyObject *message)
 {
@@ -85,7 +85,7 @@ payload_capacity(const Reader *self)
     return message_size(self->payload);
 }
 
-/* Gives it that capacity, new or not. */
+/* Makes the payload's object, or resizes it, to hold `capacity` bytes. */
 static int
 resize_payload(Reader *self, size_t capacity)
 {
@@ -99,7 +99,7 @@ resize_payload(Reader *self, size_t capacity)
     return self->payload ? 0 : -1;
 }
 
-/* A text turns out not to be ASCII: its bytes are decoded when all are there. */
+/* A text turns out not to be ASCII: keep its bytes, and decode them when all are there. */
 static int
 keep_as_bytes(Reader *self)
 {
@@ -111,14 +111,14 @@ keep_as_bytes(Reader *self)
     return 0;
 }
 
-/* -- spares: large messages that nobody has any more ----------------------------------------
+/* -- spares: large messages that nothing else refers to ---------------------------------------
  *
  * The C library gives large blocks back to the system and takes them again; touching every page of
- * such a block anew costs more than all that is done with the message. So a few of the last large
- * messages are remembered, and one that only we still refer to is written again.
+ * such a block anew costs more than everything else that is done with the message. So the last few
+ * large messages are remembered, and reused once nothing else refers to them.
  */
 
-/* Whether a remembered object is as good as new: then nothing tells that it was another message. */
+/* Whether a remembered object can be reused: then nothing shows that it was another message. */
 static int
 renew(PyObject *spare)
 {
@@ -133,7 +133,7 @@ renew(PyObject *spare)
     if (text->wstr) /* a copy of the old text */
         return 0;
 #endif
-    if (PyUnicode_CHECK_INTERNED(spare)) /* it is known by the old text */
+    if (PyUnicode_CHECK_INTERNED(spare)) /* others find it by the old text */
         return 0;
     text->hash = -1;
     return 1;
@@ -164,7 +164,7 @@ drop_spare(Rules *rules, int index)
     Py_CLEAR(rules->spares[index]);
 }
 
-/* Remembers a message in the place of the oldest, and forgets more of them if there is no room. */
+/* Remembers a message instead of the oldest one, and forgets more of them if there is no room. */
 static void
 keep_spare(Rules *rules, PyObject *message)
 {
@@ -191,15 +191,15 @@ reserve(Reader *self, size_t more)
     if (!self->payload && !self->compressed && end >= SMALLEST_SPARE &&
         (self->payload = take_spare(self->rules, end, self->opcode == SONO_TEXT)))
         return 0;
-    /* To the end of the frame, if that is no more than so many times what has come; behind the
-     * end other frames may follow. */
+    /* Up to the end of the frame, but at most MOST_AHEAD times what has come; other frames may
+     * follow behind the end. */
     size_t wanted = capacity ? MOST_AHEAD * capacity : FIRST_STEP;
     if (wanted > end)
         wanted = self->first & SONO_FIN || end > 2 * capacity ? end : 2 * capacity;
     return resize_payload(self, needed > wanted ? needed : wanted);
 }
 
-/* Unmasks the next bytes of the frame under way into their place. */
+/* Unmasks the next bytes of the frame under way into their place in the message. */
 static int
 fill(Reader *self, const unsigned char *data, size_t size)
 {
@@ -232,7 +232,7 @@ sono_place(Reader *self, unsigned char **place)
     if (self->stopped || self->failure || !self->in_frame || self->remaining < IN_PLACE || self->position < self->size)
         return 0;
     if (reserve(self, IN_PLACE) < 0) {
-        PyErr_Clear(); /* whoever takes it in will say so */
+        PyErr_Clear(); /* the next allocation raises it */
         return 0;
     }
     size_t room = payload_capacity(self) - self->filled;
@@ -247,7 +247,7 @@ sono_placed(Reader *self, size_t size)
         sono_keep_failure(self);
 }
 
-/* Takes in what a frame was inflated to. */
+/* Takes the inflated pieces of a frame. */
 static int
 take_inflated(Reader *self, PyObject *pieces)
 {
@@ -267,7 +267,7 @@ take_inflated(Reader *self, PyObject *pieces)
     return 0;
 }
 
-/* The pieces as one message. */
+/* Joins the inflated pieces to one message. */
 static PyObject *
 join_inflated(Reader *self)
 {

@@ -1,8 +1,8 @@
 /* From the peer's bytes to frames and messages. RFC 6455, section 5.
  *
- * The specification is MessageReader in sono_core/websocket/reader.py. This one takes valid input; what
- * looks wrong it leaves to Python: it hands over the bytes at hand and where it stands, and Python
- * raises. So every error is defined there alone.
+ * The specification is MessageReader in sono_core/websocket/reader.py. This one reads valid input,
+ * and leaves whatever looks wrong to Python: it hands over the bytes and the state of the message,
+ * and Python raises. So every error is defined there alone.
  */
 
 #include "reader.h"
@@ -21,7 +21,7 @@ sono_drop_input(Reader *self)
     self->own_capacity = self->position = self->size = 0;
 }
 
-/* Puts bytes behind those that wait, in a buffer of our own. */
+/* Appends bytes to those that wait, in the reader's own buffer. */
 static int
 join(Reader *self, const unsigned char *more, size_t size)
 {
@@ -84,7 +84,7 @@ sono_give_back(Reader *self)
 
 /* -- what looks wrong ---------------------------------------------------------------------- */
 
-/* Has Python say what is wrong with the header at the position; returns -1. */
+/* Lets Python raise the error in the header at the position; returns -1. */
 static int
 judge_header(Reader *self)
 {
@@ -102,8 +102,8 @@ judge_header(Reader *self)
 
 /* -- frames -------------------------------------------------------------------------------- */
 
-/* Takes the header of a data frame in: what its message may still take goes down. Returns -1 if
- * that is too little. */
+/* Takes the header of a data frame, and deducts it from what its message may still take. Returns
+ * -1 if that is too little. */
 static int
 begin_frame(Reader *self, const sono_header *header)
 {
@@ -131,7 +131,7 @@ begin_frame(Reader *self, const sono_header *header)
     return 0;
 }
 
-/* Goes on with the frame under way. 1: its message is complete, 0: more must come, -1: error. */
+/* Continues the frame under way. 1: its message is complete, 0: more must come, -1: error. */
 static int
 continue_frame(Reader *self)
 {
@@ -147,7 +147,7 @@ continue_frame(Reader *self)
     return final;
 }
 
-/* Finds a header that may be taken in. 1: found, 0: more must come, -1: error. */
+/* Finds the next header, if it is legal. 1: found, 0: more must come, -1: error. */
 static int
 find_header(Reader *self, sono_header *header)
 {
@@ -233,7 +233,7 @@ sono_next_message(Reader *self, sono_header *header)
     return NULL;
 }
 
-/* Whether more than a part of a frame waits. */
+/* Whether at least one whole frame waits. */
 static int
 whole_frame_waits(const Reader *self)
 {
@@ -249,14 +249,14 @@ int
 sono_deliver(Reader *self, PyObject *on_message, Outbox *outbox, size_t pause, sono_share *share)
 {
     while (outbox->size <= pause && outbox->room) {
-        /* When the share is used up, part of a frame can still be put where it belongs. */
+        /* When the share is used up, a part of a frame can still be moved to its place. */
         if ((share->messages <= 0 || share->size <= 0) && whole_frame_waits(self))
             return 0;
         sono_header header;
         PyObject *message = sono_next_message(self, &header);
         if (!message) {
             int failed = PyErr_Occurred() != NULL;
-            PyErr_Clear(); /* it stays, and next() raises it */
+            PyErr_Clear(); /* the failure is kept, and next() raises it */
             return !failed && !header.size;
         }
         share->messages--;

@@ -1,5 +1,5 @@
-/* What the parts of the reader share: reader.c (frames), payload.c (messages), events.c (for
- * Python and for the loops of transports).
+/* Shared by the parts of the reader: reader.c (frames), payload.c (messages), events.c (Python
+ * types).
  */
 
 #ifndef SONO_READER_H
@@ -15,18 +15,18 @@
 
 enum { SONO_SPARES = 32 };
 
-/* What all connections of one kind have in common; made once. */
+/* The rules that all connections of one kind share; made once. */
 typedef struct {
     PyObject_HEAD
     PyObject *text_type, *binary_type; /* event classes */
-    PyObject *control;                 /* (opcode, payload) -> what next() returns for it */
+    PyObject *control;                 /* (opcode, payload) -> what next() returns */
     PyObject *judge_header, *judge_text; /* raise */
-    PyObject *legal[2]; /* 256 bytes each: first bytes, outside of a message and inside one */
+    PyObject *legal[2]; /* by first byte, 256 each: outside a message, and inside one */
     int masked;
     uint64_t max_message, max_frame, max_fragments;
     uint64_t max_compressed_message, max_compressed_frame;
     PyObject *spares[SONO_SPARES]; /* messages, or NULL; see payload.c */
-    size_t spared;                 /* bytes of them all */
+    size_t spared;                 /* their bytes together */
     int next_spare;
 } Rules;
 
@@ -34,7 +34,7 @@ typedef struct {
     PyObject_HEAD
     Rules *rules;
     PyObject *inflate; /* (frame, room, final) -> pieces, or None */
-    /* bytes that were not looked at: a bytes object's, a buffer's of our own, or borrowed */
+    /* unread bytes: in a bytes object, in the reader's own buffer, or borrowed */
     PyObject *chunk;
     unsigned char *own;
     size_t own_capacity;
@@ -49,17 +49,17 @@ typedef struct {
     unsigned char opcode; /* 0: none */
     unsigned char compressed;
     unsigned char inside; /* between two of its frames */
-    unsigned char stopped; /* nothing else will ever come */
+    unsigned char stopped; /* nothing more will come out */
     sono_utf8 utf8;
     uint64_t fragments, budget, frame_limit;
-    PyObject *payload; /* what it becomes, with room to spare, or NULL */
+    PyObject *payload; /* the object that it becomes, with room to spare, or NULL */
     size_t filled;
     PyObject *inflated; /* pieces, a list, or NULL */
-    uint64_t room;      /* bytes to which it may still inflate */
-    PyObject *failure; /* what was raised, and is raised again */
+    uint64_t room;      /* bytes that it may still inflate to */
+    PyObject *failure; /* the exception that was raised, to be raised again */
 } Reader;
 
-/* Python remembers the hash of a bytes object in it; what is written again has another. */
+/* Python stores the hash of a bytes object in it; reused memory needs a new one. */
 static inline void
 sono_forget_hash(PyObject *bytes)
 {
@@ -73,21 +73,21 @@ sono_forget_hash(PyObject *bytes)
 #endif
 }
 
-/* -- payload.c: what raises is Python ------------------------------------------------------- */
+/* -- payload.c: only Python raises ---------------------------------------------------------- */
 
 /* The message in one whole frame: unmasked straight into its object. */
 PyObject *sono_whole_message(Reader *self, const sono_header *header, const unsigned char *payload);
 
-/* Takes `size` bytes of the frame under way, which lie at the position. */
+/* Takes `size` bytes of the frame under way from the position. */
 int sono_take_piece(Reader *self, size_t size);
 
-/* Room for the next bytes of the frame under way: their place in the message, or 0. */
+/* The place in the message for the next bytes of the frame under way; returns its size, or 0. */
 size_t sono_place(Reader *self, unsigned char **place);
 
-/* So many bytes were received there. */
+/* `size` bytes were received there. */
 void sono_placed(Reader *self, size_t size);
 
-/* Has the compressed frame inflated, and its text looked at; drops the frame. */
+/* Inflates the compressed frame, validates its text, and drops the frame. */
 int sono_inflate_frame(Reader *self, int final);
 
 /* The message whose last frame is complete: a str or bytes. */
@@ -95,34 +95,33 @@ PyObject *sono_finish_message(Reader *self);
 
 /* -- reader.c ------------------------------------------------------------------------------- */
 
-/* The next message as a str or bytes; or NULL: with an exception, or, without, where something
- * else comes next: a control frame, whose header is in `header` then, or nothing yet
+/* Returns the next message as a str or bytes, or NULL. NULL without an exception means that
+ * something else comes next: a control frame, whose header is then in `header`, or nothing yet
  * (`header->size` is 0). */
 PyObject *sono_next_message(Reader *self, sono_header *header);
 
-/* Keeps the exception that is set, to be raised by whoever asks for more. */
+/* Keeps the exception that is set, to raise it when more is asked for. */
 void sono_keep_failure(Reader *self);
 
-/* Takes a bytes object in. */
+/* Takes a bytes object. */
 int sono_feed(Reader *self, PyObject *data);
 
-/* Reads from memory that stays for now; what was fed before comes first. */
+/* Reads from memory that stays unchanged until sono_give_back; bytes fed before come first. */
 int sono_borrow(Reader *self, const unsigned char *data, size_t size);
 
-/* The borrowed memory is about to change: keeps what was not looked at. */
+/* Copies what is unread of the borrowed memory, which is about to change. */
 int sono_give_back(Reader *self);
 
 void sono_drop_input(Reader *self);
 
-/* How much of one connection's may be dealt with before others have their turn. */
+/* How much of one connection may be handled before others have their turn. */
 typedef struct {
     Py_ssize_t messages;
     Py_ssize_t size; /* bytes or characters of them */
 } sono_share;
 
 /* Calls `on_message` for messages while there are any, the share lasts, and the peer keeps up.
- * 1: all that was there is dealt with, 0: something else comes next, or is to be decided;
- * -1: on_message raised. */
+ * 1: nothing is left, 0: something else comes next or is to be decided, -1: on_message raised. */
 int sono_deliver(Reader *self, PyObject *on_message, Outbox *outbox, size_t pause,
                  sono_share *share);
 

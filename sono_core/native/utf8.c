@@ -29,7 +29,7 @@ sono_utf8_feed(sono_utf8 *state, const unsigned char *data, size_t size)
                 i++;
             continue;
         }
-        /* RFC 3629, section 4: the lead byte says how many follow, and narrows the first. */
+        /* RFC 3629, section 4: the lead byte says how many follow, and limits the first of them. */
         low = 0x80;
         high = 0xBF;
         if (byte >= 0xC2 && byte <= 0xDF) {
