@@ -1,8 +1,7 @@
-"""A session on a transport of asyncio's kind: what asyncio calls a protocol, without asyncio.
+"""A session on an asyncio transport: what asyncio calls a protocol, without importing asyncio.
 
-Written against the interface of `asyncio.Transport`, which uvloop offers too. A write that the
-transport could not finish stays in the session's outbox until it has, so that the limits of the
-session count it.
+It uses the interface of `asyncio.Transport`, which uvloop also has. Bytes that the transport has
+not written stay in the session's outbox until it has, so that the session's limits count them.
 """
 
 import contextlib
@@ -14,14 +13,14 @@ from sono_core.lifecycle import Driver
 from .fast import FastTransport, LoopContext, loop
 from .reference import RECEIVE_SIZE
 
-_HANDED_OVER = 64 * 1024  # bytes that a transport copies when a stream is full
+_HANDED_OVER = 64 * 1024  # bytes given at once: the transport copies them if the stream is full
 
 
 class SessionProtocol(Driver):
     """A `Driver` whose bytes an asyncio transport moves.
 
-    Who derives from it adds `get_buffer` and `buffer_updated`, `time`, `write_soon`,
-    `_pump_later`, `_tick_at` and what is done when a connection begins and ends.
+    Subclasses add `get_buffer` and `buffer_updated`, `time`, `write_soon`, `_pump_later`,
+    `_tick_at`, and what happens when a connection begins and ends.
     """
 
     __slots__ = Driver.__slots__
@@ -31,17 +30,17 @@ class SessionProtocol(Driver):
     _reads: bool
 
     def start_on(self, transport: Any, fast: bool) -> None:
-        """As `start`; to be called by `connection_made`."""
+        """Like `start`; `connection_made` calls it."""
         self.start(fast)
         self._stream = transport
         self._handed = 0
         self._reads = True
-        transport.set_write_buffer_limits(high=0)  # tell as soon as something must wait
+        transport.set_write_buffer_limits(high=0)  # so that it tells when it has written all
 
     # -- called by the event loop -----------------------------------------------------------------
 
     def eof_received(self) -> bool:
-        """The peer has ended its side; True: go on writing."""
+        """The peer has ended its side; return True to continue writing."""
         self.receive(b"", self.time())
         return True
 
@@ -51,12 +50,12 @@ class SessionProtocol(Driver):
             self.layer.lost()
 
     def pause_writing(self) -> None:
-        """Known already: `get_write_buffer_size` says it."""
+        """Nothing to do: `get_write_buffer_size` says the same."""
 
     def resume_writing(self) -> None:
         """The transport has written what it had.
 
-        Nothing is written in this call: what fails in it would end asyncio's transport twice.
+        Nothing is written in this call: a failure in it would end asyncio's transport twice.
         """
         if not self.layer.over:
             self.write_soon()
@@ -64,7 +63,7 @@ class SessionProtocol(Driver):
     # -- Driver -----------------------------------------------------------------------------------
 
     def _write_directly(self) -> int:
-        """Write past the transport, while it has nothing to write; 0 if that does not go."""
+        """Write past the transport while it has nothing to write; 0 if that is impossible."""
         return 0
 
     def _write_some(self) -> int:
@@ -83,7 +82,7 @@ class SessionProtocol(Driver):
         return len(data) - self._handed
 
     def _end_stream(self) -> None:
-        with contextlib.suppress(OSError):  # of a connection that is gone; its loss is told apart
+        with contextlib.suppress(OSError):  # the connection is gone; `connection_lost` tells
             if self._stream.can_write_eof():
                 self._stream.write_eof()
 

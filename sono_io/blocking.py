@@ -1,10 +1,10 @@
-"""A session on one socket, for code that waits: with a thread, a greenlet or a task for each.
+"""A session on one socket, for code that waits: with a thread, greenlet or task for each.
 
     while not layer.over:
         wait_for(sock, driver.wanted())
         driver.turn()
 
-How to wait is all that is left to the loop. No socket is opened here.
+Only the waiting is left to the caller. No socket is opened here.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _SHUT_WR = 1  # on every system
 
 
 class NonBlockingSocket(Protocol):
-    """What is needed of a socket. Its methods raise BlockingIOError instead of waiting."""
+    """The methods of a socket that are needed; they raise BlockingIOError instead of waiting."""
 
     def recv(self, size: int, /) -> bytes: ...
     def send(self, data: bytes | memoryview, /) -> int: ...
@@ -62,7 +62,7 @@ class SocketTransport(Driver):
     # -- Driver -----------------------------------------------------------------------------------
 
     def write_soon(self) -> None:
-        """Every turn writes."""
+        """Nothing to do: every turn writes."""
 
     def _write_some(self) -> int:
         try:
@@ -73,7 +73,7 @@ class SocketTransport(Driver):
     def _end_stream(self) -> None:
         try:
             self._sock.shutdown(_SHUT_WR)
-        except OSError:  # the connection is gone; its loss is told apart
+        except OSError:  # the connection is gone; its loss is reported separately
             pass
 
     def _rest(self) -> bytes:
@@ -95,12 +95,12 @@ class SocketTransport(Driver):
 class SocketDriver(SocketTransport):
     """A `SocketTransport` for one thread, greenlet or task that waits. It decides nothing.
 
-    What the session is told and sends within `turn` is written there. Code that sends from
-    elsewhere overrides `write_soon`, to end the wait.
+    `turn` writes what the session sends within it. To send from elsewhere, override `write_soon`
+    so that it ends the wait.
 
     Args:
         sock: connected; the session's end closes it.
-        time: the clock that all deadlines are measured with.
+        time: the clock of all deadlines.
     """
 
     def __init__(self, sock: NonBlockingSocket, time: Callable[[], float]) -> None:
@@ -118,13 +118,13 @@ class SocketDriver(SocketTransport):
         return Wanted(layer.reading, layer.outbox.size > 0, max(0.0, min(due, MAX_WAIT)))
 
     def turn(self) -> None:
-        """Do what can be done without waiting: read or go on, keep the deadlines, and write."""
+        """Do what needs no waiting: read or resume, handle the deadlines, and write."""
         layer = self.layer
         if layer.pump_due:
             self.resume(self._time())
         elif layer.reading:
             self._read()
-        self.tick(self._time())  # after reading: what came in time must have been received
+        self.tick(self._time())  # after reading, so that what came in time counts
 
     def _abandon(self) -> None:
         self._sock.close()

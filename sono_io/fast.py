@@ -1,4 +1,4 @@
-"""What happens for every message: in C where `_loop` was built, else in `reference`."""
+"""The code that runs for every message: in C if `_loop` was built, otherwise from `reference`."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ def _import_loop() -> Any:
         return None
     try:
         from . import _loop
-    except ImportError:  # it was not built, or for another version of the core
+    except ImportError:  # not built, or built for another version of the core
         return None
     return _loop
 
@@ -22,7 +22,7 @@ def _import_loop() -> Any:
 loop = _import_loop()
 """The module `_loop`, or None: the pure path."""
 
-if loop:  # the names stand for types, which mypy would have fixed
+if loop:  # mypy does not want types to be assigned
     LoopContext = loop.LoopContext  # type: ignore[misc]
     FastTransport = loop.FastTransport  # type: ignore[misc]
     Sender = loop.Sender  # type: ignore[misc]
@@ -31,7 +31,7 @@ __all__ = ["FastTransport", "LoopContext", "Sender", "loop", "new_context"]
 
 
 def new_context(buffer: memoryview, limits: Limits) -> LoopContext:
-    """What the connections of a loop with these limits share."""
+    """The context that the connections of a loop with these limits share."""
     return LoopContext(
         buffer=buffer,
         pause=limits.pause_reading_at,

@@ -1,8 +1,7 @@
-"""What happens for every message, as far as C can do it: the pure path, which says what C does.
+"""Pure-Python reference for the C fast path: the code that runs for every message.
 
-Each package of transports has the extension `_loop`, built from the same sources, with classes of
-these names. They hold no decision: C deals with the ordinary case, in which the session would
-decide nothing, and Python with the rest.
+The extension `_loop` has classes of the same names. Neither decides anything: C handles the
+ordinary case, in which the session would decide nothing, and Python handles the rest.
 """
 
 from _thread import get_ident
@@ -20,10 +19,10 @@ class LoopContext:
     """What the connections of one loop share in each of its turns.
 
     Args:
-        buffer: what all sockets are received into.
+        buffer: bytes from all sockets are received into it.
         pause, messages, size: `Limits.pause_reading_at`, `.max_turn_messages`, `.max_turn_bytes`.
         prepared: the class of messages for many.
-        time: the clock that all deadlines are measured with.
+        time: the clock of all deadlines.
     """
 
     def __init__(
@@ -39,26 +38,26 @@ class LoopContext:
         self._buffer = buffer
         self._time = time
         self.thread = 0
-        """Whose calls need no detour over `call_soon`; 0: nobody's yet."""
+        """The loop's thread, whose calls need no `call_soon`; 0 until the loop runs."""
         self.to_flush: list[Any] = []
-        """Carriers to be flushed before the loop waits."""
+        """Transports to flush before the loop waits."""
         self.wake: Callable[[], object] | None = None
-        """Called when there is the first of them, if the loop does not look by itself."""
+        """Called when the first of them is added, if the loop does not look by itself."""
 
     def run(self, epoll: int, due: float, /) -> tuple[float, list[int]]:
-        """Wait for sockets as a selector does, and tell carriers: C's short cut, on Linux alone.
+        """Wait for sockets as a selector does, and tell their transports: C only, on Linux.
 
         Args:
             epoll: the file descriptor of the selector's epoll.
-            due: until when to wait, on `time.monotonic`'s clock; infinite for no end.
+            due: when to stop waiting, on `time.monotonic`'s clock; infinite for never.
 
         Returns:
-            The time when the wait was over, and the ready descriptors that are no carriers'.
+            The time when the wait was over, and the ready descriptors that no transport has.
         """
         raise NotImplementedError
 
     def flush(self, now: float, /) -> None:
-        """Write what was sent meanwhile."""
+        """Flush all transports in `to_flush`."""
         to_flush, self.to_flush = self.to_flush, []
         for transport in to_flush:
             transport.flush_scheduled = False
@@ -66,7 +65,7 @@ class LoopContext:
 
 
 class FastTransport:
-    """The bytes of one socket; a base of a `Driver`, whose methods it calls."""
+    """Moves the bytes of one socket; a base beside `Driver`, whose methods it calls."""
 
     __slots__ = ("_context", "flush_scheduled", "layer", "reader", "watched")
 
@@ -75,30 +74,30 @@ class FastTransport:
     def __init__(self, context: LoopContext, fd: int) -> None:
         self._context = context
         self.flush_scheduled: bool = False
-        """Whether a flush is coming anyway."""
+        """Whether a flush is scheduled already."""
         self.watched: int = 0
         """What the selector watches the socket for."""
         self.reader: Reader | None = None
-        """What `Session.fast_path` gave, which C feeds from the file descriptor `fd`."""
+        """From `Session.fast_path`; C feeds it from the file descriptor `fd`."""
 
     def ready(self, events: int, now: float, /) -> None:
         """The selector says that the socket can be read from or written to."""
         self.ready_fallback(events, now)
 
     def ready_fallback(self, events: int, now: float) -> None:
-        """The same, whatever the state."""
+        """The same, in any state."""
         raise NotImplementedError
 
     def get_buffer(self, size: int, /) -> memoryview:
-        """For `asyncio.BufferedProtocol`: what all streams are received into."""
+        """For `asyncio.BufferedProtocol`: the buffer that all streams share."""
         return self._context._buffer
 
     def buffer_updated(self, size: int, /) -> None:
-        """For `asyncio.BufferedProtocol`: so many bytes were received."""
+        """For `asyncio.BufferedProtocol`: `size` bytes were received."""
         self.updated_fallback(size, self._context._time())
 
     def updated_fallback(self, size: int, now: float) -> None:
-        """The same, whatever the state."""
+        """The same, in any state."""
         raise NotImplementedError
 
     def closed(self) -> None:
@@ -106,9 +105,12 @@ class FastTransport:
         self.reader = None
 
     def write_some(self) -> int:
-        """Write from the front of the outbox, which C can do without copying; the number of bytes.
+        """Write from the front of the outbox, without the copies that `peek` makes; C only.
 
-        It is 0 if the socket takes no more. What was written stays in the outbox.
+        What was written stays in the outbox.
+
+        Returns:
+            The number of bytes; 0 if the socket takes no more.
 
         Raises:
             OSError: writing failed.
@@ -126,14 +128,14 @@ class FastTransport:
 
 
 class Sender:
-    """Sends messages on a connection; the base of WebSockets, whose method it calls.
+    """Sends messages on a connection; a base of WebSockets, which supply `send_fallback`.
 
     Args:
         context: says which thread is the loop's.
         transport: is told to `write_soon`.
         outbox: of the connection.
-        plain: bytes of a message above which it may have to be compressed.
-        keys: gives a client's masking keys, one a call.
+        plain: bytes above which a message may have to be compressed.
+        keys: gives a client's masking keys, one per call.
     """
 
     __slots__ = ("_context", "_keys", "_outbox", "_plain", "_transport")
@@ -155,16 +157,16 @@ class Sender:
     def send(self, message: str | bytes | bytearray | memoryview | Prepared, /) -> bool:
         """Send a text (str) or binary (bytes-like) message, or one prepared for many.
 
-        A client for which more than `Limits.queue_limit` bytes wait, in however short a time, is
-        closed by its server with 4008.
+        A server closes a client with 4008 when more than `Limits.queue_limit` bytes wait for it,
+        however briefly.
 
         Returns:
-            False if the peer is gone. True means queued, never delivered.
+            False if the peer is gone. True means queued, not delivered.
 
         Raises:
             TypeError: `message` is neither.
             LocalProtocolError: a text holds a lone surrogate.
-            BufferError: in another thread, if too many calls wait for the server's.
+            BufferError: in another thread, if too many calls wait for the server's thread.
         """
         if self._context.thread == get_ident() and self._outbox.room:
             if type(message) is bytes:
@@ -172,13 +174,13 @@ class Sender:
             if type(message) is str:
                 try:
                     payload = message.encode()
-                except UnicodeEncodeError:  # which is told further down
+                except UnicodeEncodeError:  # `send_fallback` raises for it
                     return self.send_fallback(message)
                 return self._send(TEXT, payload) or self.send_fallback(message)
         return self.send_fallback(message)
 
     def _send(self, opcode: int, payload: bytes) -> bool:
-        """Whether it is a message to be sent as it is, to a peer that keeps up: then it was."""
+        """Send a message uncompressed to a peer that keeps up; False if this is another case."""
         outbox = self._outbox
         size = len(payload)
         if size > self._plain or outbox.size + size + MAX_HEADER > outbox.room:
@@ -189,5 +191,5 @@ class Sender:
         return True
 
     def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
-        """The same, whatever the state, the thread and the message."""
+        """The same, for any message, in any state and thread."""
         raise NotImplementedError

@@ -95,10 +95,10 @@ context_dealloc(PyObject *object)
 bool
 sono_is_context(PyObject *object)
 {
-    return Py_TYPE(object)->tp_dealloc == context_dealloc; /* nothing is derived from it */
+    return Py_TYPE(object)->tp_dealloc == context_dealloc; /* it has no subclasses */
 }
 
-/* Thousands of transports do not stay in the cache; what is needed soon is asked for now. */
+/* Thousands of transports do not stay in the cache, so those that come next are fetched early. */
 static inline void
 fetch_ahead(PyObject *transports, Py_ssize_t i, Py_ssize_t count)
 {
@@ -131,7 +131,7 @@ context_flush(PyObject *object, PyObject *now)
             !transport->outbox->size)
             continue;
         PyObject *done = sono_transport_flush(transport, now);
-        if (!done) { /* the others are not forgotten */
+        if (!done) { /* the others stay in the list */
             PyList_SetSlice(waiting, 0, i + 1, NULL);
             PyList_SetSlice(self->to_flush, 0, 0, waiting);
             Py_DECREF(waiting);
@@ -144,7 +144,7 @@ context_flush(PyObject *object, PyObject *now)
 }
 
 #ifdef __linux__
-/* Tells the transport, if it is one; else the descriptor goes to `others`. */
+/* Tells the descriptor's transport; a descriptor that has none goes to `others`. */
 static int
 tell(LoopContext *self, const struct epoll_event *event, PyObject *now, PyObject *others)
 {
@@ -165,7 +165,7 @@ tell(LoopContext *self, const struct epoll_event *event, PyObject *now, PyObject
     return done ? 0 : -1;
 }
 
-/* How long to wait for a point in time of Python's time.monotonic(); -1 is without end. */
+/* How long to wait until a time on the clock of Python's time.monotonic(); -1 for ever. */
 static int
 milliseconds_until(double due)
 {

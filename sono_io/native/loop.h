@@ -1,4 +1,4 @@
-/* What the parts of sono_io._loop share. The specification is sono_io/reference.py. */
+/* Shared by the parts of sono_io._loop. The specification is sono_io/reference.py. */
 
 #ifndef SONO_LOOP_H
 #define SONO_LOOP_H
@@ -14,46 +14,46 @@ typedef struct FastTransport FastTransport;
 typedef struct {
     PyObject_HEAD
     const sono_api *api;
-    unsigned long thread; /* whose calls need no detour; 0: nobody's yet */
-    size_t pause;         /* bytes waiting for a peer above which it is not read from */
+    unsigned long thread; /* the loop's, whose calls need no detour; 0 until it runs */
+    size_t pause;         /* bytes waiting for a peer above which reading from it stops */
     sono_share share;     /* of each connection in a turn */
-    Py_buffer buffer;     /* what all sockets are received into */
-    PyObject *source;     /* whose buffer that is */
-    PyObject *to_flush; /* a list of transports to be flushed before the loop waits */
-    PyObject *wake;  /* called when there is the first of them, or None */
+    Py_buffer buffer;     /* bytes from all sockets are received into it */
+    PyObject *source;     /* the object with that buffer */
+    PyObject *to_flush; /* a list of transports to flush before the loop waits */
+    PyObject *wake;  /* called when the first of them is added, or None */
     PyObject *time;  /* the clock */
-    FastTransport **transports;   /* by file descriptor, borrowed: who is open takes itself out */
+    FastTransport **transports;   /* by file descriptor, borrowed: transports take themselves out */
     int transports_size;
     PyObject *last_received; /* the name of an attribute */
-    /* the message that many get: the object, its frame, and the length of its payload */
+    /* the last message for many: the object, its frame, and the length of its payload */
     PyObject *prepared_type;
     PyObject *prepared, *frame;
     size_t prepared_size;
-    /* what was done here, and what was left to Python */
+    /* counts of what was done here, and what was left to Python */
     unsigned long long messages, turns, detours, sent, sent_fallback;
 } LoopContext;
 
-/* The bytes of one socket; the base of sono_server.selector.transport.Peer. */
+/* Moves the bytes of one socket; a base of the transports of selectors and asyncio. */
 struct FastTransport {
     PyObject_HEAD
     LoopContext *context;
     PyObject *layer;
     Outbox *outbox;
-    Reader *reader;       /* while all is ordinary, or NULL; and then: */
+    Reader *reader;       /* in the ordinary case, else NULL; and with it: */
     PyObject *on_message; /* the handler's */
     int fd;      /* -1 when it is closed */
     int watched; /* what the selector watches it for */
     bool flush_scheduled;
 };
 
-/* Sends messages on a connection; the base of sono_server.serving.WebSocket. */
+/* Sends messages on a connection; a base of the servers' and the clients' WebSockets. */
 typedef struct {
     PyObject_HEAD
     LoopContext *context;
     PyObject *transport; /* a FastTransport, or something with write_soon() */
     Outbox *outbox;
     PyObject *keys; /* gives a client's masking keys, or NULL */
-    size_t plain;   /* bytes of a message above which it may have to be compressed */
+    size_t plain;   /* bytes above which a message may have to be compressed */
 } Sender;
 
 typedef struct {
@@ -74,11 +74,11 @@ sono_initialised(const LoopContext *context)
     return context != NULL;
 }
 
-/* Writes what waits, as far as it goes; what is left shows in the outbox. -1 if writing failed for
- * another reason than a full socket (errno tells); never sets an exception. */
+/* Writes as much of the outbox as the socket takes; the rest stays in it. -1 if writing failed for
+ * another reason than a full socket (see errno); never sets an exception. */
 int sono_transport_write(FastTransport *self);
 
-/* Has it flushed before the loop waits. */
+/* Schedules a flush before the loop waits. */
 int sono_transport_write_soon(FastTransport *self);
 
 /* What a socket may be watched for; the numbers are those of `selectors`. */

@@ -1,4 +1,4 @@
-/* _loop: what transports do for every message, in C. Built for sono_server and sono_client. */
+/* _loop: what transports do for every message, in C; for servers and clients alike. */
 
 #include "loop.h"
 

@@ -1,8 +1,8 @@
 /* Sender: a message from the application into the outbox. RFC 6455, section 5.6.
  *
- * This is the ordinary case alone: in the loop's thread, to a peer that keeps up, a message that
- * is not compressed. For everything else the method `send_fallback` of
- * the WebSocket is called; what is wrong with a message is said there.
+ * It handles the ordinary case alone: an uncompressed message, in the loop's thread, to a peer that
+ * keeps up. For everything else it calls the WebSocket's method `send_fallback`, which also raises
+ * what is wrong with a message.
  */
 
 #include "loop.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <structmember.h>
 
-/* How the transport writes: as C does, or in its own way (NULL). */
+/* The transport if it writes as C does; NULL if it writes in its own way. */
 static FastTransport *
 as_carrier(const Sender *self)
 {
@@ -20,7 +20,7 @@ as_carrier(const Sender *self)
                                                                     : NULL;
 }
 
-/* Has what is about to be the first to wait written before the loop waits. */
+/* Schedules a flush, before the first message is put into an empty outbox. */
 static int
 write_soon(Sender *self)
 {
@@ -32,11 +32,11 @@ write_soon(Sender *self)
     return done ? 0 : -1;
 }
 
-/* What those that follow return, or -1 with an exception. */
+/* What the functions below return, or -1 with an exception. */
 enum { NOT_HERE, SENT, GIVEN_UP };
 
-/* Whether a message may be added. If that makes it much that waits, the transport that has to write
- * it at once is in `transport`. */
+/* Whether a message may be added. If too much waits with it, `transport` is set, and must write at
+ * once. */
 static bool
 may_add(const Sender *self, size_t size, FastTransport **transport)
 {
@@ -49,11 +49,11 @@ may_add(const Sender *self, size_t size, FastTransport **transport)
     return *transport && (*transport)->reader;
 }
 
-/* What is much is written at once; where that does not help, the session decides. */
+/* Writes a long queue at once; if that does not help, the session decides. */
 static int
 enforce_queue_limit(Sender *self, FastTransport *transport, size_t waited)
 {
-    sono_transport_write(transport); /* an error comes again when it is flushed */
+    sono_transport_write(transport); /* an error comes again at the flush */
     if (self->outbox->size <= self->outbox->room)
         return SENT;
     PyObject *kept = PyObject_CallMethod(transport->layer, "enforce_queue_limit", "n", (Py_ssize_t)waited);
@@ -101,7 +101,7 @@ send_text(Sender *self, PyObject *text)
     if (PyUnicode_IS_COMPACT_ASCII(text))
         return send_payload(self, SONO_TEXT, text, PyUnicode_DATA(text),
                             (size_t)PyUnicode_GET_LENGTH(text));
-    if ((size_t)PyUnicode_GET_LENGTH(text) > self->plain) /* it has more bytes than characters */
+    if ((size_t)PyUnicode_GET_LENGTH(text) > self->plain) /* it has no fewer bytes than characters */
         return NOT_HERE;
     PyObject *bytes = PyUnicode_AsUTF8String(text);
     if (!bytes) { /* a lone surrogate */
@@ -114,7 +114,7 @@ send_text(Sender *self, PyObject *text)
     return done;
 }
 
-/* Keeps the frame of a message that many are about to get. */
+/* Keeps the frame of a message that is about to go to many peers. */
 static int
 keep_prepared(LoopContext *context, PyObject *prepared)
 {
@@ -141,7 +141,7 @@ send_prepared(Sender *self, PyObject *prepared)
     FastTransport *transport;
     if (keep_prepared(context, prepared) < 0)
         return -1;
-    if (self->keys || !may_add(self, context->prepared_size, &transport)) /* no two frames are alike */
+    if (self->keys || !may_add(self, context->prepared_size, &transport)) /* keys: no frame is shared */
         return NOT_HERE;
     size_t waited = self->outbox->size;
     if (!waited && write_soon(self) < 0)

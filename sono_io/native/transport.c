@@ -1,7 +1,8 @@
-/* FastTransport: receive, decode, hand each message over, send what was answered. One call a readiness.
+/* FastTransport: receives, decodes, delivers each message and sends the answers, in one call for
+ * each socket that is ready.
  *
- * This is the ordinary case alone: an open connection whose peer keeps up. For everything else the
- * methods of sono_server.selector.transport.Peer are called, and what they decide stands.
+ * It handles the ordinary case alone: an open connection whose peer keeps up. For everything else
+ * it calls the methods of the Python subclass, which decide.
  */
 
 #include "loop.h"
@@ -14,7 +15,7 @@
 
 enum {
     MOST_SLICES = 64,
-    JOINED = 8 * 1024, /* bytes that are cheaper copied into one place than written from several */
+    JOINED = 8 * 1024, /* bytes up to which one copy is cheaper than a write from several places */
 };
 
 /* -- out ----------------------------------------------------------------------------------- */
@@ -25,7 +26,7 @@ full(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-/* One write of what waits: how much went out, at most `*wanted`; -1 as send does. */
+/* Writes once from what waits, at most `*wanted` bytes. Returns what send does. */
 static ssize_t
 write_some(FastTransport *self, size_t *wanted)
 {
@@ -113,8 +114,8 @@ transport_write_soon(PyObject *object, PyObject *Py_UNUSED(ignored))
 
 /* -- in ------------------------------------------------------------------------------------ */
 
-/* Receives into the message under way if that is large, and else into the shared buffer. Returns
- * what recv does; the reader has the bytes then. */
+/* Receives into the message under way if it is large, otherwise into the shared buffer, and gives
+ * the bytes to the reader. Returns what recv does, or -2 with an exception. */
 static ssize_t
 receive(FastTransport *self, Reader *reader)
 {
@@ -140,7 +141,7 @@ receive(FastTransport *self, Reader *reader)
     return size;
 }
 
-/* Hands the messages over; like sono_deliver, but what the handler raised is dealt with. */
+/* Delivers the messages as sono_deliver does, and tells the layer what the handler raised. */
 static int
 deliver(FastTransport *self, Reader *reader, PyObject *now, sono_share *share)
 {
@@ -148,7 +149,7 @@ deliver(FastTransport *self, Reader *reader, PyObject *now, sono_share *share)
     PyObject *on_message = Py_NewRef(self->on_message);
     Py_ssize_t before = share->messages;
     bool scheduled = self->flush_scheduled;
-    self->flush_scheduled = true; /* what is answered is written when this is over */
+    self->flush_scheduled = true; /* answers are written when this is over */
     int done = context->api->deliver(reader, on_message, self->outbox, context->pause, share);
     self->flush_scheduled = scheduled;
     context->messages += (unsigned long long)(before - share->messages);
@@ -169,8 +170,8 @@ deliver(FastTransport *self, Reader *reader, PyObject *now, sono_share *share)
     return done;
 }
 
-/* Hands over what was received and sends what was answered. What is no ordinary end of that is
- * left to Python, with what is left of the share. */
+/* Delivers what was received and sends the answers. Unless that ends in the ordinary way, Python
+ * continues, with what is left of the share. */
 static PyObject *
 take_turn(FastTransport *self, Reader *reader, PyObject *now)
 {
@@ -272,7 +273,7 @@ transport_buffer_updated(PyObject *object, PyObject *number)
 
 /* -- the type ------------------------------------------------------------------------------ */
 
-/* Takes its place among those that are found by their file descriptor. */
+/* Enters the transport into the table by file descriptor. */
 static int
 enter(FastTransport *self, int fd)
 {
