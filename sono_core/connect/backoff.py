@@ -24,7 +24,7 @@ _RETRIED_CLOSES = frozenset(
         CloseCode.BAD_GATEWAY,
     )
 )
-_RETRIED_STATUSES = frozenset((408, 429))  # beside 5xx: too slow, too many
+_RETRIED_STATUSES = frozenset((408, 429))  # besides 5xx: too slow, too many
 
 
 def retryable(end: ConnectError | Close) -> bool:

@@ -26,7 +26,7 @@ class Deflate(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     context_takeover: bool = False
-    """Keep the window from message to message: smaller frames, for 300 KiB a connection."""
+    """Keep the window from message to message: smaller frames, at about 300 KiB a connection."""
     max_window_bits: int = 15
     """Base-2 logarithm of this side's compression window, 9 to 15."""
     level: int = 6
