@@ -18,12 +18,16 @@ ROOT = Path(__file__).parent.parent
 
 
 class Program:
-    """A running Python program whose standard output is read line by line."""
+    """A running Python program whose standard output is read line by line.
 
-    def __init__(self, *arguments: str) -> None:
+    Args:
+        cwd: its current directory.
+    """
+
+    def __init__(self, *arguments: str, cwd: Path = ROOT) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -58,9 +62,9 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(*arguments: str) -> Iterator[Program]:
+def program(*arguments: str, cwd: Path = ROOT) -> Iterator[Program]:
     """A program that is killed at the end of the with statement, if it still runs."""
-    started = Program(*arguments)
+    started = Program(*arguments, cwd=cwd)
     try:
         yield started
     finally:

@@ -68,7 +68,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         CORE sono_server.serving sono_server.selector sono_server.aio sono_server.asgi
         sono_server.app sono_server.operations sono_client.cli
         """,
-        "demo command",
+        "mistakes demo application serve reload command",
     ),
     "sono_client": ("CORE", "options"),
     "sono_client.blocking": (

@@ -4,7 +4,7 @@ Here bytes and ASGI's events move; what they mean is decided by the session and 
 """
 
 from .base import EmbeddedServer, TaskTransport
-from .server import AsyncServer, serve_async
+from .server import AsyncServer, run_server, serve_async
 from .streams import StreamReader, StreamWriter, serve_stream
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "StreamReader",
     "StreamWriter",
     "TaskTransport",
+    "run_server",
     "serve_async",
     "serve_stream",
 ]

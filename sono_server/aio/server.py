@@ -229,3 +229,14 @@ def serve_async(
     """
     chosen = Options(**options)
     return AsyncServer(listen(host, port, sock, unix), chosen)
+
+
+def run_server(server: AsyncServer, answer: Callable[[HTTPRequest], object]) -> None:
+    """Run a server in a new event loop of asyncio, and answer its requests, until it is stopped."""
+
+    async def serve() -> None:
+        async with server:
+            async for request in server:
+                answer(request)
+
+    asyncio.run(serve())

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from sono_core import Limits
-from sono_core.arguments import Unpack, require_callable
+from sono_core.arguments import Unpack, is_coroutine_function, require_callable
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.messaging import Dialect, Hub, RateLimiter, check_event
 from sono_core.messaging.classic import CLASSIC
@@ -334,6 +334,11 @@ class Sono:
         options.setdefault("limits", self._limits)
         chosen = Options(**options)
         return ASGIApplication(lambda request: self.connect(request, callback), chosen)
+
+    def _is_asynchronous(self) -> bool:
+        """Whether a coroutine function was registered: only a server on asyncio will do."""
+        functions = [self._authenticate, *self._functions]
+        return any(is_coroutine_function(function) for function in functions if function)
 
     def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
         if request.path == path:

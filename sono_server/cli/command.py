@@ -1,38 +1,41 @@
 """The command `sono`.
 
-Mistakes of the user are one line on standard error and exit status 2.
+Mistakes of the user are one line on standard error and exit status 2. An application that cannot be
+loaded is its traceback, one line, and exit status 1.
 """
 
 import argparse
 import math
 import signal
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sono_client.cli import Mistake, add_commands
+from sono_client.cli import Mistake as ClientMistake
+from sono_client.cli import add_commands
 from sono_core import __version__, native_available
-from sono_core.tls import Certificates, server_context
-from sono_server.app import Sono
-from sono_server.operations import changed, configure, settings
-from sono_server.selector import Server, serve
-from sono_server.serving import logger
+from sono_server.operations import settings
 
-from . import demo
+from . import reload, serve
+from .mistakes import ApplicationFailed, Mistake
 
 _SERVE = """\
-Start a server.
+Start a server for an application, or without APP a chat page to try Sono out.
 
-  http://localhost:8080/         a chat page
-  http://localhost:8080/sono.js  the browser client
+  sono serve                    the chat page, on http://localhost:8080/
+  sono serve app                the object `sono` of the module app; the same as app:sono
+  sono serve web/app.py:chat    the object `chat` of a file
+  sono serve "app:make_sono()"  what a function returns
+
   ws://localhost:8080/ws         what clients connect to
+  http://localhost:8080/sono.js  the browser client
+  http://localhost:8080/healthz  200 while the server runs
+
+An application that registers coroutine functions runs on asyncio.
 
 Ctrl-C or SIGTERM closes every connection and ends the server; a second one ends it at once.
 SIGHUP loads the certificates of --tls-cert again."""
-
-
-class _Mistake(Exception):  # noqa: N818 - the user's, not the program's
-    """What is wrong with the arguments, in one line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +49,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or "?" in text or "#" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /ws")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -81,12 +90,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     command = commands.add_parser(
         "serve",
-        help="start a server, with a chat page to try it out",
+        help="serve an application, or a chat page to try Sono out",
         description=_SERVE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
+    command.add_argument(
+        "app",
+        nargs="?",
+        metavar="APP",
+        help="module:attribute or file.py:attribute; the attribute is a Sono (default: sono),"
+        " or with () a function that returns one",
+    )
     _add_help(command)
+    command.add_argument(
+        "--reload",
+        action="store_true",
+        help="for development only: start again when a *.py file in the application's folder"
+        " changes; needs watchfiles",
+    )
+    command.add_argument(reload.INHERITED, dest="inherited", help=argparse.SUPPRESS)
+    command.add_argument(
+        "--path",
+        type=_path,
+        help="where clients of APP connect (default: /ws)",
+    )
     command.add_argument(
         "--host",
         help="name or address to listen on (default: localhost, which other machines do not reach)",
@@ -108,9 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--drain",
         type=_seconds,
-        default=10.0,
         metavar="SECONDS",
-        help="how long connections may take to close when the server ends (default: %(default)g)",
+        help="how long connections may take to close when the server ends"
+        f" (default: {serve.DRAIN:g}; with --reload {reload.DRAIN:g})",
     )
     command.add_argument(
         "--close-code",
@@ -188,92 +216,27 @@ def _list_limits(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    configure(arguments.log_level, arguments.log_format)
-    certificates = _certificates(arguments)
-    try:
-        limits, timeouts = changed(arguments.settings)
-    except ValueError as error:
-        raise _Mistake(str(error)) from None
-    sono = Sono(open_channels=True, limits=limits)
-    where = arguments.unix or f"{arguments.host or 'localhost'}:{arguments.port}"
-    try:
-        server = serve(
-            arguments.host,
-            arguments.port,
-            unix=arguments.unix,
-            ssl=certificates.context if certificates else None,
-            limits=limits,
-            timeouts=timeouts,
-            origins=arguments.origins,
-            max_connections=arguments.max_connections,
-            drain=arguments.drain,
-            close_code=arguments.close_code,
-            trusted_proxies=arguments.proxies,
-        )
-    except OSError as error:
-        raise _Mistake(f"cannot listen on {where}: {_reason(error)}") from None
-    except UnicodeError:
-        raise _Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
-    except ValueError as error:
-        raise _Mistake(str(error)) from None
-    with server:
-        if certificates:
-            _reload_on_hangup(certificates, server)
-        print(f"Sono {__version__} is at {_url(arguments, server)} - Ctrl-C ends it", flush=True)
-        for request in server:
-            demo.handle(sono, request)
-    return 0
-
-
-def _certificates(arguments: argparse.Namespace) -> Certificates | None:
-    """What `--tls-cert` and `--tls-key` name."""
-    if not arguments.tls_cert:
-        if arguments.tls_key:
-            raise _Mistake("--tls-key needs --tls-cert")
-        return None
-    try:
-        return Certificates(lambda: server_context(arguments.tls_cert, arguments.tls_key))
-    except OSError as error:
-        raise _Mistake(f"cannot read {error.filename}: {_reason(error)}") from None
-    except ValueError as error:
-        raise _Mistake(str(error)) from None
-
-
-def _reload_on_hangup(certificates: Certificates, server: Server) -> None:
-    """Let SIGHUP load the certificates again; if that fails, the old ones stay."""
-
-    def reload() -> None:
-        try:
-            certificates.reload()
-        except (OSError, ValueError) as error:
-            logger.error("the certificates were not reloaded: %s", error)
-        else:
-            logger.info("the certificates were reloaded")
-
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: server.call_soon(reload))
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
-def _url(arguments: argparse.Namespace, server: Server) -> str:
-    if arguments.unix:
-        return f"unix:{server.address}"
-    host, port = server.address[:2]
-    if arguments.host is None:
-        host = "localhost"
-    scheme = "https" if arguments.tls_cert else "http"
-    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
+    if arguments.app is None:
+        for option in ("path", "reload"):
+            if getattr(arguments, option):
+                raise Mistake(f"--{option} needs APP")
+    if arguments.reload:
+        return reload.run(arguments)
+    return serve.run(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     parser = _parser()
+    argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parser.parse_args(argv)
+    arguments.argv = argv
     try:
         status: int = arguments.run(arguments)
-    except (_Mistake, Mistake) as mistake:
+    except (Mistake, ClientMistake) as mistake:
         parser.error(str(mistake))
+    except ApplicationFailed as failed:
+        parser.exit(1, f"{failed.traceback}{parser.prog}: {failed}\n")
+    except KeyboardInterrupt:  # while the application is imported, for one
+        return 128 + signal.SIGINT
     return status

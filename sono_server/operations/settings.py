@@ -6,6 +6,7 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from sono_core import Limits, Timeouts
+from sono_core.limits import DEFAULT_LIMITS
 
 _KINDS: tuple[tuple[type[msgspec.Struct], type], ...] = ((Limits, int), (Timeouts, float))
 
@@ -29,8 +30,8 @@ def settings() -> Iterator[Setting]:
             yield Setting(field.name, shown, meta.description)
 
 
-def changed(assignments: Iterable[str]) -> tuple[Limits, Timeouts]:
-    """The shipped ones, but for what `NAME=VALUE` says.
+def changed(assignments: Iterable[str], limits: Limits = DEFAULT_LIMITS) -> tuple[Limits, Timeouts]:
+    """These limits and the shipped time-outs, but for what `NAME=VALUE` says.
 
     Raises:
         ValueError: there is no such name, or it cannot have that value.
@@ -47,4 +48,7 @@ def changed(assignments: Iterable[str]) -> tuple[Limits, Timeouts]:
                 break
         else:
             raise ValueError(f"{assignment!r} is not NAME=VALUE; `sono limits` has the names")
-    return Limits(**values["Limits"]), Timeouts(**values["Timeouts"])  # type: ignore[arg-type]
+    return (
+        msgspec.structs.replace(limits, **values["Limits"]),
+        Timeouts(**values["Timeouts"]),
+    )

@@ -1,0 +1,23 @@
+"""How `sono serve` fails: what a user is told, and with which exit status."""
+
+
+class Mistake(Exception):  # noqa: N818 - the user's, not the program's
+    """What is wrong with the arguments, in one line."""
+
+
+class ApplicationFailed(Exception):  # noqa: N818 - the application's, not the program's
+    """The application raised an exception while it was loaded.
+
+    Args:
+        traceback: of the application's own frames, with the line end.
+        text: one line.
+    """
+
+    def __init__(self, traceback: str, text: str) -> None:
+        super().__init__(text)
+        self.traceback = traceback
+
+
+def reason(error: OSError) -> str:
+    """What the system says, for the end of a line."""
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,153 @@
+"""What `sono serve` does: it serves an application's `Sono`, or the chat page, until a signal."""
+
+import argparse
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from sono_core import Limits, Timeouts, __version__
+from sono_core.limits import DEFAULT_LIMITS
+from sono_core.tls import Certificates, server_context
+from sono_server.aio import AsyncServer, run_server
+from sono_server.app import Sono
+from sono_server.operations import changed, configure
+from sono_server.selector import Server
+from sono_server.serving import HTTPRequest, Options, listen, logger
+
+from . import application, demo
+from .mistakes import Mistake, reason
+
+DRAIN = 10.0
+"""Seconds that connections may take to close, unless `--drain` says something else."""
+_PATH = "/ws"
+
+
+def run(arguments: argparse.Namespace, listeners: list[socket.socket] | None = None) -> int:
+    """Serve until a signal; the exit status.
+
+    Args:
+        listeners: sockets that listen already, in place of those that the arguments ask for.
+
+    Raises:
+        Mistake: an argument is wrong, or names no application.
+        ApplicationFailed: the application cannot be loaded.
+    """
+    configure(arguments.log_level, arguments.log_format)
+    certificates = _certificates(arguments)
+    answer: Callable[[HTTPRequest], None]
+    if arguments.app is None:
+        limits, timeouts = _changed(arguments, DEFAULT_LIMITS)
+        sono = Sono(open_channels=True, limits=limits)
+        answer = partial(demo.handle, sono)
+    else:
+        sono = application.load(application.parse(arguments.app))
+        limits, timeouts = _changed(arguments, sono._limits)
+        answer = partial(sono._answer, path=arguments.path or _PATH)
+    options = _options(arguments, certificates, limits, timeouts)
+    kind = AsyncServer if sono._is_asynchronous() else Server
+    server = kind(listeners or listening(arguments), options)
+    if certificates:
+        _reload_on_hangup(certificates, server)
+    print(_start_line(arguments, server), flush=True)
+    if isinstance(server, AsyncServer):
+        run_server(server, answer)
+    else:
+        with server:
+            for request in server:
+                answer(request)
+    return 0
+
+
+def listening(arguments: argparse.Namespace) -> list[socket.socket]:
+    """Sockets that listen where the arguments say.
+
+    Raises:
+        Mistake: one cannot listen there.
+    """
+    where = arguments.unix or f"{arguments.host or 'localhost'}:{arguments.port}"
+    try:
+        return listen(arguments.host, arguments.port, unix=arguments.unix)
+    except OSError as error:
+        raise Mistake(f"cannot listen on {where}: {reason(error)}") from None
+    except UnicodeError:
+        raise Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
+
+
+def _changed(arguments: argparse.Namespace, limits: Limits) -> tuple[Limits, Timeouts]:
+    try:
+        return changed(arguments.settings, limits)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+
+
+def _options(
+    arguments: argparse.Namespace,
+    certificates: Certificates | None,
+    limits: Limits,
+    timeouts: Timeouts,
+) -> Options:
+    try:
+        return Options(
+            limits=limits,
+            timeouts=timeouts,
+            ssl=certificates.context if certificates else None,
+            origins=arguments.origins,
+            max_connections=arguments.max_connections,
+            drain=DRAIN if arguments.drain is None else arguments.drain,
+            close_code=arguments.close_code,
+            trusted_proxies=arguments.proxies,
+        )
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+
+
+def _certificates(arguments: argparse.Namespace) -> Certificates | None:
+    """What `--tls-cert` and `--tls-key` name."""
+    if not arguments.tls_cert:
+        if arguments.tls_key:
+            raise Mistake("--tls-key needs --tls-cert")
+        return None
+    try:
+        return Certificates(lambda: server_context(arguments.tls_cert, arguments.tls_key))
+    except OSError as error:
+        raise Mistake(f"cannot read {error.filename}: {reason(error)}") from None
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+
+
+def _reload_on_hangup(certificates: Certificates, server: AsyncServer | Server) -> None:
+    """Let SIGHUP load the certificates again; if that fails, the old ones stay."""
+
+    def reload() -> None:
+        try:
+            certificates.reload()
+        except (OSError, ValueError) as error:
+            logger.error("the certificates were not reloaded: %s", error)
+        else:
+            logger.info("the certificates were reloaded")
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: server.call_soon(reload))
+
+
+def _start_line(arguments: argparse.Namespace, server: AsyncServer | Server) -> str:
+    url = _url(arguments, server)
+    if arguments.app is None:
+        return f"Sono {__version__} is at {url} - Ctrl-C ends it"
+    loop = "asyncio" if isinstance(server, AsyncServer) else "selectors"
+    shown = f" on {loop}" if arguments.log_level == "debug" else ""
+    return f"Sono {__version__} serves {arguments.app} at {url}{shown} - Ctrl-C ends it"
+
+
+def _url(arguments: argparse.Namespace, server: AsyncServer | Server) -> str:
+    """Of the chat page, or what clients of the application connect to."""
+    if arguments.unix:
+        return f"unix:{server.address}"
+    host, port = server.address[:2]
+    if arguments.host is None:
+        host = "localhost"
+    scheme = "http" if arguments.app is None else "ws"
+    path = "/" if arguments.app is None else arguments.path or _PATH
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}{'s' if arguments.tls_cert else ''}://{host}:{port}{path}"
