@@ -110,7 +110,7 @@ class Connector:
         self._proxy_tls = proxy_tls
         self._unix = unix
         self._redirects_left = max_redirects
-        self._driven: Layer | None = None
+        self._layer: Layer | None = None
         self._tunnel: Tunnel | None = None
         self._aim(target)
 
@@ -157,7 +157,7 @@ class Connector:
             layer = self._tunnel = Tunnel(layer, server, self._proxy, self._limits)
             if self._proxy.secure:
                 layer = self._tls_around(layer, self._proxy_tls, self._proxy.host)
-        self._driven = layer
+        self._layer = layer
         transport.write_soon()
         return layer, session
 
@@ -181,12 +181,12 @@ class Connector:
             ConnectError: the server refused, or did not answer as a WebSocket server; the text
                 names it and the reason.
         """
-        driven, self._driven = self._driven, None
+        layer, self._layer = self._layer, None
         tunnel, self._tunnel = self._tunnel, None
         if isinstance(response, Accept):
             return response
-        if driven:
-            driven.lost()
+        if layer:
+            layer.lost()
         response = response or _LOST
         if response.status in _REDIRECTS:
             self._follow(response)

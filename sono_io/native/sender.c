@@ -13,7 +13,7 @@
 
 /* The transport if it writes as C does; NULL if it writes in its own way. */
 static FastTransport *
-as_carrier(const Sender *self)
+as_transport(const Sender *self)
 {
     sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->context));
     return PyObject_TypeCheck(self->transport, state->transport_type) ? (FastTransport *)self->transport
@@ -24,7 +24,7 @@ as_carrier(const Sender *self)
 static int
 write_soon(Sender *self)
 {
-    FastTransport *transport = as_carrier(self);
+    FastTransport *transport = as_transport(self);
     if (transport)
         return sono_transport_write_soon(transport);
     PyObject *done = PyObject_CallMethod(self->transport, "write_soon", NULL);
@@ -45,7 +45,7 @@ may_add(const Sender *self, size_t size, FastTransport **transport)
         return false;
     if (self->outbox->size + size + SONO_MAX_HEADER <= self->outbox->room)
         return true;
-    *transport = as_carrier(self);
+    *transport = as_transport(self);
     return *transport && (*transport)->reader;
 }
 
