@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sono_core import BinaryMessage, Close, Event, TextMessage
+from sono_core import BinaryMessage, Close, Event, Ping, TextMessage
 from tests.servers import PATIENCE, Address, Wire
 
 _TURN = 0.02  # seconds, after which the thread looks whether it is to end
@@ -36,6 +36,8 @@ class Crowd:
         self._selector = selectors.DefaultSelector()
         self.closes: dict[int, Close] = {}
         """How connections ended, by number; 1006 for those that were just cut off."""
+        self.pings = [0] * count
+        """Pings that each client has received; the core answers them."""
         self._thread = threading.Thread(target=self._run, name="crowd")
         try:
             for number in range(count):
@@ -100,5 +102,7 @@ class Crowd:
             self._hear(number, event.text)
         elif isinstance(event, BinaryMessage):
             self._hear(number, event.data)
+        elif isinstance(event, Ping):
+            self.pings[number] += 1
         elif isinstance(event, Close):
             self.closes[number] = event

@@ -56,10 +56,11 @@ class Drip:
 
     def _run(self) -> None:
         for _ in range(self._count):
+            began = time.monotonic()
             sock = dial(self._address)
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ, [])
-            self._began[sock] = time.monotonic()
+            self._began[sock] = began
         self.begun.set()
         sent = 0
         due = time.monotonic()

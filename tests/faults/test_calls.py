@@ -83,7 +83,7 @@ def stage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr("sono_io.asyncio_protocol.loop", None)
     application = Application()
     sock = faulty_listener(16 * 1024)  # so that a large message takes several writes
-    with running(application, sock=sock, timeouts=Timeouts(close=0.5)) as server:
+    with running(application, sock=sock, timeouts=Timeouts(close=2.0)) as server:
         stage = Stage(server, sock, application)
         try:
             yield stage

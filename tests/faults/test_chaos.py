@@ -150,7 +150,7 @@ def test_every_connection_is_told_its_end_once_whatever_fails(
     caplog.set_level(logging.CRITICAL, logger="sono")
     rng = random.Random(seed)
     application = Application(rng)
-    timeouts = Timeouts(handshake=0.3, ping_interval=0.1, pong=0.2, close=0.2, write_stall=0.2)
+    timeouts = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.2, close=0.2, write_stall=0.2)
     limits = Limits(pause_reading_at=4096, max_queue=100_000, max_turn_messages=3)
     server = Running(application, sock=unreliable(rng), timeouts=timeouts, limits=limits, drain=1.0)
 

@@ -133,14 +133,14 @@ def test_a_peer_that_answers_no_ping_is_cut_off(loop: str) -> None:
 
 
 def test_a_peer_that_answers_pings_stays(loop: str) -> None:
-    with hurried(loop, ping_interval=0.1, pong=1.0) as server, Wire(server.address()) as wire:
+    with hurried(loop, ping_interval=0.1, pong=PATIENCE) as server, Wire(server.address()) as wire:
         assert [wire.next(), wire.next()] == [Ping(), Ping()]
         wire.send("x")
         assert wire.message() == "x"
 
 
 def test_a_peer_that_does_not_close_its_half_is_cut_off(loop: str) -> None:
-    with hurried(loop, close=0.2) as server, Wire(server.address()) as wire:
+    with hurried(loop, close=1.0) as server, Wire(server.address()) as wire:
         wire.send(Close(1000))
         assert wire.closed().clean
         wire.wait_for_end()
@@ -149,15 +149,19 @@ def test_a_peer_that_does_not_close_its_half_is_cut_off(loop: str) -> None:
 
 def test_a_slow_reader_is_read_from_no_more_and_then_cut_off(loop: str) -> None:
     with (
-        hurried(loop, write_stall=1.0) as server,
+        hurried(loop, write_stall=2.0) as server,
         Wire(server.address(), receive_buffer=4096) as slow,
     ):
-        slow.sock.settimeout(0.2)  # less than the server waits
+        slow.sock.settimeout(0.1)  # much less than the server waits
         messages = memoryview(slow.encoded(*[BinaryMessage(bytes(10_000))] * 3000))
-        with pytest.raises(TimeoutError):
+        pauses = 0
+        with pytest.raises(ConnectionError):
             while messages:
-                messages = messages[slow.sock.send(messages) :]
-        wait_for_reset(slow.sock)
+                try:
+                    messages = messages[slow.sock.send(messages) :]
+                except TimeoutError:
+                    pauses += 1
+        assert pauses > 0
 
 
 def wait_for_reset(sock: socket.socket) -> None:
