@@ -12,7 +12,6 @@ _PORTS = {"ws": 80, "wss": 443}
 WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 """What is meant where HTTP's schemes stand; the default ports are the same."""
 
-
 _UNRESERVED = "/?%:@!$&'()*+,;=~"  # legal in a path and a query as they are (RFC 3986)
 
 

@@ -9,15 +9,11 @@ from collections.abc import Iterable, Iterator
 
 _QUOTED = r'"(?P<quoted>(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*)"'
 
-
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-
 
 _is_token = re.compile(_TOKEN).fullmatch
 
-
 _is_value = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
-
 
 # uri-host [":" port] of RFC 3986, section 3.2.2: a registered name, an IPv4 or an IPv6 literal
 _is_host = re.compile(
@@ -34,7 +30,6 @@ _extension_part = re.compile(
 
 
 _unescape = re.compile(r"\\(.)")
-
 
 Extension = tuple[str, list[tuple[str, str | None]]]
 """An extension's name with its parameters in order; a flag's value is None."""
