@@ -38,9 +38,10 @@ test: $(VENV)/.installed-test ## lint and the tests of the path that is built, i
 	@SONO_TEST_BESIDE=lint SONO_HYPOTHESIS_PROFILE=$${SONO_HYPOTHESIS_PROFILE:-quick} \
 	    $(BIN)/python -m pytest -q -r fEX $(SPREAD) -m 'not autobahn and not slow'
 
-# Autobahn runs beside the rest, as it takes about as long; its output comes at the end. The run in
-# pure Python has hypothesis's 100 examples, as the first compares the two paths with all of them,
-# and leaves out what runs both paths by itself or has nothing to do with them.
+# Autobahn runs beside the rest, as it takes about as long; its output comes at the end. Properties
+# have a run of their own with all of hypothesis's examples: measuring coverage would make it take
+# twice as long, and 25 show as much of that. The run in pure Python has 100, as the two paths have
+# been compared with all of them, and leaves out what runs both paths by itself or neither.
 AUTOBAHN_LOG := build/autobahn.log
 SAME_IN_PURE := tests/hostile tests/test_benchmark_servers.py tests/test_benchmarks.py \
     tests/test_load_generator.py tests/test_imports.py tests/test_closing_line.py tests/browser_unit
@@ -55,7 +56,10 @@ check: lint ## everything: both paths with coverage enforced, Autobahn, types, s
 	  [ -z "$$native" ] || SONO_PURE=1 $(BIN)/python -m pytest -m 'autobahn and not native' || exit 1; \
 	  exit $$first ) >$(AUTOBAHN_LOG) 2>&1 & autobahn=$$!; \
 	$(MAKE) types || failed="$$failed types"; \
-	$(BIN)/coverage run -m pytest $(SPREAD) -m 'not autobahn' || failed="$$failed tests"; \
+	SONO_HYPOTHESIS_PROFILE=quick $(BIN)/coverage run -m pytest $(SPREAD) -m 'not autobahn' \
+	    || failed="$$failed tests"; \
+	SONO_HYPOTHESIS_PROFILE=$${SONO_HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest $(SPREAD) \
+	    -m 'hypothesis and not autobahn' || failed="$$failed properties"; \
 	if [ -n "$$native" ]; then \
 	    echo 'sono: once more, in pure Python'; \
 	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest $(SPREAD) \

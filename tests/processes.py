@@ -17,20 +17,26 @@ from tests.servers import PATIENCE, Address
 ROOT = Path(__file__).parent.parent
 
 
+def uncovered() -> dict[str, str]:
+    """The environment for programs that coverage must not slow down."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+
+
 class Program:
     """A running Python program whose standard output is read line by line.
 
     Args:
         cwd: its current directory.
+        timed: what it takes is measured, so its coverage is not.
     """
 
-    def __init__(self, *arguments: str, cwd: Path = ROOT) -> None:
+    def __init__(self, *arguments: str, cwd: Path = ROOT, timed: bool = False) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**(uncovered() if timed else os.environ), "PYTHONPATH": str(ROOT)},
             bufsize=0,
         )
 

@@ -22,7 +22,7 @@ class Victim:
 
     def __init__(self, kind: str, *options: str, **settings: float) -> None:
         assigned = [f"--set={name}={value}" for name, value in settings.items()]
-        self.program = Program("-m", "tests.faults.server", kind, *options, *assigned)
+        self.program = Program("-m", "tests.faults.server", kind, *options, *assigned, timed=True)
         try:
             self.address: Address = self.program.address()
         except BaseException:

@@ -29,7 +29,7 @@ class Victim:
     def __init__(self, kind: str) -> None:
         transport, path = kind.split()
         with pure(path == "pure"):
-            self.program = Program("-m", "tests.hostile.server", transport)
+            self.program = Program("-m", "tests.hostile.server", transport, timed=True)
         self.address: Address = self.program.address()
         self.proc = Path(f"/proc/{self.program.process.pid}")
 

@@ -34,6 +34,7 @@ from tests.interop.selection import (
     commit_seed,
     sample,
 )
+from tests.processes import uncovered
 
 AGENT = "sono"
 PATH = "native" if native_available else "pure"
@@ -74,7 +75,7 @@ def case_order(case: str) -> list[int]:
 
 def environment() -> dict[str, str]:
     """For the commands under test: this tree is imported, and coverage does not slow it."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+    env = uncovered()
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     return env
 
