@@ -1,6 +1,6 @@
 """A chat inside a Starlette application, under any ASGI server.
 
-pip install starlette uvicorn, then: uvicorn examples.asgi_starlette:app
+Run `pip install starlette uvicorn`, then `uvicorn examples.asgi_starlette:app`.
 """
 
 from starlette.applications import Starlette
@@ -40,7 +40,7 @@ async def page(request: Request) -> HTMLResponse:
 
 
 async def announce(request: Request) -> JSONResponse:
-    """Any part of the application may speak to everybody."""
+    """Send to every client; any part of the application may."""
     sono.emit(request.query_params.get("text", ""))
     return JSONResponse({"clients": len(sono.clients)})
 

@@ -1,8 +1,8 @@
 """A plain WebSocket echo server, without the Sono layer.
 
-Run `python examples/echo.py --port 9001`, with `--asyncio` on an asyncio event loop. Every text and
-binary message goes back as it came. The limits are the shipped ones unless raised: what conformance
-suites and load generators connect to.
+Run `python examples/echo.py --port 9001`; `--asyncio` runs it on an asyncio event loop. It sends
+every text and binary message back unchanged, under the default limits unless options raise them.
+Conformance suites and load generators connect to it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A WebSocket echo server on gevent, with a greenlet for each connection.
 
-Run `python examples/gevent_echo.py --port 9001`; it needs `pip install gevent`. All rules are the
-session's: what is left to do here is to wait.
+Run `python examples/gevent_echo.py --port 9001`; it needs `pip install gevent`. The session has all
+the rules; this program only waits.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Echo(BaseHandler):
 
 
 def begin(sock: socket.socket, timeouts: Timeouts) -> SocketDriver:
-    """A session for a client that has just connected."""
+    """Start a session for a client that has just connected."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     driver, handler = SocketDriver(sock, time.monotonic), Echo()

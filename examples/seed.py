@@ -1,4 +1,4 @@
-"""The seed's server: Sono at /ws, its browser client, and a small page that uses it.
+"""The seed's server: Sono at /ws, the browser client, and a small page that uses it.
 
 Run `python examples/seed.py --port 8080`.
 """

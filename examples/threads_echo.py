@@ -1,7 +1,7 @@
 """A WebSocket echo server on plain threads, one for each connection.
 
-Run `python examples/threads_echo.py --port 9001`. All rules are the session's: what is left to
-do here is to wait.
+Run `python examples/threads_echo.py --port 9001`. The session has all the rules; this program only
+waits.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Echo(BaseHandler):
 
 
 def begin(sock: socket.socket, timeouts: Timeouts) -> SocketDriver:
-    """A session for a client that has just connected."""
+    """Start a session for a client that has just connected."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     driver, handler = SocketDriver(sock, time.monotonic), Echo()
@@ -46,7 +46,7 @@ def begin(sock: socket.socket, timeouts: Timeouts) -> SocketDriver:
 
 
 def wait_for(sock: socket.socket, wanted: Wanted) -> None:
-    poll = select.poll()  # on Windows there is select.select alone
+    poll = select.poll()  # Windows has only select.select
     poll.register(sock, select.POLLIN * wanted.read | select.POLLOUT * wanted.write)
     poll.poll(math.ceil(wanted.seconds * 1000))
 

@@ -1,7 +1,7 @@
 """A WebSocket echo server on trio, with a task for each connection.
 
-Run `python examples/trio_echo.py --port 9001`; it needs `pip install trio`. All rules are the
-session's: what is left to do here is to wait.
+Run `python examples/trio_echo.py --port 9001`; it needs `pip install trio`. The session has all
+the rules; this program only waits.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Echo(BaseHandler):
 
 
 def begin(sock: socket.socket, timeouts: Timeouts) -> SocketDriver:
-    """A session for a client that has just connected."""
+    """Start a session for a client that has just connected."""
     sock.setblocking(False)
     driver, handler = SocketDriver(sock, trio.current_time), Echo()
     now = driver.time()

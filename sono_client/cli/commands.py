@@ -1,7 +1,7 @@
-"""The commands of `sono` that talk to a server: their arguments, and how they end.
+"""The arguments of the commands of `sono` that talk to a server.
 
-Exit status 0 when all went well, 1 when the server could not be reached, refused or was lost, and
-2 for a mistake in the arguments.
+The exit status is 0 if all went well, 1 if the server could not be reached, refused or was lost,
+and 2 for a mistake in the arguments.
 """
 
 import argparse
@@ -10,23 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 _CONNECT = """\
-Talk to a Sono server: what you type goes to everybody in the channel.
+Talk to a Sono server. What you type is sent to everybody in the channel.
 
   /join CHANNEL       move to another channel
-  /dm ID TEXT         say something to one client
-  /others TEXT        say something to everybody else
+  /dm ID TEXT         send TEXT to one client
+  /others TEXT        send TEXT to everybody else in the channel
   /emit EVENT TEXT    send an event of another name; TEXT may be JSON
   /grab KIND          ask for myid, clients, channels, mychannel or mychannelclients
-  /ping               how long the server takes to answer
-  /help               this list
+  /ping               measure how long the server takes to answer
+  /help               show this list
 
-Ctrl-D leaves. With --raw, any WebSocket server: each line is a text message."""
+Ctrl-D ends the command. With --raw, talk to any WebSocket server: each line is a text message."""
 
 Commands = Any  # what argparse's add_subparsers gives
 
 
 def add_commands(commands: Commands, add_help: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add `connect`, `listen` and `emit`."""
+    """Add the commands `connect`, `listen` and `emit`."""
 
     def command(name: str, text: str, description: str | None = None) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = commands.add_parser(
@@ -37,7 +37,7 @@ def add_commands(commands: Commands, add_help: Callable[[argparse.ArgumentParser
             add_help=False,
         )
         add_help(parser)
-        parser.add_argument("url", metavar="URL", help="as ws://localhost:8080/ws, or wss://")
+        parser.add_argument("url", metavar="URL", help="such as ws://localhost:8080/ws, or wss://")
         _add_connection(parser)
         parser.set_defaults(run=_run)
         return parser
@@ -47,18 +47,20 @@ def add_commands(commands: Commands, add_help: Callable[[argparse.ArgumentParser
     connect.set_defaults(talk="connect")
 
     listen = command("listen", "print what a server sends, one JSON object a line")
-    listen.add_argument("--event", action="append", metavar="NAME", help="only these; may repeat")
-    listen.add_argument("--channel", metavar="NAME", help="move there first")
-    listen.add_argument("--count", type=_positive, metavar="N", help="end after so many")
+    listen.add_argument(
+        "--event", action="append", metavar="NAME", help="only this event; may be repeated"
+    )
+    listen.add_argument("--channel", metavar="NAME", help="move to this channel first")
+    listen.add_argument("--count", type=_positive, metavar="N", help="end after N events")
     listen.set_defaults(talk="listen")
 
-    emit = command("emit", "send one event, and end when the server has it")
-    emit.add_argument("message", metavar="MESSAGE", help="a text, or with --json any JSON value")
+    emit = command("emit", "send one event, and end when the server has received it")
+    emit.add_argument("message", metavar="MESSAGE", help="a text, or any JSON value with --json")
     emit.add_argument("--event", default="message", metavar="NAME", help="default: %(default)s")
-    emit.add_argument("--channel", metavar="NAME", help="move there first")
-    emit.add_argument("--to", metavar="ID", help="to this client alone")
-    emit.add_argument("--others", action="store_true", help="not to this client itself")
-    emit.add_argument("--json", action="store_true", help="MESSAGE is JSON")
+    emit.add_argument("--channel", metavar="NAME", help="move to this channel first")
+    emit.add_argument("--to", metavar="ID", help="send it to this client only")
+    emit.add_argument("--others", action="store_true", help="do not send it back to this client")
+    emit.add_argument("--json", action="store_true", help="read MESSAGE as JSON")
     emit.set_defaults(talk="emit")
 
 
@@ -69,7 +71,7 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     add("--cafile", metavar="FILE", help="certificates to trust for wss, instead of the system's")
     add("--unix", metavar="PATH", help="connect to this Unix socket instead of the URL's host")
     add("--timeout", type=_seconds, default=10.0, metavar="SECONDS",
-        help="for the connection, and for an answer (default: %(default)g)")  # fmt: skip
+        help="to wait for the connection, and for an answer (default: %(default)g)")  # fmt: skip
 
 
 def _header(text: str) -> tuple[str, str]:

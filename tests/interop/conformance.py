@@ -203,10 +203,9 @@ INTRODUCTION = """\
 
 <!-- Written by `make conformance`. -->
 
-{cases} of Autobahn|Testsuite {suite}, the conformance suite for RFC 6455 (WebSocket) and \
-RFC 7692 (permessage-deflate), against Sono {sono} ({path}), with NON-STRICT and \
-UNIMPLEMENTED counted as failures. INFORMATIONAL is the suite's word for a case that has no \
-wrong answer.
+These are the results of {cases} of Autobahn|Testsuite {suite}, the conformance suite for RFC \
+6455 (WebSocket) and RFC 7692 (permessage-deflate), against Sono {sono} ({path}). NON-STRICT and \
+UNIMPLEMENTED count as failures. INFORMATIONAL marks cases that have no wrong answer.
 """
 
 REPRODUCE = f"""\
@@ -216,21 +215,22 @@ REPRODUCE = f"""\
 SONO_AUTOBAHN=FOLDER make conformance
 ```
 
-FOLDER holds two commands that drive the suite's `wstest`: `run-server-cases URL` runs its \
-fuzzing client against a server, and `run-client-cases -- COMMAND` its fuzzing server against a \
+FOLDER must hold two commands that drive the suite's `wstest`. `run-server-cases URL` runs its \
+fuzzing client against a server. `run-client-cases -- COMMAND` runs its fuzzing server against a \
 client, which finds the server in `AUTOBAHN_URL` and its own name in `AUTOBAHN_AGENT`.
 
-The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, also with `--asyncio`; \
-the clients are `tests/interop/echo_client.py` and `echo_client_async.py`. With SONO_AUTOBAHN set, \
-`make test` takes one of the four, native or in pure Python, through all cases, and the others \
-through a sample of 12.* and 13.* and all else; `tests/interop/selection.py` says which.
+The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, also with `--asyncio`. \
+The clients are `tests/interop/echo_client.py` and `echo_client_async.py`. If SONO_AUTOBAHN is \
+set, `make check` runs one of these four, native or in pure Python, through all cases. It runs \
+the others through a sample of 12.* and 13.* and through all other groups; \
+`tests/interop/selection.py` chooses.
 """
 
 
 def markdown(reports: Sequence[Report], everything: bool) -> str:
     """The summary, without a date: the same results give the same text."""
     introduction = INTRODUCTION.format(
-        cases="All cases" if everything else "A selection of the cases",
+        cases="all cases" if everything else "a selection of the cases",
         suite=reports[0].suite,
         sono=__version__,
         path="native" if PATH == "native" else "pure Python",
