@@ -8,8 +8,8 @@
 
 typedef struct {
     unsigned char *data;
-    size_t size;      /* bytes in use */
-    size_t capacity;  /* bytes allocated */
+    size_t size;     /* bytes in use */
+    size_t capacity; /* bytes allocated */
 } bytes;
 
 /* realloc(memory, count * size), which never returns NULL. */

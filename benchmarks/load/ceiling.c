@@ -90,8 +90,8 @@ static void
 write_waiting(server *of, peer *it)
 {
     while (it->written < it->waiting.size) {
-        ssize_t sent = send(it->fd, it->waiting.data + it->written,
-                            it->waiting.size - it->written, MSG_NOSIGNAL);
+        ssize_t sent = send(it->fd, it->waiting.data + it->written, it->waiting.size - it->written,
+                            MSG_NOSIGNAL);
         if (sent < 0) {
             if (errno != EAGAIN && errno != EINTR)
                 peer_end(of, it);

@@ -6,34 +6,34 @@
 #include "bytes.h"
 #include "wire.h"
 
-enum { HEADROOM = 8192 };              /* bytes before the receive buffer: for small begins */
-enum { RECEIVE = 512 * 1024 };         /* bytes of one read */
-enum { MAX_MESSAGE = 16 << 20 };       /* bytes of a payload */
+enum { HEADROOM = 8192 };        /* bytes before the receive buffer: for small begins */
+enum { RECEIVE = 512 * 1024 };   /* bytes of one read */
+enum { MAX_MESSAGE = 16 << 20 }; /* bytes of a payload */
 
 typedef struct peer {
-    int fd;                   /* -1 once it has ended */
-    int open;                 /* the upgrade is over */
-    int closing;              /* to be ended when nothing waits */
-    int ending;               /* the end of the stream has come: read up to it */
-    size_t place;             /* in server.peers */
-    bytes held;               /* the begin of a request or small frame; or a reply, in part */
-    int large;                /* the latter */
-    size_t left;              /* bytes of its payload still to come */
-    uint32_t key;             /* its masking key, for the next of them */
-    bytes waiting;            /* what the socket did not take */
-    size_t written;           /* bytes of it that have left since */
+    int fd;         /* -1 once it has ended */
+    int open;       /* the upgrade is over */
+    int closing;    /* to be ended when nothing waits */
+    int ending;     /* the end of the stream has come: read up to it */
+    size_t place;   /* in server.peers */
+    bytes held;     /* the begin of a request or small frame; or a reply, in part */
+    int large;      /* the latter */
+    size_t left;    /* bytes of its payload still to come */
+    uint32_t key;   /* its masking key, for the next of them */
+    bytes waiting;  /* what the socket did not take */
+    size_t written; /* bytes of it that have left since */
     struct peer *next_ended;
 } peer;
 
 typedef struct {
     int epoll;
-    int echo;                 /* or else fan-out */
-    unsigned char *buffer;    /* HEADROOM, RECEIVE and one more */
-    bytes replies;            /* to the peer that is read from */
-    bytes published;          /* frames for all, in this turn */
+    int echo;              /* or else fan-out */
+    unsigned char *buffer; /* HEADROOM, RECEIVE and one more */
+    bytes replies;         /* to the peer that is read from */
+    bytes published;       /* frames for all, in this turn */
     peer **peers;
     size_t count, capacity;
-    peer *ended;              /* to be freed at the end of the turn */
+    peer *ended; /* to be freed at the end of the turn */
 } server;
 
 void peer_take(server *of, peer *it, unsigned char *data, size_t size);

@@ -78,9 +78,10 @@ receive(pool *of, connection *it, bool ending)
             break;
         if (got <= 0) {
             bool clean = got == 0 && it->close_sent && it->close_seen;
-            connection_end(of, it, got < 0 ? strerror(errno)
-                                   : clean ? NULL
-                                           : "the server ended a connection");
+            connection_end(of, it,
+                           got < 0 ? strerror(errno)
+                           : clean ? NULL
+                                   : "the server ended a connection");
             return;
         }
         size_t held = it->left ? 0 : it->held.size;

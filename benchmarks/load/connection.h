@@ -11,24 +11,24 @@
 typedef enum { CLOSED, CONNECTING, UPGRADING, OPEN } stage;
 
 typedef struct {
-    int fd;           /* -1 if there is none */
+    int fd; /* -1 if there is none */
     stage stage;
     uint32_t number;
-    bool blocked;     /* the socket takes no more for now */
+    bool blocked; /* the socket takes no more for now */
     bool close_sent, close_seen;
-    bool ready;       /* counted as open by the pool */
-    bool slow;        /* never reads once it is ready */
-    bool timing;      /* `timed` and `since` hold */
-    char key[25];     /* Sec-WebSocket-Key */
+    bool ready;   /* counted as open by the pool */
+    bool slow;    /* never reads once it is ready */
+    bool timing;  /* `timed` and `since` hold */
+    char key[25]; /* Sec-WebSocket-Key */
 
-    bytes held;       /* the begin of a small frame or a head; or, of a large frame, its payload */
-    message large;    /* the frame of which `left` bytes of payload are still to come */
+    bytes held;    /* the begin of a small frame or a head; or, of a large frame, its payload */
+    message large; /* the frame of which `left` bytes of payload are still to come */
     uint64_t left;
 
-    bytes extra;      /* frames that go out before those of the payload */
-    uint64_t owed;    /* frames of the payload that may be sent */
-    unsigned slot;    /* of the next */
-    size_t offset;    /* bytes of it that are sent */
+    bytes extra;   /* frames that go out before those of the payload */
+    uint64_t owed; /* frames of the payload that may be sent */
+    unsigned slot; /* of the next */
+    size_t offset; /* bytes of it that are sent */
 
     uint64_t received, sent; /* messages that were counted; that were owed up to now */
     uint64_t timed, since;   /* a message's number; when it, or the connection, began (ns) */
@@ -49,11 +49,11 @@ struct pool {
     payload payload;
     connection *connections;
     uint64_t count;
-    unsigned sources;           /* addresses to connect from */
-    uint64_t ready, open;       /* connections that are members; whose socket is open */
-    bool keep_all;              /* every message is wanted whole */
-    bool opening;               /* what goes wrong ends the program */
-    bool input;                 /* stdin can be read */
+    unsigned sources;     /* addresses to connect from */
+    uint64_t ready, open; /* connections that are members; whose socket is open */
+    bool keep_all;        /* every message is wanted whole */
+    bool opening;         /* what goes wrong ends the program */
+    bool input;           /* stdin can be read */
     int epoll;
     unsigned char *buffer;
     uint64_t messages, bytes, errors, published, slow_closed;
@@ -100,7 +100,7 @@ void connection_take(pool *of, connection *it, const unsigned char *data, size_t
 void upgrade_request(const pool *of, connection *it, bytes *out);
 const char *upgrade_check(const pool *of, const connection *it, const char *head, size_t *size);
 
-enum { HEADROOM = 8192 };     /* bytes before the receive buffer: a head, a small frame's begin */
+enum { HEADROOM = 8192 }; /* bytes before the receive buffer: a head, a small frame's begin */
 enum { RECEIVE = 512 * 1024 };
 
 #endif

@@ -3,7 +3,7 @@
 #include "wire.h"
 
 enum { MAX_SLOTS = 64, MIN_SLOTS = 4, LEAST_FILLER = 8 };
-enum { RING_SIZE = 256 * 1024 };  /* bytes of different frames, about: they stay in the cache */
+enum { RING_SIZE = 256 * 1024 };   /* bytes of different frames, about: they stay in the cache */
 enum { BATCH_SIZE = 1024 * 1024 }; /* bytes of one write, about */
 
 static const size_t UNKNOWN = SIZE_MAX;
@@ -129,8 +129,9 @@ make_payload(const options *chosen)
         made.stamp = chosen->size > 2 ? 2 : 0;
         add_json(&made.part, chosen->size - made.part.size);
     } else {
-        (chosen->binary ? add_random : chosen->utf8 ? add_utf8 : add_filler)(&made.part,
-                                                                              chosen->size);
+        (chosen->binary ? add_random
+         : chosen->utf8 ? add_utf8
+                        : add_filler)(&made.part, chosen->size);
     }
     bytes text = {0};
     bytes_add(&text, made.part.data, made.part.size);
@@ -144,8 +145,7 @@ static bool
 find_part(payload *expected, const message *got)
 {
     const bytes *part = &expected->part;
-    const unsigned char *found =
-        memmem(got->payload, got->size, part->data + 1, part->size - 1);
+    const unsigned char *found = memmem(got->payload, got->size, part->data + 1, part->size - 1);
     if (!found || found == got->payload)
         return false;
     expected->at = (size_t)(found - got->payload) - 1;

@@ -14,24 +14,24 @@
 enum { SAMPLE = 63 };
 
 typedef struct {
-    unsigned char first;          /* FIN, RSV1 to RSV3, opcode */
-    unsigned char head, tail;     /* first and last byte, if there is one */
-    bool sampled;                 /* to be compared in full */
+    unsigned char first;      /* FIN, RSV1 to RSV3, opcode */
+    unsigned char head, tail; /* first and last byte, if there is one */
+    bool sampled;             /* to be compared in full */
     uint64_t size;
     const unsigned char *payload; /* NULL if it came in pieces and is no sample */
 } message;
 
 typedef struct {
-    unsigned char first;   /* of each frame that is sent */
+    unsigned char first; /* of each frame that is sent */
     bool deflate;
-    bytes part;            /* what must come back: the payload, or the filler of a template */
-    size_t stamp;          /* where the stamp stands in it; its size if there is none */
-    size_t at;             /* where it stands in a message that comes back; UNKNOWN at first */
-    size_t total;          /* bytes of a message that comes back */
-    unsigned slots;        /* different frames, a power of two */
-    unsigned batch;        /* frames in one write, at most */
-    bytes frames;          /* slots + batch of them: any batch lies in one piece */
-    size_t *starts;        /* where each begins, and where the last ends */
+    bytes part;     /* what must come back: the payload, or the filler of a template */
+    size_t stamp;   /* where the stamp stands in it; its size if there is none */
+    size_t at;      /* where it stands in a message that comes back; UNKNOWN at first */
+    size_t total;   /* bytes of a message that comes back */
+    unsigned slots; /* different frames, a power of two */
+    unsigned batch; /* frames in one write, at most */
+    bytes frames;   /* slots + batch of them: any batch lies in one piece */
+    size_t *starts; /* where each begins, and where the last ends */
 } payload;
 
 payload make_payload(const options *chosen);

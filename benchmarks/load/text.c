@@ -6,8 +6,8 @@
 #include <string.h>
 
 static const char *const NAMES[] = {"Ada", "Grace", "Edsger", "Barbara", "Alan", "Margaret"};
-static const char *const WORDS[] = {"ready", "news", "channel", "status", "update", "message",
-                                    "hello", "typing", "joined", "left"};
+static const char *const WORDS[] = {"ready",   "news",  "channel", "status", "update",
+                                    "message", "hello", "typing",  "joined", "left"};
 
 enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES, WORD_COUNT = sizeof WORDS / sizeof *WORDS };
 

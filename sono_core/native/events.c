@@ -20,9 +20,19 @@ typedef struct {
 static int
 rules_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"masked", "legal", "max_message", "max_frame", "max_fragments",
-                            "max_compressed_message", "max_compressed_frame", "text", "binary",
-                            "control", "judge_header", "judge_text", NULL};
+    static char *names[] = {"masked",
+                            "legal",
+                            "max_message",
+                            "max_frame",
+                            "max_fragments",
+                            "max_compressed_message",
+                            "max_compressed_frame",
+                            "text",
+                            "binary",
+                            "control",
+                            "judge_header",
+                            "judge_text",
+                            NULL};
     Rules *self = (Rules *)object;
     PyObject *legal[2], *parts[5];
     unsigned long long limits[5];
@@ -93,14 +103,13 @@ rules_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* clang-format off: one a line */
 static PyType_Slot rules_slots[] = {
-    {Py_tp_init, rules_init},
-    {Py_tp_new, PyType_GenericNew},
-    {Py_tp_dealloc, rules_dealloc},
-    {Py_tp_traverse, rules_traverse},
-    {Py_tp_clear, rules_clear},
-    {0, NULL},
+    {Py_tp_init, rules_init},       {Py_tp_new, PyType_GenericNew},
+    {Py_tp_dealloc, rules_dealloc}, {Py_tp_traverse, rules_traverse},
+    {Py_tp_clear, rules_clear},     {0, NULL},
 };
+/* clang-format on */
 
 PyType_Spec sono_rules_spec = {
     .name = "sono_core.native._native.MessageRules",
@@ -262,7 +271,8 @@ PyDoc_STRVAR(next_doc, "next()\n--\n\nSee sono_core.websocket.reader.MessageRead
 PyDoc_STRVAR(deliver_doc, "deliver(on_message, outbox, pause, messages, size, /)\n--\n\n"
                           "See sono_core.websocket.reader.MessageReader.");
 PyDoc_STRVAR(stop_doc, "stop()\n--\n\nSee sono_core.websocket.reader.MessageReader.");
-PyDoc_STRVAR(events_doc, "events(otherwise, /)\n--\n\nSee sono_core.websocket.reader.MessageReader.");
+PyDoc_STRVAR(events_doc,
+             "events(otherwise, /)\n--\n\nSee sono_core.websocket.reader.MessageReader.");
 
 static PyMethodDef reader_methods[] = {
     {"feed", reader_feed, METH_O, feed_doc},
@@ -273,14 +283,12 @@ static PyMethodDef reader_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* clang-format off: one a line */
 static PyType_Slot reader_slots[] = {
-    {Py_tp_new, reader_new},
-    {Py_tp_dealloc, reader_dealloc},
-    {Py_tp_traverse, reader_traverse},
-    {Py_tp_clear, reader_clear},
-    {Py_tp_methods, reader_methods},
-    {0, NULL},
+    {Py_tp_new, reader_new},     {Py_tp_dealloc, reader_dealloc}, {Py_tp_traverse, reader_traverse},
+    {Py_tp_clear, reader_clear}, {Py_tp_methods, reader_methods}, {0, NULL},
 };
+/* clang-format on */
 
 PyType_Spec sono_reader_spec = {
     .name = "sono_core.native._native.MessageReader",

@@ -31,8 +31,7 @@ sono_write_header(unsigned char *out, unsigned char first, uint64_t length, int 
                   uint32_t key)
 {
     size_t extended = length <= SONO_MAX_CONTROL ? 0 : length <= 0xFFFF ? 2 : 8;
-    unsigned char form =
-        extended == 0 ? (unsigned char)length : extended == 2 ? 126 : 127;
+    unsigned char form = extended == 0 ? (unsigned char)length : extended == 2 ? 126 : 127;
     out[0] = first;
     out[1] = (unsigned char)(form | (masked ? SONO_MASKED : 0));
     for (size_t i = 0; i < extended; i++)

@@ -11,12 +11,12 @@ enum { SONO_FIN = 0x80, SONO_RSV1 = 0x40, SONO_CONTROL = 0x08, SONO_MASKED = 0x8
 enum { SONO_MAX_HEADER = 14, SONO_MAX_CONTROL = 125 };
 
 typedef struct {
-    unsigned char first;   /* FIN, RSV1 to RSV3, opcode */
-    unsigned char masked;  /* the MASK bit, moved to the lowest */
-    unsigned char form;    /* the 7-bit length: 126 and 127 announce a longer one */
-    unsigned char size;    /* bytes of this header */
-    uint32_t key;          /* the masking key in the order of memory, or 0 */
-    uint64_t length;       /* bytes of the payload */
+    unsigned char first;  /* FIN, RSV1 to RSV3, opcode */
+    unsigned char masked; /* the MASK bit, moved to the lowest */
+    unsigned char form;   /* the 7-bit length: 126 and 127 announce a longer one */
+    unsigned char size;   /* bytes of this header */
+    uint32_t key;         /* the masking key in the order of memory, or 0 */
+    uint64_t length;      /* bytes of the payload */
 } sono_header;
 
 /* Reads a header. Returns 0 if `size` bytes do not hold it all; then only `first`, `masked` and

@@ -120,7 +120,8 @@ static unsigned char *
 tail_for(Outbox *self, size_t size, size_t capacity)
 {
     if (!self->tail || self->filled + size > (size_t)PyBytes_GET_SIZE(self->tail)) {
-        PyObject *tail = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(size > capacity ? size : capacity));
+        PyObject *tail = PyBytes_FromStringAndSize(NULL,
+                                                   (Py_ssize_t)(size > capacity ? size : capacity));
         if (!tail)
             return NULL;
         seal(self);
@@ -226,10 +227,10 @@ outbox_append_frame(PyObject *object, PyObject *args)
     uint32_t key = 0;
     if (mask_size)
         memcpy(&key, mask, 4);
-    if (sono_outbox_append_frame(
-            (Outbox *)object, (unsigned char)(SONO_FIN | (rsv1 ? SONO_RSV1 : 0) | opcode), payload,
-            (unsigned char *)PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload),
-            mask_size != 0, key) < 0)
+    if (sono_outbox_append_frame((Outbox *)object,
+                                 (unsigned char)(SONO_FIN | (rsv1 ? SONO_RSV1 : 0) | opcode),
+                                 payload, (unsigned char *)PyBytes_AS_STRING(payload),
+                                 (size_t)PyBytes_GET_SIZE(payload), mask_size != 0, key) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -365,8 +366,9 @@ static PyGetSetDef outbox_fields[] = {
 };
 
 PyDoc_STRVAR(append_doc, "append(data, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
-PyDoc_STRVAR(append_frame_doc,
-             "append_frame(opcode, payload, rsv1, mask, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
+PyDoc_STRVAR(
+    append_frame_doc,
+    "append_frame(opcode, payload, rsv1, mask, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(peek_doc, "peek()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(advance_doc, "advance(size, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(take_doc, "take()\n--\n\nSee sono_core.websocket.outbox.Outbox.");

@@ -13,13 +13,13 @@ enum { SONO_FEW_CHUNKS = 2 };
 /* A chunk is a bytes object, or an ASCII str, which is written as it lies in memory. */
 typedef struct {
     PyObject_HEAD
-    size_t size;  /* bytes waiting */
-    size_t room;  /* size up to which messages may be exchanged without asking the session */
+    size_t size; /* bytes waiting */
+    size_t room; /* size up to which messages may be exchanged without asking the session */
     PyObject **chunks;
     PyObject *few[SONO_FEW_CHUNKS]; /* holds the chunks while they are few */
     uint32_t capacity, head, count;
-    size_t written;  /* bytes of the first chunk that have been written */
-    PyObject *tail;  /* the last chunk, if this outbox made it and it may grow; its bytes so far: */
+    size_t written; /* bytes of the first chunk that have been written */
+    PyObject *tail; /* the last chunk, if this outbox made it and it may grow; its bytes so far: */
     size_t filled;
 } Outbox;
 

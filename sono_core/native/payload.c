@@ -229,7 +229,8 @@ sono_take_piece(Reader *self, size_t size)
 size_t
 sono_place(Reader *self, unsigned char **place)
 {
-    if (self->stopped || self->failure || !self->in_frame || self->remaining < IN_PLACE || self->position < self->size)
+    if (self->stopped || self->failure || !self->in_frame || self->remaining < IN_PLACE ||
+        self->position < self->size)
         return 0;
     if (reserve(self, IN_PLACE) < 0) {
         PyErr_Clear(); /* the next allocation raises it */
@@ -323,7 +324,8 @@ sono_finish_message(Reader *self)
     } else if (text && self->payload && PyBytes_Check(self->payload)) {
         message = decode_text(self, PyBytes_AS_STRING(self->payload), self->filled);
     } else if ((self->payload || resize_payload(self, 0) == 0) &&
-               (payload_capacity(self) == self->filled || resize_payload(self, self->filled) == 0)) {
+               (payload_capacity(self) == self->filled ||
+                resize_payload(self, self->filled) == 0)) {
         message = self->payload;
         self->payload = NULL;
         keep_spare(self->rules, message);

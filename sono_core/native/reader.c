@@ -263,8 +263,8 @@ sono_deliver(Reader *self, PyObject *on_message, Outbox *outbox, size_t pause, s
         share->size -= PyUnicode_Check(message) ? PyUnicode_GET_LENGTH(message)
                                                 : PyBytes_GET_SIZE(message);
         PyObject *arguments[] = {NULL, message};
-        PyObject *result = PyObject_Vectorcall(
-            on_message, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        PyObject *result = PyObject_Vectorcall(on_message, arguments + 1,
+                                               1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         Py_DECREF(message);
         if (!result)
             return -1;

@@ -18,8 +18,8 @@ enum { SONO_SPARES = 32 };
 /* The rules that all connections of one kind share; made once. */
 typedef struct {
     PyObject_HEAD
-    PyObject *text_type, *binary_type; /* event classes */
-    PyObject *control;                 /* (opcode, payload) -> what next() returns */
+    PyObject *text_type, *binary_type;   /* event classes */
+    PyObject *control;                   /* (opcode, payload) -> what next() returns */
     PyObject *judge_header, *judge_text; /* raise */
     PyObject *legal[2]; /* by first byte, 256 each: outside a message, and inside one */
     int masked;
@@ -48,7 +48,7 @@ typedef struct {
     /* the message under way */
     unsigned char opcode; /* 0: none */
     unsigned char compressed;
-    unsigned char inside; /* between two of its frames */
+    unsigned char inside;  /* between two of its frames */
     unsigned char stopped; /* nothing more will come out */
     sono_utf8 utf8;
     uint64_t fragments, budget, frame_limit;
@@ -56,7 +56,7 @@ typedef struct {
     size_t filled;
     PyObject *inflated; /* pieces, a list, or NULL */
     uint64_t room;      /* bytes that it may still inflate to */
-    PyObject *failure; /* the exception that was raised, to be raised again */
+    PyObject *failure;  /* the exception that was raised, to be raised again */
 } Reader;
 
 /* Python stores the hash of a bytes object in it; reused memory needs a new one. */

@@ -7,8 +7,8 @@
 
 /* The state between two characters of a text, or within one. All zero at the start. */
 typedef struct {
-    unsigned char missing;    /* continuation bytes that the character under way lacks */
-    unsigned char low, high;  /* the range of the next of them */
+    unsigned char missing;   /* continuation bytes that the character under way lacks */
+    unsigned char low, high; /* the range of the next of them */
 } sono_utf8;
 
 /* Whether the bytes can follow those that came before. After a 0 the state may not be used. */

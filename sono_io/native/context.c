@@ -12,8 +12,8 @@
 #endif
 
 enum {
-    MOST_EVENTS = 512,     /* taken from the kernel at once */
-    MOST_SECONDS = 86400,  /* of one wait: epoll counts milliseconds in an int */
+    MOST_EVENTS = 512,    /* taken from the kernel at once */
+    MOST_SECONDS = 86400, /* of one wait: epoll counts milliseconds in an int */
 };
 
 static PyObject *
@@ -219,14 +219,19 @@ static PyMethodDef context_methods[] = {
 };
 
 static PyMemberDef context_members[] = {
-    {"thread", T_ULONG, offsetof(LoopContext, thread), 0, "Whose calls need no detour; 0: nobody's yet."},
-    {"to_flush", T_OBJECT_EX, offsetof(LoopContext, to_flush), READONLY, "Transports to be flushed."},
+    {"thread", T_ULONG, offsetof(LoopContext, thread), 0,
+     "Whose calls need no detour; 0: nobody's yet."},
+    {"to_flush", T_OBJECT_EX, offsetof(LoopContext, to_flush), READONLY,
+     "Transports to be flushed."},
     {"wake", T_OBJECT, offsetof(LoopContext, wake), 0, "Called when there is something to flush."},
     {"messages", T_ULONGLONG, offsetof(LoopContext, messages), READONLY, "Delivered in C."},
-    {"turns", T_ULONGLONG, offsetof(LoopContext, turns), READONLY, "Reads that C dealt with alone."},
-    {"detours", T_ULONGLONG, offsetof(LoopContext, detours), READONLY, "Reads that Python was asked about."},
+    {"turns", T_ULONGLONG, offsetof(LoopContext, turns), READONLY,
+     "Reads that C dealt with alone."},
+    {"detours", T_ULONGLONG, offsetof(LoopContext, detours), READONLY,
+     "Reads that Python was asked about."},
     {"sent", T_ULONGLONG, offsetof(LoopContext, sent), READONLY, "Messages sent in C."},
-    {"sent_fallback", T_ULONGLONG, offsetof(LoopContext, sent_fallback), READONLY, "Left to Python."},
+    {"sent_fallback", T_ULONGLONG, offsetof(LoopContext, sent_fallback), READONLY,
+     "Left to Python."},
     {NULL, 0, 0, 0, NULL},
 };
 

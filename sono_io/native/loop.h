@@ -14,15 +14,15 @@ typedef struct FastTransport FastTransport;
 typedef struct {
     PyObject_HEAD
     const sono_api *api;
-    unsigned long thread; /* the loop's, whose calls need no detour; 0 until it runs */
-    size_t pause;         /* bytes waiting for a peer above which reading from it stops */
-    sono_share share;     /* of each connection in a turn */
-    Py_buffer buffer;     /* bytes from all sockets are received into it */
-    PyObject *source;     /* the object with that buffer */
-    PyObject *to_flush; /* a list of transports to flush before the loop waits */
-    PyObject *wake;  /* called when the first of them is added, or None */
-    PyObject *time;  /* the clock */
-    FastTransport **transports;   /* by file descriptor, borrowed: transports take themselves out */
+    unsigned long thread;       /* the loop's, whose calls need no detour; 0 until it runs */
+    size_t pause;               /* bytes waiting for a peer above which reading from it stops */
+    sono_share share;           /* of each connection in a turn */
+    Py_buffer buffer;           /* bytes from all sockets are received into it */
+    PyObject *source;           /* the object with that buffer */
+    PyObject *to_flush;         /* a list of transports to flush before the loop waits */
+    PyObject *wake;             /* called when the first of them is added, or None */
+    PyObject *time;             /* the clock */
+    FastTransport **transports; /* by file descriptor, borrowed: transports take themselves out */
     int transports_size;
     PyObject *last_received; /* the name of an attribute */
     /* the last message for many: the object, its frame, and the length of its payload */
@@ -41,8 +41,8 @@ struct FastTransport {
     Outbox *outbox;
     Reader *reader;       /* in the ordinary case, else NULL; and with it: */
     PyObject *on_message; /* the handler's */
-    int fd;      /* -1 when it is closed */
-    int watched; /* what the selector watches it for */
+    int fd;               /* -1 when it is closed */
+    int watched;          /* what the selector watches it for */
     bool flush_scheduled;
 };
 

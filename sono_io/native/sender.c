@@ -16,8 +16,9 @@ static FastTransport *
 as_transport(const Sender *self)
 {
     sono_loop_state *state = PyType_GetModuleState(Py_TYPE(self->context));
-    return PyObject_TypeCheck(self->transport, state->transport_type) ? (FastTransport *)self->transport
-                                                                    : NULL;
+    return PyObject_TypeCheck(self->transport, state->transport_type)
+               ? (FastTransport *)self->transport
+               : NULL;
 }
 
 /* Schedules a flush, before the first message is put into an empty outbox. */
@@ -56,7 +57,8 @@ enforce_queue_limit(Sender *self, FastTransport *transport, size_t waited)
     sono_transport_write(transport); /* an error comes again at the flush */
     if (self->outbox->size <= self->outbox->room)
         return SENT;
-    PyObject *kept = PyObject_CallMethod(transport->layer, "enforce_queue_limit", "n", (Py_ssize_t)waited);
+    PyObject *kept = PyObject_CallMethod(transport->layer, "enforce_queue_limit", "n",
+                                         (Py_ssize_t)waited);
     Py_XDECREF(kept);
     return !kept ? -1 : kept == Py_True ? SENT : GIVEN_UP;
 }
@@ -89,8 +91,8 @@ send_payload(Sender *self, int opcode, PyObject *owner, const void *data, size_t
     uint32_t key = 0;
     if (self->keys && fresh_key(self->keys, &key) < 0)
         return -1;
-    if (self->context->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner, data,
-                                      size, self->keys != NULL, key) < 0)
+    if (self->context->api->append_frame(self->outbox, (unsigned char)(SONO_FIN | opcode), owner,
+                                         data, size, self->keys != NULL, key) < 0)
         return -1;
     return transport ? enforce_queue_limit(self, transport, waited) : SENT;
 }
@@ -101,7 +103,8 @@ send_text(Sender *self, PyObject *text)
     if (PyUnicode_IS_COMPACT_ASCII(text))
         return send_payload(self, SONO_TEXT, text, PyUnicode_DATA(text),
                             (size_t)PyUnicode_GET_LENGTH(text));
-    if ((size_t)PyUnicode_GET_LENGTH(text) > self->plain) /* it has no fewer bytes than characters */
+    if ((size_t)PyUnicode_GET_LENGTH(text) >
+        self->plain) /* it has no fewer bytes than characters */
         return NOT_HERE;
     PyObject *bytes = PyUnicode_AsUTF8String(text);
     if (!bytes) { /* a lone surrogate */
@@ -141,7 +144,8 @@ send_prepared(Sender *self, PyObject *prepared)
     FastTransport *transport;
     if (keep_prepared(context, prepared) < 0)
         return -1;
-    if (self->keys || !may_add(self, context->prepared_size, &transport)) /* keys: no frame is shared */
+    if (self->keys ||
+        !may_add(self, context->prepared_size, &transport)) /* keys: no frame is shared */
         return NOT_HERE;
     size_t waited = self->outbox->size;
     if (!waited && write_soon(self) < 0)
@@ -190,7 +194,8 @@ sender_init(PyObject *object, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn|O", names, &context, &transport, &outbox,
                                      &plain, &keys))
         return -1;
-    if (!sono_is_context(context) || Py_TYPE(outbox) != ((LoopContext *)context)->api->outbox_type) {
+    if (!sono_is_context(context) ||
+        Py_TYPE(outbox) != ((LoopContext *)context)->api->outbox_type) {
         PyErr_SetString(PyExc_TypeError, "the context and the outbox must be native");
         return -1;
     }
@@ -235,12 +240,9 @@ static PyMethodDef sender_methods[] = {
 };
 
 static PyType_Slot sender_slots[] = {
-    {Py_tp_new, PyType_GenericNew},
-    {Py_tp_init, sender_init},
-    {Py_tp_dealloc, sender_dealloc},
-    {Py_tp_traverse, sender_traverse},
-    {Py_tp_methods, sender_methods},
-    {0, NULL},
+    {Py_tp_new, PyType_GenericNew},  {Py_tp_init, sender_init},
+    {Py_tp_dealloc, sender_dealloc}, {Py_tp_traverse, sender_traverse},
+    {Py_tp_methods, sender_methods}, {0, NULL},
 };
 
 PyType_Spec sono_sender_spec = {

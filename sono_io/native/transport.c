@@ -126,7 +126,8 @@ receive(FastTransport *self, Reader *reader)
         room = (size_t)context->share.size;
     ssize_t size;
     if (room) {
-        struct iovec vectors[] = {{place, room}, {context->buffer.buf, (size_t)context->buffer.len}};
+        struct iovec vectors[] = {{place, room},
+                                  {context->buffer.buf, (size_t)context->buffer.len}};
         size = readv(self->fd, vectors, 2);
     } else {
         size = recv(self->fd, context->buffer.buf, (size_t)context->buffer.len, 0);
@@ -136,7 +137,8 @@ receive(FastTransport *self, Reader *reader)
     size_t placed = (size_t)size < room ? (size_t)size : room;
     if (placed)
         context->api->placed(reader, placed);
-    if ((size_t)size > placed && context->api->borrow(reader, context->buffer.buf, (size_t)size - placed) < 0)
+    if ((size_t)size > placed &&
+        context->api->borrow(reader, context->buffer.buf, (size_t)size - placed) < 0)
         return -2;
     return size;
 }
@@ -280,7 +282,8 @@ enter(FastTransport *self, int fd)
     LoopContext *context = self->context;
     if (fd >= context->transports_size) {
         int size = fd < 64 ? 128 : 2 * fd;
-        FastTransport **transports = PyMem_Realloc(context->transports, (size_t)size * sizeof *transports);
+        FastTransport **transports = PyMem_Realloc(context->transports,
+                                                   (size_t)size * sizeof *transports);
         if (!transports) {
             PyErr_NoMemory();
             return -1;
@@ -456,7 +459,8 @@ static PyGetSetDef transport_fields[] = {
 };
 
 static PyMemberDef transport_members[] = {
-    {"flush_scheduled", T_BOOL, offsetof(FastTransport, flush_scheduled), 0, "Whether a flush is coming anyway."},
+    {"flush_scheduled", T_BOOL, offsetof(FastTransport, flush_scheduled), 0,
+     "Whether a flush is coming anyway."},
     {"watched", T_INT, offsetof(FastTransport, watched), 0, "What the selector watches it for."},
     {NULL, 0, 0, 0, NULL},
 };
