@@ -257,8 +257,10 @@ def test_what_waits_for_an_application_that_only_sends_is_bounded() -> None:
         while True:  # and never read
             sock.sendall((b"\x81\x7e\x03\xe8" + b"x" * 1000) * 100)
 
+    # long enough for the flood to fill all that is held, however busy the machine is
+    patient = Timeouts(ping_interval=60.0, close=0.2, write_stall=3.0)
     taken: list[str | bytes] = []
-    with faulty(flood) as server, connect(server.url, timeouts=QUICK, deflate=None) as ws:
+    with faulty(flood) as server, connect(server.url, timeouts=patient, deflate=None) as ws:
         with pytest.raises(ConnectionClosed) as caught:
             while True:
                 ws.send(bytes(MIB))

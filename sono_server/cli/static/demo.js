@@ -8,9 +8,9 @@
  *   chat {name, text}    to everyone in the channel
  *   private {name, text} to one person
  *
- * Who is in the channel is the server's word, asked for every few seconds: a page that
+ * The page asks the server every few seconds who is in the channel, because a page that
  * vanished said no bye. What others send is checked for its type, cut to length, looked up
- * in a Map only, and shown as text only.
+ * only in a Map, and shown only as text.
  */
 
 import { SonoClient } from "/sono.js";
@@ -57,7 +57,7 @@ function handleClose() {
   names.clear();
   render();
   showStatus("dropped", wasIn ? "Disconnected" : "Cannot connect");
-  if (wasIn) note("The connection was lost. What others say meanwhile does not reach you.", "bad");
+  if (wasIn) note("The connection was lost. You will not receive what others send in the meantime.", "bad");
 }
 
 /** Introduces me to a channel; without a name, to the one where the server put me. */
@@ -96,7 +96,7 @@ async function refresh() {
   renderChannels(channels);
 }
 
-/** A list from the server; empty when the connection closed instead. */
+/** A list from the server; empty if the connection closed instead. */
 async function ask(kind) {
   try {
     return await sono.grab(kind);
@@ -107,7 +107,7 @@ async function ask(kind) {
 
 // --- What others say ---------------------------------------------------------------------
 
-/** A callback that is spared what the server or I myself sent. */
+/** Makes a callback that skips what the server or I myself sent. */
 function fromOthers(hear) {
   return ({ message, from }) => {
     if (typeof from === "string" && from !== myId) hear(from, message);
@@ -144,7 +144,7 @@ function hearPrivate(from, message) {
   logMessage({ from, author, text: cleanText(message.text), tag: "Private, to you" });
 }
 
-/** The event "message" is what simpler programs send, and what the server says to all. */
+/** Simpler programs, and the server itself, send the event "message". */
 function hearMessage({ message, from }) {
   const text = cleanText(message);
   if (typeof from === "string") logMessage({ from, author: label(from), text });
@@ -231,13 +231,13 @@ function append(line, isMine) {
   followEnd();
 }
 
-/** A scroll is the reader's wish, unless the room has just changed. */
+/** The reader has scrolled, unless the box has just changed its size. */
 function handleScroll() {
   const box = element("log-box");
   if (box.clientHeight === logHeight) atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
 }
 
-/** Also when the room shrinks, as for a keyboard on the screen. */
+/** Also called when the box shrinks, for example for an on-screen keyboard. */
 function followEnd() {
   const box = element("log-box");
   logHeight = box.clientHeight;
