@@ -7,7 +7,8 @@ EXTRAS ?= test
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.cfg setup.py pyproject.toml $(wildcard sono_core/native/*.[ch] sono_io/native/*.[ch])
+C_SOURCES := $(wildcard sono_core/native/*.[ch] sono_io/native/*.[ch] benchmarks/load/*.[ch])
+SOURCES := setup.cfg setup.py pyproject.toml $(filter sono_%,$(C_SOURCES))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -87,10 +88,11 @@ coverage:
 	[ -z "$$failed" ]
 
 .PHONY: lint
-lint: $(VENV)/.installed-test ## ruff and mypy
+lint: $(VENV)/.installed-test ## ruff, mypy and clang-format
 	@$(BIN)/ruff check --quiet --output-format=concise
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 
 # The packages whose public names must have complete types, for those who import them. pyright runs
 # in node, and is told where the packages are: it does not see an editable installation. It finds
