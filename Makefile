@@ -124,11 +124,12 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fu
 	    CFLAGS='-g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' \
 	    ../../$(BIN)/python setup.py --quiet build_ext --inplace
 	@cd $(SANITIZED) && export PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
-	    SONO_TEST_REQUIRE=native \
+	    SONO_TEST_REQUIRE=native SONO_HYPOTHESIS_PROFILE=default \
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
-	    ../../$(BIN)/python -m pytest -p no:cacheprovider tests/rules tests/core/websocket/test_connection.py \
-	        tests/core/native/test_native.py tests/core/websocket/test_outbox.py tests/properties/test_native_agrees.py \
-	        tests/io/test_fast.py tests/io/test_loop.py tests/server/test_selector_*.py tests/server/test_websocket.py && \
+	    ../../$(BIN)/python -m pytest -p no:cacheprovider $(SPREAD) tests/rules tests/io/test_fast.py tests/io/test_loop.py \
+	        tests/core/websocket/test_connection.py tests/core/websocket/test_outbox.py \
+	        tests/core/native/test_native.py tests/properties/test_native_agrees.py \
+	        tests/server/test_selector_*.py tests/server/test_websocket.py && \
 	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
 
 BENCH ?=
