@@ -15,6 +15,7 @@ from sono_client import SonoClient, connect
 from sono_core import LEGAL, Role, State
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = list((ROOT / "docs").glob("*.md"))
 PROGRAM = re.compile(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
@@ -216,3 +217,17 @@ def test_a_name_that_is_wrong_is_found() -> None:
     assert not exists("tests/test_that_is_not_there.py::test_that_is_not_there")
     assert not exists("make nothing")
     assert len(PROMISES) >= 18
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CONTRIBUTING.md", "SECURITY.md", *sorted(f"docs/{p.name}" for p in DOCS)],
+)
+def test_files_that_a_document_names_or_links_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    folders = "sono_core|sono_io|sono_server|sono_client|tests|fuzz|examples|benchmarks|docs"
+    names = set(re.findall(rf"`((?:{folders})/[a-z_./-]+)(?:::\w+)?`", text))
+    links = set(re.findall(r"\]\((?!https?:|#)([^)#]+)", text))
+    missing = {name for name in names if not exists(name) and not exists(f"{name}.py")}
+    missing |= {link for link in links if not (ROOT / document).parent.joinpath(link).exists()}
+    assert not missing
