@@ -1,10 +1,10 @@
-"""Compare this checkout with another one, in turns: has a change made anything slower?
+"""Compare this checkout with another, turn by turn: has a change made anything slower?
 
     python -m benchmarks.against FOLDER [ROW...]
 
-FOLDER is another checkout of Sono with an environment of its own in `.venv`, such as `make test`
-makes. Each measurement is taken by a fresh process of its checkout, with that checkout's own
-benchmarks, so that the two may differ in layout. A ratio above 1 means that this one is better.
+FOLDER is another checkout of Sono with its own environment in `.venv`, as `make test` makes it.
+A fresh process of each checkout takes each measurement, with that checkout's own benchmarks, so
+the two may differ in layout. A ratio above 1 means that this one is better.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROWS = ("K1", "K2", "K3", "S1", "S2", "S3", "S4", "F1", "F2", "M1", "A1", "C1")
 """What is compared by default."""
 FLOOR = 0.97
 """The ratio below which a change counts as slower."""
-_TIMEOUT = 120.0  # seconds for one measurement, its server's start included
+_TIMEOUT = 120.0  # seconds for one measurement, including the start of its server
 
 _WORKER = """
 import dataclasses, json, sys
@@ -67,7 +67,7 @@ def measure(checkout: Path, python: str, row: str, case: str, seconds: float) ->
     """Take one measurement of a checkout.
 
     Raises:
-        RuntimeError: it failed; the text is what its process said.
+        RuntimeError: it failed; the text is what its process printed.
     """
     result = subprocess.run(
         [python, "-c", _WORKER, row, case, str(seconds)],
@@ -91,8 +91,8 @@ def compare(
         other: the other checkout.
         rows: ids of rows.
         rounds: measurements of each.
-        seconds: what one takes.
-        this: the checkout that is compared with it.
+        seconds: for each measurement.
+        this: the checkout to compare with it.
 
     Raises:
         FileNotFoundError: a checkout has no environment.

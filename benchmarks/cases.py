@@ -1,7 +1,7 @@
-"""What a row of the benchmarks is made of: cases, each with the subjects that it compares.
+"""What a row of the benchmarks consists of: cases, each with the subjects that it compares.
 
-A case opens what it needs, servers for example, for the length of a with statement, and gives one
-function for each subject that takes one measurement. What is not there is named, not measured.
+A case is a context manager: it starts what it needs, such as servers, and yields one function
+for each subject, which takes one measurement. Missing subjects are named instead of measured.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from .measure import Measure, Unit, timed
 
 
 class Ready(NamedTuple):
-    """A case that has been opened."""
+    """An open case."""
 
     measures: Mapping[str, Measure]
     missing: Mapping[str, str]
@@ -24,12 +24,12 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Case(ABC):
-    """One workload and whom it is tried on.
+    """One workload and the subjects to try it on.
 
     Args:
         name: unique within its row.
         subjects: ours first.
-        saturates: the server's core must be busy for the figures to count.
+        saturates: the figures count only if the server's core was busy.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Case(ABC):
 
     @property
     def ours(self) -> str:
-        """The subject that the others are compared with."""
+        """The subject to compare the others with."""
         return self.subjects[0]
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Ready]:
-        """Make everything ready to be measured."""
+        """Get everything ready to measure."""
 
 
 class Row(NamedTuple):
@@ -59,11 +59,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Case):
-    """Functions that are called in this process.
+    """Functions to call in this process.
 
     Args:
         functions: how to make the function of each subject, raising ImportError.
-        parts: of how many equal things, which are what is counted, a call consists.
+        parts: how many equal parts a call has; parts are what the figures count.
     """
 
     functions: Mapping[str, Callable[[], Function]]
@@ -71,7 +71,7 @@ class Timed(Case):
 
     @contextmanager
     def open(self) -> Iterator[Ready]:
-        """Make the functions of what is installed."""
+        """Make the functions of the installed subjects."""
         measures, missing = {}, {}
         for subject in self.subjects:
             try:

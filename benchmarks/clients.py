@@ -1,7 +1,7 @@
-"""Clients to be measured: `python -m benchmarks.clients CLIENT WAY --port N`, on uvloop.
+"""Clients to measure: `python -m benchmarks.clients CLIENT WAY --port N`, on uvloop.
 
-One connection, one message in flight, which comes back; what is printed at the end is JSON. Each
-is what a user of that library would write.
+One connection echoes one message at a time; at the end the result is printed as JSON. Each client
+is written as a user of that library would write it.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from typing import Any
 
 from .measure import WARM_UP
 
-_LOOKS = 64  # messages between two looks at the clock
+_LOOKS = 64  # messages between two readings of the clock
 
 
 class Run:
-    """What is sent, and how much of it came back in the time that counts.
+    """What is sent, and how much of it came back in the measured time.
 
     Args:
         size: bytes of the message.
-        seconds: from the end of the warm-up on.
+        seconds: measured after the warm-up.
     """
 
     def __init__(self, size: int, seconds: float) -> None:
@@ -37,7 +37,7 @@ class Run:
         self.result: dict[str, Any] = {}
 
     def goes_on(self, answer: bytes | memoryview) -> bool:
-        """Count an answer; whether to send another message."""
+        """Count an answer; returns whether to send another message."""
         if len(answer) != self._size:
             self._errors += 1
         self._counted += 1
@@ -64,7 +64,7 @@ class Run:
 
 
 async def sono_callbacks(url: str, run: Run) -> None:
-    """Sono, by callback."""
+    """Sono, with callbacks."""
     from sono_client import AsyncWebSocket, connect_async
 
     def on_message(ws: AsyncWebSocket, message: Any) -> None:
@@ -79,7 +79,7 @@ async def sono_callbacks(url: str, run: Run) -> None:
 
 
 async def picows_callbacks(url: str, run: Run) -> None:
-    """picows, by callback."""
+    """picows, with callbacks."""
     from picows import WSListener, WSMsgType, ws_connect
 
     class Listener(WSListener):  # type: ignore[misc, unused-ignore]
@@ -98,7 +98,7 @@ async def picows_callbacks(url: str, run: Run) -> None:
 
 
 async def sono_iteration(url: str, run: Run) -> None:
-    """Sono, by iteration."""
+    """Sono, with iteration."""
     from sono_client import connect_async
 
     async with connect_async(url, deflate=None) as ws:
@@ -110,7 +110,7 @@ async def sono_iteration(url: str, run: Run) -> None:
 
 
 async def websockets_iteration(url: str, run: Run) -> None:
-    """websockets, by iteration."""
+    """websockets, with iteration."""
     from websockets.asyncio.client import connect
 
     async with connect(url, compression=None) as ws:

@@ -1,8 +1,8 @@
 """Masking and decoding in one process: ours, and the peers' functions in the same place.
 
-What is decoded is 64 KiB of masked text messages of 128 B, from the wire to the events that an
-application sees, with the limits that each library ships. Each builder returns a function of no
-argument, or raises ImportError where its library, or its compiled half, is not there.
+The decoders turn 64 KiB of masked 128-byte text messages into the events that an application
+sees, with the default limits of each library. Each builder returns a function without arguments,
+or raises ImportError if its library, or the compiled half of it, is missing.
 """
 
 import os
@@ -62,7 +62,7 @@ _MASKS: Mapping[str, Callable[[], Mask]] = {
 
 
 def masker(subject: str, size: int) -> Function:
-    """One call that masks so many bytes; nothing but `partial` stands around it."""
+    """One call that masks that many bytes, with only `partial` around it."""
     return partial(_MASKS[subject](), os.urandom(size), MASK)
 
 
@@ -95,7 +95,7 @@ def _sono() -> Function:
 
 
 def _sono_pure() -> Function:
-    # What SONO_PURE chooses, beside the extension in one process: only so can they take turns.
+    # The path that SONO_PURE chooses, loaded beside the extension so that both can take turns.
     connection = _opened()
     connection.reader = MessageReader(Role.SERVER, DEFAULT_LIMITS, None)
     return _decoding(connection)
@@ -138,7 +138,7 @@ def _websockets_pure() -> Function:
 
 
 class _Unpaused:
-    """All that aiohttp's queue asks of the protocol that feeds it."""
+    """The part of a protocol that aiohttp's queue needs."""
 
     _reading_paused = True  # so that it never asks for a pause
 
@@ -149,7 +149,7 @@ def _aiohttp() -> Function:
     protocol, limit = _Unpaused(), 1 << 20
 
     def decode() -> None:
-        # Its size cannot be reset from outside; a new one costs less than emptying it would.
+        # Its size cannot be reset from outside; a new one costs less than emptying the old one.
         queue = WebSocketDataQueue(protocol, limit, loop=None)
         failed, rest = WebSocketReader(queue, limit, False, True).feed_data(_WIRE)
         assert not failed

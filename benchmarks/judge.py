@@ -1,4 +1,4 @@
-"""From figures to verdicts: what a target asks, what was measured, and whether that counts."""
+"""Turns figures into verdicts: the target, the measurement, and whether it counts."""
 
 import enum
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ SATURATED = 0.95
 
 
 class Outcome(NamedTuple):
-    """What came of a case."""
+    """The result of a case."""
 
     figures: Mapping[str, Figures]
     missing: Mapping[str, str]
 
 
 class Verdict(enum.Enum):
-    """On one target."""
+    """The verdict on one target."""
 
     PASSED = "passed"
     MISSED = "MISSED"
@@ -33,7 +33,7 @@ class Verdict(enum.Enum):
 
 
 class Judgement(NamedTuple):
-    """A target, and how it went."""
+    """A target and its result."""
 
     target: Target
     verdict: Verdict
@@ -77,7 +77,7 @@ def _obstacle(subject: str, outcome: Outcome) -> tuple[Verdict, str] | None:
 
 
 def idleness(figures: Figures) -> str:
-    """In which way the server's core was not saturated; empty if it was."""
+    """How the server's core fell short of saturation; empty if it was saturated."""
     busy = figures.busy or 0.0
     if busy >= SATURATED:
         return ""
@@ -86,6 +86,6 @@ def idleness(figures: Figures) -> str:
 
 
 def missed(judgements: list[Judgement], strict: bool) -> list[Judgement]:
-    """Those for which a check fails; `strict` counts what was not measured as well."""
+    """The targets that fail a check; `strict` also counts those that were not measured."""
     fine = {Verdict.PASSED} if strict else {Verdict.PASSED, Verdict.NOT_MEASURED}
     return [judgement for judgement in judgements if judgement.verdict not in fine]

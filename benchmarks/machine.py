@@ -1,4 +1,4 @@
-"""What the figures were measured on: machine, versions, and what else was going on."""
+"""The circumstances of a measurement: machine, versions, and other load."""
 
 import os
 import platform
@@ -12,10 +12,10 @@ from sono_core.native import pure_wanted
 
 
 def cores() -> tuple[int, int]:
-    """The core that servers get and the core that the load gets.
+    """The core for servers and the core for the load.
 
     Raises:
-        OSError: there are no two.
+        OSError: there is only one.
     """
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
@@ -34,7 +34,7 @@ def _processor() -> str:
 
 
 def describe(versions: Mapping[str, str]) -> dict[str, str]:
-    """The facts, by name; to be asked for before the run, for the load average."""
+    """The facts, by name. Call this before the run, because of the load average."""
     path = "native" if native_available else "pure Python"
     path += ", as SONO_PURE asks" * pure_wanted()
     averages = ", ".join(f"{average:.2f}" for average in os.getloadavg())

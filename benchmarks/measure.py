@@ -1,4 +1,4 @@
-"""Measurements and what is made of them: rounds in turns, medians, ranges and ratios.
+"""Takes and summarizes measurements: rounds in turns, medians, ranges and ratios.
 
 Everything is measured in turns, A B C A B C, so that a slow moment of the machine hits all alike.
 Only ratios within one run are compared.
@@ -35,7 +35,7 @@ Measure = Callable[[float], Reading]
 
 
 class Unit(NamedTuple):
-    """What a figure counts, and which way is better."""
+    """What a figure counts, and whether more or less is better."""
 
     name: str
     text: Callable[[float], str]
@@ -43,7 +43,7 @@ class Unit(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """A subject's readings, one a round; or why there are none."""
+    """A subject's readings, one for each round; or why there are none."""
 
     readings: tuple[Reading, ...]
     failure: str = ""
@@ -55,7 +55,7 @@ class Figures(NamedTuple):
 
     @property
     def walls(self) -> list[float]:
-        """By the clock on the wall; of cases that measure nothing else, the values."""
+        """By wall-clock time; the plain values for cases that measure nothing else."""
         return [r.value if r.wall is None else r.wall for r in self.readings]
 
     @property
@@ -65,23 +65,23 @@ class Figures(NamedTuple):
 
     @property
     def wall(self) -> float | None:
-        """The middle value by the clock on the wall, if that was another."""
+        """The middle value by wall-clock time, if the case has another clock."""
         return None if self.readings[0].wall is None else statistics.median(self.walls)
 
     @property
     def spread(self) -> float:
-        """From the lowest to the highest value, as a share of the middle one."""
+        """The distance from the lowest to the highest value, as a share of the middle one."""
         values = self.values
         return (max(values) - min(values)) / self.median if self.median else 0.0
 
     @property
     def busy(self) -> float | None:
-        """How much the server's core did, in the middle round."""
+        """How busy the server's core was in the middle round."""
         return _median_of([reading.busy for reading in self.readings])
 
     @property
     def load_busy(self) -> float | None:
-        """How much the load generator's core did, in the middle round."""
+        """How busy the load generator's core was in the middle round."""
         return _median_of([reading.load_busy for reading in self.readings])
 
     @property
@@ -96,7 +96,7 @@ def _median_of(values: list[float | None]) -> float | None:
 
 
 class Ratio(NamedTuple):
-    """How many times as good; above 1 is better, whatever the unit."""
+    """How many times as good ours is; above 1 is better, whatever the unit."""
 
     of_medians: float
     low: float
@@ -117,7 +117,7 @@ def ratio(ours: Figures, theirs: Figures, unit: Unit, by_wall: bool = False) -> 
 
 
 def in_turns(measures: Mapping[str, Measure], rounds: int, seconds: float) -> dict[str, Figures]:
-    """Measure all of them, round by round. One that fails is left out from then on."""
+    """Measure all of them, round by round. A subject that fails is left out from then on."""
     readings: dict[str, list[Reading]] = {name: [] for name in measures}
     failures: dict[str, str] = {}
     for _ in range(rounds):
@@ -126,7 +126,7 @@ def in_turns(measures: Mapping[str, Measure], rounds: int, seconds: float) -> di
                 continue
             try:
                 readings[name].append(measure(seconds))
-            except Exception as error:  # of a peer: the others' figures are still worth having
+            except Exception as error:  # A peer failed; the others' figures are still worth having.
                 failures[name] = str(error).strip() or type(error).__name__
     return {
         name: Figures((), failures[name]) if name in failures else Figures(tuple(taken))
@@ -137,7 +137,7 @@ def in_turns(measures: Mapping[str, Measure], rounds: int, seconds: float) -> di
 def timed(function: Callable[[], object], parts: int = 1) -> Measure:
     """The nanoseconds that a call takes, or one of the `parts` that it consists of.
 
-    Of this thread's CPU time: what else runs on the machine is not counted.
+    This thread's CPU time is measured, so that other processes on the machine do not count.
     """
 
     def measure(seconds: float) -> Reading:
@@ -152,7 +152,7 @@ def timed(function: Callable[[], object], parts: int = 1) -> Measure:
 
 
 def _calls_in(function: Callable[[], object], seconds: float) -> int:
-    """How many calls take about that time; finding it out is the warm-up."""
+    """How many calls take about that time; finding out serves as the warm-up."""
     calls = 1
     while True:
         start = time.thread_time()

@@ -1,6 +1,6 @@
-"""Cases that weigh a server: with idle connections, and with members that do not read.
+"""Cases that measure a server's memory: with idle connections, and with members that do not read.
 
-Each measurement has a fresh server, because memory that a process once had is seldom given back.
+Each measurement has a fresh server, because processes seldom give memory back.
 """
 
 import json
@@ -24,12 +24,12 @@ from .units import CONNECTION_SIZE, MEMORY
 _PRIVATE = re.compile(r"^Private_\w+:\s+(\d+) kB", re.MULTILINE)
 _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
-_FILLING = 2.0  # seconds after which queues, not only the kernel's buffers, have filled
-_SETTLE = 0.3  # seconds in which a server does what is left to do after the last handshake
+_FILLING = 2.0  # seconds until queues have filled as well as the kernel's buffers
+_SETTLE = 0.3  # seconds for a server to finish its work after the last handshake
 
 
 def private(pids: Iterable[int]) -> int:
-    """Bytes that these processes have in memory and share with no other."""
+    """Bytes that these processes have in memory and share with no other process."""
     return sum(_sum(_PRIVATE, f"/proc/{pid}/smaps_rollup") for pid in pids)
 
 
@@ -39,7 +39,7 @@ def resident(pids: Iterable[int]) -> int:
 
 
 def peak(pids: Iterable[int]) -> int:
-    """Bytes that these processes had in memory when they had the most."""
+    """The most bytes that these processes ever had in memory."""
     return sum(_sum(_PEAK, f"/proc/{pid}/status") for pid in pids)
 
 
@@ -71,20 +71,20 @@ class Weighed(Case):
             return self.weigh(server, options_of(subject, self.mode, self.command), seconds)
 
     def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
-        """Take one measurement; `options` of the load are what the server needs."""
+        """Take one measurement; `options` tell the load generator what the server needs."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Idle(Weighed):
-    """What a connection takes that does nothing."""
+    """The memory of an idle connection."""
 
     command: str = "idle"
     connections: int
     unit: Unit = CONNECTION_SIZE
 
     def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
-        """With so many connections, less what it took when the first had come and gone."""
+        """Memory with that many connections, less what it was after the first had come and gone."""
         with idle_connections(server.port, 10, options):
             pass
         before = private(server.pids)
@@ -96,7 +96,7 @@ class Idle(Weighed):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowReaders(Weighed):
-    """What a fan-out takes when many of its members never read."""
+    """The memory of a fan-out with many members that never read."""
 
     mode: str = "fanout"
     command: str = "fanout"
@@ -105,7 +105,7 @@ class SlowReaders(Weighed):
     size: int
 
     def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
-        """The most that it took, less what it took before."""
+        """The most memory that the server took, less what it had before."""
         before = resident(server.pids)
         result = load.run(
             load.build().load,
@@ -128,7 +128,7 @@ def idle_connections(port: int, count: int, options: Iterable[str]) -> Iterator[
     """Connections that stay open and do nothing, for the length of a with statement.
 
     Raises:
-        RuntimeError: some could not be opened, or did not stay.
+        RuntimeError: some could not be opened, or did not stay open.
     """
     command = [str(load.build().load), "idle", f"--port={port}", f"--connections={count}", *options]
     with subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Draws the main rows as bars: one small chart a row, from what results.json holds.
+"""Draws the main rows of results.json as bars, one small chart for each row.
 
-`python -m benchmarks.plot` draws it anew, without measuring.
+`python -m benchmarks.plot` redraws them without measuring.
 """
 
 import json
@@ -41,7 +41,7 @@ INK, MUTED = "#1f2937", "#6b7280"
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "svg.hashsalt": "sono",  # the same figures give the same file
+    "svg.hashsalt": "sono",  # makes the file depend on the figures alone
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "xtick.color": MUTED,
@@ -59,7 +59,7 @@ class Bar(NamedTuple):
 
 
 def bars(data: Mapping[str, Any], row: str, case: str) -> list[Bar]:
-    """The servers that were measured in a case, the best first."""
+    """The servers measured in a case, the best first."""
     found = []
     for of_row in data["rows"]:
         for of_case in of_row["cases"]:
@@ -79,7 +79,7 @@ def _colour(name: str) -> str:
 
 
 def _draw_panel(axes: Axes, panel: Panel, found: Sequence[Bar], room: int) -> None:
-    """`room` is for how many bars, so that all of a line are equally thick."""
+    """Draw one chart; `room` is for how many bars, so that all bars of a line are equally thick."""
     places = range(len(found))
     medians = [bar.median for bar in found]
     errors = [[b.median - b.low for b in found], [b.high - b.median for b in found]]
@@ -113,7 +113,7 @@ def _draw_panel(axes: Axes, panel: Panel, found: Sequence[Bar], room: int) -> No
 
 
 def _dress(axes: Axes, panel: Panel) -> None:
-    """Title, grid and no frame."""
+    """Add title and grid, and remove the frame."""
     axes.set_title(panel.title, loc="left", fontweight="bold", fontsize=11, pad=20)
     axes.annotate(
         panel.subtitle + (", logarithmic scale" if panel.logarithmic else ""),
@@ -133,7 +133,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
 
 
 def draw(data: Mapping[str, Any], path: Path) -> None:
-    """Draw what there is of the panels; the suffix of the path tells the format."""
+    """Draw the panels that have figures; the suffix of the path selects the format."""
     found = {panel: bars(data, panel.row, panel.case) for panel in PANELS}
     panels = [panel for panel in PANELS if found[panel]]
     if not panels:

@@ -1,7 +1,7 @@
-"""The check of CI: has a fast path been lost? K1 and K2, as ratios of paths in one process.
+"""CI's check that no fast path is lost: K1 and K2, as ratios of paths in one process.
 
-The floors lie well below what is measured, so that a busy machine does not fail them; a path that
-falls back to Python does. websockets is compared with only where it is installed.
+The floors lie well below what is measured, so that a busy machine does not fail them, but a path
+that falls back to Python does. The check includes websockets only if it is installed.
 """
 
 import sys
@@ -39,17 +39,17 @@ _SIZES = {"mask 64 B": 64, "mask 1 KiB": 1024, "mask 64 KiB": 65536}
 
 
 def _function(what: str, subject: str) -> Function:
-    """What is timed; raises ImportError where the subject is not there."""
+    """The function to time; raises ImportError if the subject is missing."""
     if what in _SIZES:
         return masker(subject, _SIZES[what])
     return DECODERS[subject]()
 
 
 def compare(what: str, other: str) -> Ratio:
-    """The native path against another, in turns.
+    """Measure the native path against another, in turns.
 
     Raises:
-        ImportError: one of them is not there.
+        ImportError: one of them is missing.
         RuntimeError: one of them failed.
     """
     figures = in_turns(
@@ -62,7 +62,7 @@ def compare(what: str, other: str) -> Ratio:
 
 
 def main(floors: tuple[Floor, ...] = FLOORS) -> int:
-    """Compare all; 1 if a ratio is under its floor or the native path is not there."""
+    """Compare all; 1 if a ratio is below its floor or the native path is missing."""
     print(line(("what", "native path to", "ratio", "floor", "")))
     print(line(("---", "---", "---:", "---:", "---")))
     lost = 0

@@ -1,4 +1,4 @@
-"""What was measured as Markdown, for the screen and for results.md."""
+"""Writes measurements as Markdown, for the screen and for results.md."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def line(cells: Iterable[str]) -> str:
 
 
 def heading(row: Row) -> Iterator[str]:
-    """What stands above a row's figures."""
+    """The lines above a row's figures."""
     yield f"## {row.id}: {row.title}" if row.id != row.title else f"## {row.title}"
     yield ""
     units = dict.fromkeys(case.unit.name for case in row.cases)
@@ -42,7 +42,7 @@ def heading(row: Row) -> Iterator[str]:
 
 
 def lines(case: Case, outcome: Outcome, judgements: Sequence[Judgement]) -> Iterator[str]:
-    """The table's lines of one case, ours first."""
+    """The table's lines for one case, ours first."""
     for subject in case.subjects:
         theirs = [judgement for judgement in judgements if judgement.target.peer == subject]
         if subject == case.ours:
@@ -101,7 +101,7 @@ def _ratios(case: Case, ours: Figures, theirs: Figures, judgements: Sequence[Jud
 
 
 def _ends(judgements: Sequence[Judgement], remarks: str) -> tuple[str, str]:
-    """The last two cells: what was wanted, and the verdict with all remarks."""
+    """The last two cells: the target, and the verdict with all remarks."""
     wanted = "<br>".join(wanted_text(judgement.target) for judgement in judgements)
     verdicts = [verdict_text(judgement) for judgement in judgements]
     return wanted, "<br>".join(filter(None, (*verdicts, remarks)))
@@ -118,14 +118,14 @@ def ratio_text(value: Ratio) -> str:
 
 
 def wanted_text(target: Target) -> str:
-    """What a target asks."""
+    """A target in words."""
     if target.peer:
         return f"≥ {target.bound:g} ×"
     return f"≤ {size(target.bound)}"  # all bounds are bytes
 
 
 def verdict_text(judgement: Judgement) -> str:
-    """The verdict; what went wrong in bold, with its reason."""
+    """The verdict; problems in bold, with the reason."""
     verdict = judgement.verdict
     text = str(verdict.value)
     if verdict is Verdict.PASSED:
@@ -136,7 +136,7 @@ def verdict_text(judgement: Judgement) -> str:
 
 
 def _brief(reason: str) -> str:
-    """The last line, fit for a table's cell, and without the project's place on the machine."""
+    """The last line, short enough for a cell, and without the path of the project."""
     return reason.strip().splitlines()[-1].replace("|", "/").replace(f"{_ROOT}{os.sep}", "")
 
 
@@ -169,6 +169,6 @@ def summary(judgements: Sequence[Judgement]) -> Iterator[str]:
 
 
 def circumstances(machine: Mapping[str, str]) -> Iterator[str]:
-    """What the figures were measured on."""
+    """The circumstances of the measurement."""
     for name, value in machine.items():
         yield f"- {name}: {value}"

@@ -1,4 +1,4 @@
-"""Writes what a whole run measured: results.md, results.json with every reading, and a plot."""
+"""Writes the figures of a whole run: results.md, results.json with every reading, and a plot."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Made by `python -m benchmarks`; `results.json` has every single reading."""
 
 
 def markdown(machine: Mapping[str, str], measured: Measured) -> str:
-    """The whole of results.md."""
+    """The text of results.md."""
     judgements = [j for _, results in measured for result in results for j in result.judgements]
     parts = ["# Benchmarks", "", _HOW, "", "![The main rows as bars](benchmarks.svg)", ""]
     parts += [*circumstances(machine), "", "## Targets", "", *summary(judgements)]
@@ -33,7 +33,7 @@ def markdown(machine: Mapping[str, str], measured: Measured) -> str:
 
 
 def as_data(machine: Mapping[str, str], measured: Measured) -> dict[str, object]:
-    """The whole of results.json."""
+    """The content of results.json."""
     rows = [
         {"row": row.id, "title": row.title, "cases": [result.as_data() for result in results]}
         for row, results in measured
@@ -42,7 +42,7 @@ def as_data(machine: Mapping[str, str], measured: Measured) -> dict[str, object]
 
 
 def write(folder: Path, machine: Mapping[str, str], measured: Measured) -> None:
-    """All three files; without matplotlib the two that need none."""
+    """Write all three files; without matplotlib only the first two."""
     folder.mkdir(exist_ok=True)
     (folder / "results.md").write_text(markdown(machine, measured), "utf-8")
     data = as_data(machine, measured)

@@ -10,14 +10,14 @@ from .targets import targets_of
 
 
 class Result(NamedTuple):
-    """Of one case."""
+    """The result of one case."""
 
     case: Case
     outcome: Outcome
     judgements: list[Judgement]
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON."""
+        """The same, ready for JSON."""
         servers = {
             name: {
                 "readings": [reading._asdict() for reading in figures.readings],

@@ -1,7 +1,7 @@
 """Cases that put load on servers: echo, fan-out, connecting.
 
-The servers of a case stay up through its rounds, all on one core; a server without connections
-costs nothing. The load runs on another core, against one of them at a time.
+All servers of a case stay up for all its rounds, on one core; a server without connections
+costs nothing. The load runs on another core, against one server at a time.
 """
 
 import time
@@ -20,7 +20,7 @@ from .peers import Server
 from .subjects import obstacle, options_of, start
 
 _QUIET = 0.05  # seconds without a tick of CPU time
-_PATIENCE = 3.0  # seconds in which a server should have come to rest
+_PATIENCE = 3.0  # seconds within which a server should come to rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Served(Case):
 
     @contextmanager
     def open(self) -> Iterator[Ready]:
-        """Start every server that is there."""
+        """Start every server that is installed."""
         measures: dict[str, Measure] = {}
         missing: dict[str, str] = {}
         with ExitStack() as stack:
@@ -74,7 +74,7 @@ class Served(Case):
 
 
 def reading(result: Mapping[str, Any], unit: Unit) -> Reading:
-    """What the load generator says, in the unit: so much per second, or nanoseconds for each.
+    """The load generator's result in the case's unit: a rate, or nanoseconds for each.
 
     Raises:
         RuntimeError: it counted nothing.
@@ -98,7 +98,7 @@ def reading(result: Mapping[str, Any], unit: Unit) -> Reading:
 
 
 def _advance_close(pids: Iterable[int]) -> None:
-    """Wait until servers have nothing left to do for connections that were just closed."""
+    """Wait until servers have finished with connections that were just closed."""
     waited_until = time.monotonic() + _PATIENCE
     spent = cpu_ticks(pids)
     while time.monotonic() < waited_until:
@@ -115,5 +115,5 @@ def cpu_ticks(pids: Iterable[int]) -> int:
 
 
 def _fail(error: Exception, seconds: float) -> Reading:
-    """In place of the measurement of a server that did not start."""
+    """Stands in for the measurement of a server that did not start."""
     raise error

@@ -1,7 +1,7 @@
-"""Sono's own servers to be measured: `python -m benchmarks.servers MODE --port N`.
+"""Sono's own servers to measure: `python -m benchmarks.servers MODE --port N`.
 
-A few lines of each kind of application, as a user would write them, with every check on. The
-command line is for load generators of any origin, and stays as it is.
+A few lines for each kind of application, as a user would write them, with every check on. The
+command line stays stable, because load generators of any origin use it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ Application = Callable[[HTTPRequest], object]
 
 
 def echo() -> Application:
-    """Everybody gets back what they sent."""
+    """Sends each client's messages back to it."""
 
     def on_message(ws: WebSocket, message: str | bytes) -> None:
         ws.send(message)
@@ -30,7 +30,7 @@ def echo() -> Application:
 
 
 def fanout() -> Application:
-    """Everybody gets what anybody sent, the sender too."""
+    """Sends each message to everybody, including its sender."""
     members: set[WebSocket] = set()
 
     def on_message(ws: WebSocket, message: str | bytes) -> None:
@@ -51,7 +51,7 @@ def fanout() -> Application:
 
 
 def packets() -> Application:
-    """The Sono layer at /ws, everybody in the home channel."""
+    """The Sono layer at /ws, with everybody in the home channel."""
     sono = Sono()
 
     def connect(request: HTTPRequest) -> None:
@@ -63,9 +63,9 @@ def packets() -> Application:
     return connect
 
 
-_DRAIN = 1.0  # seconds from SIGTERM: whoever measured has mostly gone by then
+_DRAIN = 1.0  # seconds from SIGTERM: the load generator has mostly left by then
 _ANY_SIZE = Limits(max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE)
-# What may wait for a slow member is as shipped: by default it would grow with the messages.
+# Slow members get the default limit; it would otherwise grow with the size of messages.
 _FOR_MEMBERS = Limits(
     max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE, max_queue=DEFAULT_LIMITS.queue_limit
 )
@@ -77,7 +77,7 @@ MODES: dict[str, tuple[Callable[[], Application], Limits]] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """Reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
@@ -114,7 +114,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _announce(server: Server | AsyncServer) -> None:
-    """Say where clients may come now, and which path runs."""
+    """Print the address, and which path runs."""
     host, port = server.address[:2]
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", flush=True)
     print("native" if native_available else "pure Python", file=sys.stderr, flush=True)
@@ -135,7 +135,7 @@ async def _serve_async(options: argparse.Namespace, application: Application) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status."""
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(options, parser)

@@ -1,4 +1,4 @@
-"""Who is measured, by name: Sono, its peers, and the ceiling."""
+"""The subjects to measure, by name: Sono, its peers, and the ceiling."""
 
 from contextlib import AbstractContextManager
 
@@ -21,7 +21,7 @@ _BY_NAME = {peer.name: peer for peer in (*PEERS, Peer(CEILING, _ceiling, ("echo"
 
 
 def everybody(mode: str) -> tuple[str, ...]:
-    """All who have that mode, Sono first; installed or not."""
+    """All subjects with that mode, Sono first, installed or not."""
     return tuple(name for name, peer in _BY_NAME.items() if mode in peer.modes)
 
 
@@ -36,7 +36,7 @@ def start(subject: str, mode: str, deflate: bool = False) -> AbstractContextMana
 
 
 def options_of(subject: str, mode: str, command: str) -> list[str]:
-    """What a command of the load generator must be told to talk to a subject."""
+    """The options with which a command of the load generator speaks to a subject."""
     options = _BY_NAME[subject].options(mode)
     understood = _UNDERSTOOD.get(command)
     return [o for o in options if understood is None or o.partition("=")[0] in understood]
@@ -48,6 +48,6 @@ def missing() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of what is installed."""
+    """Versions of the installed subjects."""
     found = {name: peer.version() for name, peer in _BY_NAME.items() if not peer.obstacle()}
     return {name: version for name, version in found.items() if version}

@@ -1,14 +1,14 @@
 """The targets, each a ratio within one run, or an upper bound.
 
-Machines and days differ, so what is promised is how Sono compares with a peer under the same
-load at the same time. Memory is the exception: bytes are bytes.
+Machines and days differ, so Sono promises how it compares with a peer under the same load at the
+same time. Memory is the exception: bytes are bytes.
 """
 
 from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """What Sono promises for one case of a row."""
+    """Sono's promise for one case of a row."""
 
     row: str
     case: str
@@ -21,7 +21,7 @@ class Target(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """The case that it is about."""
+        """The case that it applies to."""
         return self.row, self.case
 
 
@@ -80,5 +80,5 @@ TARGETS: tuple[Target, ...] = (
 
 
 def targets_of(row: str, case: str) -> list[Target]:
-    """What is promised for a case."""
+    """The targets of a case."""
     return [target for target in TARGETS if target.key == (row, case)]

@@ -1,10 +1,10 @@
-"""What figures count, and how they are written."""
+"""The units of figures, and how to write them."""
 
 from .measure import Unit
 
 
 def duration(nanoseconds: float) -> str:
-    """With three digits."""
+    """The number with three digits."""
     if nanoseconds < 1e3:
         return f"{nanoseconds:.3g} ns"
     if nanoseconds < 1e6:
@@ -13,7 +13,7 @@ def duration(nanoseconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """With three digits; thousands as k, millions as M."""
+    """The number with three digits; thousands as k, millions as M."""
     for factor, letter in ((1e6, "M"), (1e3, "k")):
         if value >= factor * 0.9995:
             return f"{value / factor:.3g}{letter}"

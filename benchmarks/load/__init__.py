@@ -1,6 +1,6 @@
-"""The load generator and the ceiling, both in C: built when they are out of date, and run.
+"""Builds and runs the load generator and the ceiling, both in C.
 
-`load` puts load on a server and checks what comes back; `ceiling` is the least that a server can
+`load` puts load on a server and checks the answers; `ceiling` does the least that a server can
 do, as an upper bound for all others. `load --help` lists its commands and options.
 """
 
@@ -37,10 +37,10 @@ def build(folder: Path | None = None) -> Programs:
     """Compile what is out of date.
 
     Args:
-        folder: where to; build/benchmarks of the project if it is None.
+        folder: for the programs; None means the project's build/benchmarks.
 
     Raises:
-        LoadError: no Linux, no C compiler, or it found an error.
+        LoadError: no Linux, no C compiler, or the compiler reported an error.
     """
     if not sys.platform.startswith("linux"):
         raise LoadError("the load generator needs epoll, which only Linux has")
@@ -67,7 +67,7 @@ def _compiler() -> str:
 
 
 def zlib_flags() -> list[str]:
-    """What compiles and links with zlib, or nothing if it is not there."""
+    """The compiler's arguments for zlib; none if zlib is missing."""
     probe = "#include <zlib.h>\nint main(void) { return !zlibVersion(); }\n"
     command = [_compiler(), "-x", "c", "-", "-o", os.devnull, "-lz"]
     found = subprocess.run(command, input=probe, text=True, capture_output=True, check=False)
@@ -75,7 +75,7 @@ def zlib_flags() -> list[str]:
 
 
 def _compile(program: Path, sources: list[Path], libraries: list[str]) -> None:
-    # Renamed when it is whole: another process may be building, or running, the same.
+    # Renamed once it is whole, because another process may be building or running the same program.
     with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
         made = Path(scratch) / program.name
         command = [_compiler(), *FLAGS, *map(str, sources), *libraries, "-o", str(made)]
@@ -91,15 +91,15 @@ def on_core(core: int | None) -> Callable[[], None] | None:
 
 
 def run(program: Path, *arguments: object, core: int | None = None) -> dict[str, Any]:
-    """Run `load` to its end; the JSON object that it printed.
+    """Run `load` to its end and return the JSON object that it printed.
 
     Args:
         program: `build().load`.
-        arguments: of its command line; they are turned into str.
-        core: the one that it may use.
+        arguments: of its command line, converted to str.
+        core: the only one that it may use.
 
     Raises:
-        LoadError: it failed, with what it said, or printed no result.
+        LoadError: it failed (the text is what it printed), or printed no result.
     """
     command = [str(program), *map(str, arguments)]
     result = subprocess.run(

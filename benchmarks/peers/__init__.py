@@ -1,7 +1,7 @@
-"""All servers that can be measured, Sono and its peers, as data: how they start, what they speak.
+"""All servers to measure, Sono and its peers, as data: how they start, and what they speak.
 
-Each peer is a script in this folder, which shows what a user of that library would write. All do
-the same: whole messages, a handler for each of them, no compression unless it is asked for.
+Each peer is a script in this folder, written as a user of that library would write it. All do
+the same: whole messages, a handler for each of them, no compression unless asked for.
 
     with running(peer, "echo", core=0) as server:
         connect_to(server.port)
@@ -42,7 +42,7 @@ def _deno(mode: str, port: int, deflate: bool) -> list[str]:
 
 
 def _json(*path: str) -> tuple[str, ...]:
-    """How clients of Sono, and of what it comes from, talk."""
+    """How clients of Sono, and of the project that it comes from, talk."""
     return (
         *path,
         '--template={"protocol":"message","event":"message","payload":{"message":"{}"}}',
@@ -63,7 +63,7 @@ _UVLOOP = distribution("uvloop")
 
 
 def _on_either_loop(name: str) -> tuple[Peer, Peer]:
-    """A library of asyncio's, and the same on uvloop."""
+    """A library on asyncio, and the same library on uvloop."""
     library = distribution(name)
     return (
         Peer(name, _module(f"peers.{name}"), RAW, (library,)),
@@ -145,5 +145,5 @@ PEERS: tuple[Peer, ...] = (
 
 
 def missing() -> dict[str, str]:
-    """How to get what cannot be measured now, by name."""
+    """How to get what is missing for a measurement, by name."""
     return {peer.name: why for peer in PEERS if (why := peer.obstacle())}

@@ -18,20 +18,20 @@ async def send(ws: Any, message: Any) -> None:
 
 
 async def echo(ws: Any) -> None:
-    """Send back what comes."""
+    """Send each message back."""
     async for message in ws:
         await send(ws, message)
 
 
 async def fanout(ws: Any) -> None:
-    """Send to everybody what comes."""
+    """Send each message to everybody."""
     members.add(ws)
     try:
         async for message in ws:
             for member in list(members):
                 try:
                     await send(member, message)
-                except ConnectionResetError:  # it has gone, which its own handler will learn
+                except ConnectionResetError:  # The member is gone; its own handler will notice.
                     members.discard(member)
     finally:
         members.discard(ws)

@@ -1,6 +1,6 @@
 """What the peers' scripts share: the command line, the socket, the event loop.
 
-So that each script is left with what a user of that library would write.
+This leaves in each script only what a user of that library would write.
 """
 
 import argparse
@@ -20,7 +20,7 @@ BACKLOG = 1024
 def parse(
     modes: Sequence[str] = ("echo", "fanout"), **choices: Sequence[str]
 ) -> argparse.Namespace:
-    """Read the command line, and make the process ready to serve.
+    """Read the command line, and prepare the process to serve.
 
     Args:
         choices: further options, each with its values; the first is the default.
@@ -40,21 +40,21 @@ def parse(
 
 
 def more_descriptors() -> None:
-    """Let the process open as many files as it is allowed to: one each connection."""
+    """Raise the limit of open files as far as allowed: each connection needs one."""
     try:
         import resource
     except ImportError:  # Windows
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard and sys.platform != "darwin":  # macOS names a limit that it does not grant
+    if soft != hard and sys.platform != "darwin":  # macOS reports a limit that it does not grant.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _warm_allocator() -> None:
-    """Let glibc keep what is freed.
+    """Make glibc keep memory that was freed.
 
-    asyncio receives into new objects of 256 KiB, and each is mapped by the kernel anew until the
-    process has once freed something that large. A server that has run for a while has done so.
+    asyncio receives into new objects of 256 KiB. The kernel maps each one anew until the process
+    has freed something that large once, as any server has that has run for a while.
     """
     bytes(4 << 20)
 
@@ -67,14 +67,14 @@ def listen(port: int) -> socket.socket:
 
 
 def announce(port: int | socket.socket) -> None:
-    """Say that clients may come now."""
+    """Print that clients may connect now."""
     if not isinstance(port, int):
         port = port.getsockname()[1]
     print(f"listening on 127.0.0.1:{port}", flush=True)
 
 
 async def forever(sock: socket.socket) -> None:
-    """Announce a server that has been started, and let it run."""
+    """Announce a server that has started, and keep it running."""
     announce(sock)
     await asyncio.Event().wait()
 

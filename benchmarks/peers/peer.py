@@ -1,4 +1,4 @@
-"""A server that can be measured, as data."""
+"""A server to measure, as data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ Command = Callable[[str, int, bool], list[str]]
 
 @dataclass(frozen=True)
 class Peer:
-    """One library, in one way of using it.
+    """One library, used in one way.
 
     Args:
         modes: what it can serve: `echo` and `fanout` of plain messages, `sono` for packets.
-        requires: what it needs; the first is what its version is asked of.
+        requires: what it needs; the first item tells its version.
         talk: options with which the load generator speaks to it, by mode.
         environment: added to its environment.
     """
@@ -28,7 +28,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def obstacle(self) -> str:
-        """Why it cannot run here, or rather what to do about that; empty if it can."""
+        """How to make it run here; empty if it does already."""
         try:
             self.version()
         except MissingError as error:
@@ -36,10 +36,10 @@ class Peer:
         return ""
 
     def version(self) -> str:
-        """Its version, with those of what it runs on; empty for what belongs to this project.
+        """Its version and those of what it runs on; empty for parts of this project.
 
         Raises:
-            MissingError: something is not there.
+            MissingError: something is not installed.
         """
         versions = [(required.name, required.version()) for required in self.requires]
         if not versions:
@@ -49,5 +49,5 @@ class Peer:
         return f"{own} ({beside})".lstrip() if beside else own
 
     def options(self, mode: str) -> list[str]:
-        """What the load generator must be told to talk to it."""
+        """The options with which the load generator speaks to it."""
         return list(self.talk.get(mode, ()))

@@ -1,6 +1,6 @@
-"""The peer `picows`. It gives frames, in place; whole ones are sent on without a copy.
+"""The peer `picows`. It hands over frames in place; whole ones are sent on without a copy.
 
-It leaves it to the application whether text is UTF-8, and nothing here looks.
+picows leaves the UTF-8 check to the application, and nothing here checks.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 
 
 class Echo(WSListener):  # type: ignore[misc]
-    """Sends back what comes."""
+    """Sends each message back."""
 
     def on_ws_connected(self, transport: Any) -> None:
         self.kind = WSMsgType.TEXT
@@ -30,7 +30,7 @@ class Echo(WSListener):  # type: ignore[misc]
             transport.disconnect()
 
     def on_fragment(self, transport: Any, frame: Any) -> None:
-        """Put a message together."""
+        """Join the frames of a message."""
         if frame.msg_type != WSMsgType.CONTINUATION:
             self.kind = frame.msg_type
         self.fragments += frame.get_payload_as_memoryview()
@@ -44,7 +44,7 @@ class Echo(WSListener):  # type: ignore[misc]
 
 
 class Fanout(Echo):
-    """Sends to everybody what comes."""
+    """Sends each message to everybody."""
 
     members: set[Any] = set()  # noqa: RUF012 - of all of them
 

@@ -1,4 +1,4 @@
-"""The life of a server: started, waited for, kept on one core, ended."""
+"""Starts a server, waits until it listens, keeps it on one core, and ends it."""
 
 import os
 import re
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 _LISTENING = re.compile(rb"^listening on (?:.*:)?(\d+)$", re.MULTILINE)
 _START = 30.0  # seconds until it must listen: Deno compiles first
 _END = 3.0  # seconds from SIGTERM to SIGKILL
-_PAUSE = 0.01  # seconds between two looks
-_SHOWN = 4096  # bytes of what a server said before it died, the last ones
+_PAUSE = 0.01  # seconds between two checks
+_SHOWN = 4096  # the last bytes of a dead server's output, for the error
 
 
 class ServerError(Exception):
@@ -42,13 +42,13 @@ class Server:
 
     @property
     def pids(self) -> list[int]:
-        """That, and all that it has started."""
+        """The process and all its descendants."""
         return [self.pid, *_descendants(self.pid)]
 
 
 def _descendants(pid: int) -> list[int]:
     found = []
-    with suppress(OSError):  # they end while they are looked for; or there is no /proc
+    with suppress(OSError):  # They may end during the search; or there is no /proc.
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (task / "children").read_text().split()):
                 found += [child, *_descendants(child)]
@@ -66,7 +66,7 @@ def running(
 
     Raises:
         OSError: there is no such program.
-        ServerError: it did not start; what it said is in the text.
+        ServerError: it did not start; the text contains its output.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -88,11 +88,11 @@ def running(
 
 
 def _port(process: "subprocess.Popen[bytes]", output: IO[bytes], errors: IO[bytes]) -> int:
-    """Wait for the line that says where it listens."""
+    """Wait for the line with its address."""
     given_up = time.monotonic() + _START
     while time.monotonic() < given_up:
         ended = process.poll() is not None
-        # Not read(): the server writes where this file's position is.
+        # Not read(): that would move the file position at which the server writes.
         if said := _LISTENING.search(os.pread(output.fileno(), _SHOWN, 0)):
             return int(said[1])
         if ended:

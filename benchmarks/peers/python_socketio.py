@@ -1,4 +1,4 @@
-"""The peer `python-socketio`, on aiohttp: a room of everybody."""
+"""The peer `python-socketio`, on aiohttp: one room for everybody."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ async def start(port: int, deflate: bool) -> None:
     """Serve."""
     sio = AsyncServer(
         async_mode="aiohttp",
-        async_handlers=False,  # a client's messages in their order, as everywhere else
+        async_handlers=False,  # keeps each client's messages in order, as the other peers do
         transports=["websocket"],
         http_compression=deflate,
         max_http_buffer_size=common.MAX_MESSAGE,

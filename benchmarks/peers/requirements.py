@@ -1,4 +1,4 @@
-"""What a peer needs: whether it is there, in which version, and how to get it."""
+"""What a peer needs: whether it is installed, in which version, and how to get it."""
 
 import json
 import os
@@ -16,11 +16,11 @@ _NPM = "npm install --prefix benchmarks/peers"
 
 
 class MissingError(Exception):
-    """It is not there; the text says how to get it."""
+    """It is not installed; the text says how to get it."""
 
 
 class Requirement(NamedTuple):
-    """Something that must be there."""
+    """A requirement."""
 
     name: str
     version: Callable[[], str]
@@ -28,7 +28,7 @@ class Requirement(NamedTuple):
 
 
 def distribution(name: str) -> Requirement:
-    """A package of Python's."""
+    """A Python package."""
 
     def version() -> str:
         try:
@@ -40,7 +40,7 @@ def distribution(name: str) -> Requirement:
 
 
 def package(name: str) -> Requirement:
-    """A package of node's, in this folder."""
+    """A node package in this folder."""
 
     def version() -> str:
         if not shutil.which("node"):
@@ -58,7 +58,7 @@ def _version_in(path: Path) -> str:
 
 
 def deno() -> Path:
-    """The program itself: what npm installs as `deno` starts it as a child.
+    """The program itself: the `deno` that npm installs starts it as a child.
 
     Raises:
         MissingError: it is not installed.
@@ -84,7 +84,7 @@ def _original_version() -> str:
 
 
 def native_obstacle() -> str:
-    """Why the native path cannot be measured, and what to do about that; empty if it can."""
+    """Why the native path cannot be measured, and the remedy; empty if it can."""
     if native_available:
         return ""
     if pure_wanted():

@@ -33,7 +33,7 @@ def main(mode: str, port: int, deflate: bool) -> None:
             **handlers[mode],
             "compression": int(shared) if deflate else int(CompressOptions.DISABLED),
             "max_payload_length": common.MAX_MESSAGE,
-            "max_backpressure": common.MAX_MESSAGE,  # beyond it messages would be dropped
+            "max_backpressure": common.MAX_MESSAGE,  # socketify would drop messages beyond it.
         },
     )
     application.listen(

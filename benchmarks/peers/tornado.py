@@ -11,7 +11,7 @@ from . import common
 
 
 class Echo(WebSocketHandler):  # type: ignore[misc]
-    """Sends back what comes."""
+    """Sends each message back."""
 
     def on_message(self, message: str | bytes) -> None:
         self.write_message(message, binary=isinstance(message, bytes))
@@ -21,12 +21,12 @@ class Echo(WebSocketHandler):  # type: ignore[misc]
 
 
 class Fanout(Echo):
-    """Sends to everybody what comes."""
+    """Sends each message to everybody."""
 
     members: set[Any] = set()  # noqa: RUF012 - of all of them
 
     def open(self) -> None:
-        """A new member."""
+        """Add a member."""
         self.members.add(self)
 
     def on_message(self, message: str | bytes) -> None:

@@ -1,4 +1,4 @@
-"""The peer `uvicorn`, on uvloop, with either of the libraries that it speaks WebSocket with."""
+"""The peer `uvicorn`, on uvloop, with either of its WebSocket libraries."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ members: set[Any] = set()
 
 
 async def echo(receive: Any, send: Any) -> None:
-    """Send back what comes."""
+    """Send each message back."""
     while (event := await receive())["type"] == "websocket.receive":
         await send({**event, "type": "websocket.send"})
 
 
 async def fanout(receive: Any, send: Any) -> None:
-    """Send to everybody what comes."""
+    """Send each message to everybody."""
     members.add(send)
     try:
         while (event := await receive())["type"] == "websocket.receive":
@@ -24,7 +24,7 @@ async def fanout(receive: Any, send: Any) -> None:
             for member in list(members):
                 try:
                     await member(message)
-                except OSError:  # it has gone, as ASGI says it
+                except OSError:  # The member is gone; ASGI raises this.
                     members.discard(member)
     finally:
         members.discard(send)

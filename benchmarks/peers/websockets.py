@@ -10,13 +10,13 @@ members: set[Any] = set()
 
 
 async def echo(ws: Any) -> None:
-    """Send back what comes."""
+    """Send each message back."""
     async for message in ws:
         await ws.send(message)
 
 
 async def fanout(ws: Any) -> None:
-    """Send to everybody what comes."""
+    """Send each message to everybody."""
     members.add(ws)
     try:
         async for message in ws:

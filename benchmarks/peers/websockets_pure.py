@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the script of `websockets`; it imports the library, so that it must come second."""
+    """Run the script of `websockets`, which imports the library: so it must come second."""
     sys.modules["websockets.speedups"] = None  # type: ignore[assignment]
     from .websockets import main as run
 

@@ -1,4 +1,4 @@
-"""The peer `wsproto`, which does no I/O, driven by a plain asyncio protocol."""
+"""The peer `wsproto`, which does no I/O, on a plain asyncio protocol."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from . import common
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes; what one read brought is answered with one write."""
+    """Sends each message back, with one write for each read."""
 
     deflate = False
 
@@ -34,7 +34,7 @@ class Echo(asyncio.Protocol):
         self.transport.write(b"".join(self.answers()))
 
     def answers(self) -> Iterable[bytes]:
-        """What is to be written for what was received."""
+        """The bytes to write in answer to the received data."""
         for event in self.ws.events():
             match event:
                 case TextMessage() | BytesMessage():
@@ -56,7 +56,7 @@ class Echo(asyncio.Protocol):
         return AcceptConnection(extensions=[PerMessageDeflate()] if self.deflate else [])
 
     def close(self) -> None:
-        """End the connection when the answer to the peer's close has been written."""
+        """End the connection after the answer to the peer's close has been written."""
         asyncio.get_running_loop().call_soon(self.transport.close)
 
     def on_message(self, message: str | bytes) -> bytes:
@@ -66,7 +66,7 @@ class Echo(asyncio.Protocol):
 
 
 class Fanout(Echo):
-    """Sends to everybody what comes."""
+    """Sends each message to everybody."""
 
     members: set[Any] = set()  # noqa: RUF012 - of all of them
 

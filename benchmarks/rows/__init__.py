@@ -1,4 +1,4 @@
-"""The rows, one file each: what is measured, and on whom. Their targets stand in `targets`."""
+"""The rows, one file each: workloads and subjects. Their targets are in `targets`."""
 
 import importlib
 import sys
@@ -27,7 +27,7 @@ FILES = {
 
 
 def row_named(name: str) -> Row:
-    """The row of an id; only it is imported.
+    """The row with an id; only that row is imported.
 
     Raises:
         KeyError: there is none.

@@ -1,4 +1,4 @@
-"""A1: the echoes of S2 and S3 on an event loop of asyncio's kind, each against the same loop."""
+"""A1: the echoes of S2 and S3 on asyncio loops, each compared with others on the same loop."""
 
 from benchmarks.cases import Row
 from benchmarks.served import Served

@@ -1,4 +1,4 @@
-"""What an echo costs a client: one connection to the C ceiling, one message in flight."""
+"""The cost of an echo for a client: one connection to the C ceiling, one message in flight."""
 
 import sys
 from collections.abc import Iterator

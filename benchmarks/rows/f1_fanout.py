@@ -1,4 +1,4 @@
-"""F1: one publishes 128 B, 1,000 and 5,000 members get it; 4 messages in flight."""
+"""F1: one member publishes 128 B to 1,000 and 5,000 members; 4 messages in flight."""
 
 from benchmarks.cases import Row
 from benchmarks.served import Served
@@ -10,7 +10,7 @@ from . import run_alone
 
 
 def fanout(members: int, subjects: tuple[str, ...]) -> Served:
-    """To so many members."""
+    """The workload for that many members."""
     return Served(
         name=f"{members:,} members",
         unit=DELIVERIES,

@@ -1,4 +1,4 @@
-"""F2: packets of the application layer, fanned out by the server to 1,000 clients."""
+"""F2: packets of the application layer, which the server fans out to 1,000 clients."""
 
 from benchmarks.cases import Row
 from benchmarks.served import Served

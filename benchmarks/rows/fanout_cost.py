@@ -1,4 +1,4 @@
-"""What one delivery of a fan-out costs, as the number of members grows."""
+"""The cost of one delivery of a fan-out, as the number of members grows."""
 
 from benchmarks.cases import Row
 from benchmarks.served import Served

@@ -8,7 +8,7 @@ from . import run_alone
 
 
 def decoding(subjects: tuple[str, ...]) -> Timed:
-    """The whole 64 KiB in each call."""
+    """Each call decodes the whole 64 KiB."""
     return Timed(name="decode", unit=MESSAGE, subjects=subjects, functions=DECODERS, parts=MESSAGES)
 
 

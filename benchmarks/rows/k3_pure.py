@@ -1,4 +1,4 @@
-"""K3: the pure-Python path against peers that are pure Python too."""
+"""K3: the pure-Python path against peers in pure Python."""
 
 from benchmarks.cases import Row
 from benchmarks.targets import PURE

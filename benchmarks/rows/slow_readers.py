@@ -1,4 +1,4 @@
-"""What a fan-out costs in memory while 1,000 of its members do not read."""
+"""The memory of a fan-out while 1,000 of its members do not read."""
 
 from benchmarks.cases import Row
 from benchmarks.memory import SlowReaders

@@ -1,13 +1,13 @@
 """Long runs: `python -m benchmarks.soak [WHAT] [--minutes M] [--clients N] [--json FILE]`.
 
-churn         clients come, talk and go; what the server's process keeps of them
+churn         clients come, talk and leave; measures what the server's process keeps of them
 idle          10,000 connections that only answer pings: memory, CPU, false time-outs
-slow-readers  a fan-out to 1,000 of whom 100 never read: p99 of the others
-slowloris     2,000 half-handshakes at a byte a second: p99 of honest connects
-flood         one member says 2,000 things at once to 2,000: the longest wait of another
-messages      a million messages through closes, resets and slices, and an oracle
+slow-readers  a fan-out to 1,000 members, of whom 100 never read: p99 of the others
+slowloris     2,000 half-handshakes at a byte a second: p99 of honest clients that connect
+flood         one member sends 2,000 messages at once to 2,000: the longest wait of another
+messages      a million messages through closes, resets and slices, checked by an oracle
 
-Linux only. The exit status is 1 if a run did not end as it must, 2 if it could not begin.
+Linux only. The exit status is 1 if a run missed a bar, 2 if it could not begin.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from . import bars
 from .churn import DEADLINES, churn
 from .outcome import Outcome
 
-_SPARE = 200  # descriptors of a process beside those of its clients
+_SPARE = 200  # descriptors of a process besides those of its clients
 
 
 class _Run(NamedTuple):
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _missing(clients: int) -> str:
-    """Why there cannot be so many clients; empty if there can."""
+    """Why that many clients are impossible; empty if they are not."""
     import resource
 
     more_descriptors()
@@ -80,7 +80,7 @@ def _missing(clients: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do one run; the exit status."""
+    """Perform one run; returns the exit status."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     run = _RUNS[chosen.what]

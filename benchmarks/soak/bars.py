@@ -1,4 +1,4 @@
-"""Shorter runs, each against one fault: idle crowds, slow readers, slowloris, spoiled streams."""
+"""Shorter runs, each with one fault: idle crowds, slow readers, slowloris, spoiled streams."""
 
 import os
 import time
@@ -15,20 +15,20 @@ from tests.servers import Wire
 
 from .outcome import Outcome, percentile
 
-_PINGS = 6  # rounds of them in an idle run: every 20 s in two minutes, as shipped
+_PINGS = 6  # rounds of pings in an idle run: every 20 s in two minutes, as shipped
 _TICKS = os.sysconf("SC_CLK_TCK")  # of the kernel's clock, in a second
-_STALL = 20.0  # seconds without progress after which a reader is closed; or half of the run
-_GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}  # nobody is to be slowed down
-_AT_ONCE = 2 * DEFAULT_LIMITS.packet_rate  # that a client may send before it is slowed down
+_STALL = 20.0  # seconds without progress until a reader is closed; at most half of the run
+_GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}  # so high that nobody is throttled
+_AT_ONCE = 2 * DEFAULT_LIMITS.packet_rate  # packets that a client may send before it is throttled
 _SAID = '{"protocol":"broadcast","payload":{"message":"to all of you"}}'
 _QUESTION = '{"protocol":"grab","payload":{"message":"myid"}}'
-_LATE = 1.5  # seconds after its deadline in which a half-handshake must have been cut
-_MANY = 1000  # clients, from which on what each takes can be told from what the process takes
-_MEMORY = 6 * 1024  # bytes that one of many idle connections may take
-_SHARE = 0.03  # of a core, for 10,000 of them
-_LATENCY = 0.2  # seconds in which 99 of 100 honest clients are connected and answered
-_LEFT = 4 << 20  # bytes that a server may hold more than before when slow readers are gone
-_WARM_UP = 0.5  # seconds of load that are not measured
+_LATE = 1.5  # seconds after its deadline within which the server must end a half-handshake
+_MANY = 1000  # clients needed to tell the cost of each from the cost of the process
+_MEMORY = 6 * 1024  # bytes for each of many idle connections
+_SHARE = 0.03  # share of a core for 10,000 of them
+_LATENCY = 0.2  # seconds in which 99 of 100 honest clients must be connected and answered
+_LEFT = 4 << 20  # bytes by which a server may have grown when slow readers are gone
+_WARM_UP = 0.5  # seconds of load before the measurement
 
 
 def idle(kind: str, seconds: float, clients: int) -> Outcome:
@@ -65,7 +65,7 @@ def idle(kind: str, seconds: float, clients: int) -> Outcome:
 
 
 def slow_readers(kind: str, seconds: float, clients: int) -> Outcome:
-    """A fan-out of which a tenth of the members never reads, and one where all do."""
+    """A fan-out in which a tenth of the members never reads, and one in which all read."""
     slow = clients // 10
     stall = min(_STALL, seconds / 2)
     with victim(kind, "--send-buffer=16384", write_stall=stall) as server:
@@ -95,7 +95,7 @@ def slow_readers(kind: str, seconds: float, clients: int) -> Outcome:
 
 
 def _at_rest(server: Victim) -> int:
-    """Bytes of memory that it has when everybody has left."""
+    """Bytes of the server's memory after everybody has left."""
     until(lambda: server.stats(collect=True)["open"] == 0, what="that the last one leaves")
     return server.resident()
 
@@ -115,7 +115,7 @@ def _fanout(server: Victim, seconds: float, members: int, slow: int) -> dict[str
 
 
 def slowloris(kind: str, seconds: float, clients: int) -> Outcome:
-    """Handshakes at a byte a second, over and over for that time, and who connects meanwhile."""
+    """Send handshakes at a byte a second for that time, while honest clients connect."""
     outcome = Outcome()
     with victim(kind) as server:
         deadline = 5.0  # as shipped
@@ -152,7 +152,7 @@ def slowloris(kind: str, seconds: float, clients: int) -> Outcome:
 
 
 def _connects(server: Victim, until: float) -> list[float]:
-    """Seconds from the beginning of each connection to its first echo."""
+    """Seconds from the start of each connection to its first echo."""
     taken = []
     while time.monotonic() < until:
         began = time.monotonic()
@@ -164,7 +164,7 @@ def _connects(server: Victim, until: float) -> list[float]:
 
 
 def flood(kind: str, clients: int) -> Outcome:
-    """One member says at once what it may, to all; how long another waits for its answers."""
+    """One member sends all it may at once, to all; measures how long another waits for answers."""
     with victim(kind) as server:
         port = server.address[1]
         with (
@@ -195,7 +195,7 @@ def flood(kind: str, clients: int) -> Outcome:
 
 
 def _asked(wire: Wire) -> tuple[float, int]:
-    """Seconds in which a client's question is answered, and what else it hears meanwhile."""
+    """Seconds until a client's question is answered, and what else it receives meanwhile."""
     began = time.monotonic()
     wire.send(_QUESTION)
     heard = 0
@@ -205,7 +205,7 @@ def _asked(wire: Wire) -> tuple[float, int]:
 
 
 def messages(kind: str, count: int) -> Outcome:
-    """So many messages through slices, stalls, closes and resets."""
+    """Send that many messages through slices, stalls, closes and resets."""
     with victim(kind, **_GENEROUS) as server:
         run = exchange(server.address, count)
     outcome = Outcome(run.figures())

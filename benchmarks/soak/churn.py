@@ -1,7 +1,7 @@
 """Clients that connect, join, talk and leave in every way, for a long time; what stays behind.
 
-The server's process is looked at all the while, and when everybody has left: once after a
-warm-up, and once at the end. What it holds then must be the same.
+The server's process is sampled all the time, and twice after everybody has left: once after a
+warm-up, and once at the end. Both times it must hold the same.
 """
 
 import asyncio
@@ -17,28 +17,28 @@ from tests.faults.victims import Victim
 from .outcome import Outcome, slope
 
 MIB = 1 << 20
-_WARM_UP = 0.2  # share of the time, but at most
+_WARM_UP = 0.2  # share of the time, up to this maximum
 _LONGEST_WARM_UP = 120.0  # seconds
-_SAMPLES = 200  # in all, but not more often than
+_SAMPLES = 200  # in all, but not more often than the next line says
 _SHORTEST_INTERVAL = 1.0  # seconds
-_PATIENCE = 30.0  # seconds until the server has noticed that everybody left
+_PATIENCE = 30.0  # seconds for the server to notice that everybody has left
 _POLL = 0.05
 DEADLINES = {"handshake": 3.0, "ping_interval": 3.0, "pong": 3.0, "close": 3.0}
 """Of the server: below those that are shipped, so that many come, and rest begins soon."""
 _SETTLE = 4.0  # seconds from the last client to rest: entries of timers stay until they are due
 _ROOMS = 20
-_SPARE_OBJECTS = 200  # that interpreter and libraries make and keep, now and then
+_SPARE_OBJECTS = 200  # objects that the interpreter and libraries create and keep now and then
 _COUNTED = ("descriptors", "threads", "objects")
-_LONG = 600.0  # seconds from which on a run says something of an hour
+_LONG = 600.0  # seconds that a run must last to tell the growth in an hour
 _SLOPE = 1.0  # MiB an hour of resident memory, after the warm-up
 
 
 class _Load:
-    """So many clients at any time.
+    """A constant number of clients.
 
     Args:
         url: of the Sono.
-        clients: how many.
+        clients: how many at any time.
     """
 
     def __init__(self, url: str, clients: int) -> None:
@@ -49,7 +49,7 @@ class _Load:
         self.done: Counter[str] = Counter()
 
     async def run(self, seconds: float) -> None:
-        """Until everybody has left, after that time."""
+        """Run for that time, until everybody has left."""
         self._over = False
         tasks = [asyncio.create_task(self._come_and_go()) for _ in range(self._clients)]
         await asyncio.sleep(seconds)
@@ -78,7 +78,7 @@ class _Load:
                     await asyncio.sleep(rng.random() * 0.02)
                 if rng.random() < 0.3:
                     await client.grab("mychannelclients")
-            if rng.random() < 0.3:  # without a word; the others close
+            if rng.random() < 0.3:  # Some leave without a word; the others close.
                 client.socket.cut_off()
 
     def _hear(self, payload: object) -> None:
@@ -86,7 +86,7 @@ class _Load:
 
 
 class _Samples:
-    """What a server's process has, over time."""
+    """Samples of a server's process."""
 
     def __init__(self, server: Victim) -> None:
         self._server = server
@@ -95,7 +95,7 @@ class _Samples:
         self.values: dict[str, list[float]] = {name: [] for name in (*_COUNTED, "resident")}
 
     def take(self) -> dict[str, float]:
-        """Look now."""
+        """Take a sample."""
         stats = {name: float(self._look()[name]) for name in ("open", *_COUNTED)}
         stats["resident"] = float(self._server.resident())
         self.times.append(time.monotonic() - self._began)
@@ -107,13 +107,13 @@ class _Samples:
         return self._server.stats(collect=True)
 
     async def take_often(self, interval: float) -> None:
-        """Until cancelled."""
+        """Take samples until cancelled."""
         while True:
             await asyncio.sleep(interval)
             await asyncio.to_thread(self.take)
 
     async def at_rest(self) -> dict[str, float]:
-        """What it has when everybody has left."""
+        """A sample taken after everybody has left."""
         given_up = time.monotonic() + _PATIENCE
         while (await asyncio.to_thread(self._look))["open"]:
             if time.monotonic() > given_up:
@@ -172,5 +172,5 @@ def _judge(
 
 
 def churn(server: Victim, seconds: float, clients: int) -> Outcome:
-    """Let so many clients at a time come and go."""
+    """Let clients come and go, that many at a time."""
     return asyncio.run(_run(server, seconds, clients))

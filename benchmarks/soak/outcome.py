@@ -1,4 +1,4 @@
-"""What a run found: figures, and what was not as it must be."""
+"""The result of a run: figures and failures."""
 
 import statistics
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Outcome:
 def slope(times: Sequence[float], values: Sequence[float]) -> float:
     """How much values grow in an hour, by least squares; times are in seconds.
 
-    0 for fewer than three values, which say nothing.
+    Returns 0 for fewer than three values, which tell nothing.
     """
     if len(times) < 3:
         return 0.0
@@ -30,6 +30,6 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """What that share of the values does not exceed."""
+    """The value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
