@@ -130,8 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path, help="the other checkout")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"default: {' '.join(ROWS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for one (default: 1)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="measurements of each case (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="for each measurement (default: 1)"
+    )
     options = parser.parse_args(arguments)
     if unknown := [row for row in options.rows if row not in FILES]:
         parser.error(f"{unknown[0]} is no row; there are {', '.join(FILES)}")

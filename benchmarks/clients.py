@@ -137,9 +137,9 @@ def main() -> None:
     add = parser.add_argument
     add("client", choices=sorted({client for client, _ in CLIENTS}))
     add("way", choices=("callbacks", "iteration"))
-    add("--port", type=int, required=True, help="of an echo server on 127.0.0.1")
+    add("--port", type=int, required=True, help="port of an echo server on 127.0.0.1")
     add("--size", type=int, default=256, help="bytes of a message (default: %(default)s)")
-    add("--seconds", type=float, default=1.0, help="to measure (default: %(default)s)")
+    add("--seconds", type=float, default=1.0, help="measured time (default: %(default)s)")
     options = parser.parse_args()
     if (options.client, options.way) not in CLIENTS:
         parser.error(f"{options.client} is not measured by {options.way}")

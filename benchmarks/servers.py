@@ -93,10 +93,10 @@ def _parser() -> _Parser:
         "--transport",
         choices=("selector", "asyncio"),
         default="selector",
-        help="the server (default: %(default)s)",
+        help="kind of server (default: %(default)s)",
     )
-    add("--uvloop", action="store_true", help="the asyncio server on uvloop")
-    add("--deflate", action="store_true", help="compress for clients that offer it")
+    add("--uvloop", action="store_true", help="run the asyncio server on uvloop")
+    add("--deflate", action="store_true", help="compress if clients offer it")
     return parser
 
 

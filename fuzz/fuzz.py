@@ -21,11 +21,22 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m fuzz.fuzz", description=__doc__)
     add = result.add_argument
-    add("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}")
-    add("--all", action="store_true", help="each target in turn")
-    add("--seconds", type=float, default=60.0, metavar="N", help="for each target, 60")
-    add("--corpus", type=Path, metavar="DIR", help="for what leads further; else in build/fuzz")
-    add("--engine", choices=ENGINES, default=best_engine(), help="by default %(default)s")
+    add("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(TARGETS)}")
+    add("--all", action="store_true", help="run each target in turn")
+    add(
+        "--seconds",
+        type=float,
+        default=60.0,
+        metavar="N",
+        help="time for each target (default: 60)",
+    )
+    add(
+        "--corpus",
+        type=Path,
+        metavar="DIR",
+        help="folder for inputs that lead further; default: in build/fuzz",
+    )
+    add("--engine", choices=ENGINES, default=best_engine(), help="default: %(default)s")
     return result
 
 

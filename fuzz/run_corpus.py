@@ -119,11 +119,18 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m fuzz.run_corpus", description=__doc__)
     add = result.add_argument
-    add("files", nargs="*", type=Path, metavar="FILE", help="instead of the corpus")
-    add("--target", action="append", choices=TARGETS, help="of the files; or one of those to run")
-    add("--mutations", type=int, metavar="N", help=f"of each file, {_MUTATIONS}")
-    add("--seconds", type=float, metavar="S", help="for all mutations, in place of N")
-    add("--seed", type=int, default=0, metavar="S", help="of mutations and cuts")
+    add("files", nargs="*", type=Path, metavar="FILE", help="inputs to run instead of the corpus")
+    add(
+        "--target",
+        action="append",
+        choices=TARGETS,
+        help="target of the files; without files, a target to run",
+    )
+    add(
+        "--mutations", type=int, metavar="N", help=f"mutations of each file (default: {_MUTATIONS})"
+    )
+    add("--seconds", type=float, metavar="S", help="time for all mutations, instead of N")
+    add("--seed", type=int, default=0, metavar="S", help="seed of mutations and cuts")
     add("--verbose", action="store_true", help="name each input before it is run")
     return result
 

@@ -1,4 +1,4 @@
-/* A growing buffer, masking keys, and memory that is there or ends the program. */
+/* A growing buffer, masking keys, and allocation that never fails. */
 
 #ifndef LOAD_BYTES_H
 #define LOAD_BYTES_H
@@ -23,7 +23,7 @@ void bytes_add(bytes *buffer, const void *data, size_t size);
 void bytes_drop(bytes *buffer, size_t size);
 void bytes_free(bytes *buffer);
 
-/* 32 bits of a xorshift generator that is seeded once a process; good enough for masking keys,
+/* 32 bits of a xorshift generator, seeded once for each process; good enough for masking keys,
  * which hide nothing from a server on the same machine. */
 uint32_t random_bits(void);
 

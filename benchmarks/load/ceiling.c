@@ -1,9 +1,9 @@
 /* `ceiling --port N MODE`: the least that a WebSocket server can do, as an upper bound for others.
  *
- * Edge-triggered epoll in one thread. All that one read brought is unmasked into one buffer, which
- * leaves with one write; in `fanout` a message is framed once, and each member gets one write a
- * turn of the loop. It checks frames, not UTF-8, and keeps no time. Fragments are echoed as they
- * are, and refused in `fanout`. */
+ * Edge-triggered epoll in one thread. Each read is unmasked into one buffer, which leaves with one
+ * write; `fanout` frames a message once, and each member gets one write in each turn of the loop.
+ * It checks frames, not UTF-8, and has no time-outs. Fragments are echoed as they are, and refused
+ * in `fanout`. */
 
 #include "ceiling.h"
 
@@ -46,7 +46,7 @@ peer_end(server *of, peer *it)
     of->ended = it;
 }
 
-/* Hands the `first` bytes of `held`, and frames, to the socket; how many bytes are done with. */
+/* Hands `first` bytes of `held`, then frames, to the socket; returns how many are done with. */
 static size_t
 send_now(server *of, peer *it, size_t first, const bytes *frames)
 {
@@ -65,12 +65,12 @@ send_now(server *of, peer *it, size_t first, const bytes *frames)
 void
 peer_write(server *of, peer *it, const bytes *frames)
 {
-    int large = it->large && !it->left; /* complete; it comes first, and nothing waits */
+    int large = it->large && !it->left; /* complete; it goes first, because nothing waits */
     size_t first = large ? it->held.size : 0, written = 0;
     if (first + frames->size && !it->waiting.size)
         written = send_now(of, it, first, frames);
     if (large) {
-        if (written < first) { /* it waits as it is: it may be long */
+        if (written < first) { /* it waits where it is, because it may be long */
             bytes waiting = it->waiting;
             it->waiting = it->held;
             it->held = waiting;
@@ -109,7 +109,7 @@ read_peer(server *of, peer *it)
 {
     ssize_t got;
     do {
-        if (of->echo && it->waiting.size) /* back-pressure: it is read again when that is gone */
+        if (of->echo && it->waiting.size) /* back-pressure: reading resumes when that is gone */
             return;
         size_t held = it->large ? 0 : it->held.size;
         unsigned char *data = of->buffer + HEADROOM - held;
@@ -175,7 +175,7 @@ ready(server *of, peer *it, uint32_t events)
 static void
 publish(server *of)
 {
-    for (size_t i = of->count; i-- > 0;) /* one that ends is replaced by the last */
+    for (size_t i = of->count; i-- > 0;) /* the last replaces one that ends */
         if (of->peers[i]->open && !of->peers[i]->closing)
             peer_write(of, of->peers[i], &of->published);
     of->published.size = 0;
@@ -225,7 +225,7 @@ listen_on(unsigned port)
     return listener;
 }
 
-/* SIGTERM and SIGINT end the loop; they come while it waits, and at no other time. */
+/* SIGTERM and SIGINT end the loop; they are blocked except while it waits. */
 static void
 take_signals(void)
 {

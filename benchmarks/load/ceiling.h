@@ -6,7 +6,7 @@
 #include "bytes.h"
 #include "wire.h"
 
-enum { HEADROOM = 8192 };        /* bytes before the receive buffer: for small begins */
+enum { HEADROOM = 8192 };        /* bytes before the receive buffer: for small beginnings */
 enum { RECEIVE = 512 * 1024 };   /* bytes of one read */
 enum { MAX_MESSAGE = 16 << 20 }; /* bytes of a payload */
 
@@ -14,9 +14,9 @@ typedef struct peer {
     int fd;         /* -1 once it has ended */
     int open;       /* the upgrade is over */
     int closing;    /* to be ended when nothing waits */
-    int ending;     /* the end of the stream has come: read up to it */
+    int ending;     /* the end of the stream is announced: read up to it */
     size_t place;   /* in server.peers */
-    bytes held;     /* the begin of a request or small frame; or a reply, in part */
+    bytes held;     /* the beginning of a request or small frame; or part of a reply */
     int large;      /* the latter */
     size_t left;    /* bytes of its payload still to come */
     uint32_t key;   /* its masking key, for the next of them */
@@ -37,7 +37,7 @@ typedef struct {
 } server;
 
 void peer_take(server *of, peer *it, unsigned char *data, size_t size);
-/* Writes a large reply that is complete, then frames; what the socket does not take waits. */
+/* Writes a complete large reply, then frames; what the socket does not take waits. */
 void peer_write(server *of, peer *it, const bytes *frames);
 void peer_end(server *of, peer *it);
 

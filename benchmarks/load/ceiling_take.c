@@ -1,4 +1,4 @@
-/* What the ceiling does with bytes that come: the request, then frames. */
+/* Handles the bytes that the ceiling receives: the request, then frames. */
 
 #include "ceiling.h"
 
@@ -14,7 +14,7 @@ answer(server *of, peer *it, const char *text, size_t size)
     of->replies.size = 0;
 }
 
-/* Answers a request; the bytes after it, or NULL if it is not there whole or refused. */
+/* Answers a request; returns the bytes after it, or NULL if it is incomplete or refused. */
 static unsigned char *
 upgrade(server *of, peer *it, unsigned char *data, size_t size)
 {
@@ -100,7 +100,7 @@ whole_frame(server *of, peer *it, const header *frame, const unsigned char *payl
     }
 }
 
-/* Begins the reply to a frame of which only the begin is there. */
+/* Begins the reply to a frame that has not arrived whole. */
 static void
 begin_large(peer *it, const header *frame)
 {
@@ -111,7 +111,7 @@ begin_large(peer *it, const header *frame)
     it->held.size = write_header(out, frame->first, 0, frame->length);
 }
 
-/* Adds to a large reply; how much of the data belongs to it. */
+/* Adds to a large reply; returns how much of the data belongs to it. */
 static size_t
 add_large(server *of, peer *it, const unsigned char *data, size_t size)
 {

@@ -1,12 +1,12 @@
-/* Connect, upgrade, close with 1000, wait for the answer and the end: over and over. */
+/* Connects, upgrades, closes with 1000, waits for the answer and the end, over and over. */
 
 #include "commands.h"
 #include "measure.h"
 #include "wire.h"
 
 static const uint64_t PATIENCE = 5000000000; /* ns that one connection may take in all */
-static const uint64_t FINISH = 1000000000;   /* ns for what has begun when the time is over */
-static const uint64_t PAUSE = 50000000;      /* ns between looks at what failed or takes long */
+static const uint64_t FINISH = 1000000000;   /* ns to finish what has begun when the time is over */
+static const uint64_t PAUSE = 50000000;      /* ns between checks for failed or slow connections */
 
 static connection **ended; /* to be started again after this turn */
 static size_t ended_count;
@@ -32,7 +32,7 @@ unexpected(pool *of, connection *it, const message *got)
 static void
 closed(pool *of, connection *it, const char *wrong)
 {
-    if (wrong) { /* is tried again after a pause */
+    if (wrong) { /* tried again after a pause */
         pool_error(of, wrong);
         return;
     }
@@ -83,6 +83,6 @@ run_connect(const options *chosen)
     }
     measure(&of, turned);
     for (uint64_t end = now() + FINISH; of.open && now() < end;)
-        pool_turn(&of, end); /* what has begun comes to a clean end */
+        pool_turn(&of, end); /* bring what has begun to a clean end */
     pool_end(&of);
 }

@@ -147,7 +147,7 @@ connection_send(connection *it, unsigned opcode, const void *data, size_t size)
     it->extra.size += start + 4 + size;
 }
 
-/* Writes; a socket that fails says so to the next read, which is where connections end. */
+/* Writes. A failed socket reports its error to the next read, which is where connections end. */
 static size_t
 write_some(connection *it, const unsigned char *data, size_t size)
 {

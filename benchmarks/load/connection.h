@@ -1,5 +1,5 @@
 /* Connections to the server, and the loop that runs them: edge-triggered epoll, one receive
- * buffer, frames parsed where they lie. A command gives the hooks that say what is done. */
+ * buffer, frames parsed in place. A command gives the hooks that decide what happens. */
 
 #ifndef LOAD_CONNECTION_H
 #define LOAD_CONNECTION_H
@@ -21,7 +21,7 @@ typedef struct {
     bool timing;  /* `timed` and `since` hold */
     char key[25]; /* Sec-WebSocket-Key */
 
-    bytes held;    /* the begin of a small frame or a head; or, of a large frame, its payload */
+    bytes held;    /* the beginning of a small frame or head; or a large payload */
     message large; /* the frame of which `left` bytes of payload are still to come */
     uint64_t left;
 
@@ -30,7 +30,7 @@ typedef struct {
     unsigned slot; /* of the next */
     size_t offset; /* bytes of it that are sent */
 
-    uint64_t received, sent; /* messages that were counted; that were owed up to now */
+    uint64_t received, sent; /* messages counted so far; messages owed so far */
     uint64_t timed, since;   /* a message's number; when it, or the connection, began (ns) */
 } connection;
 
@@ -39,7 +39,7 @@ typedef struct pool pool;
 typedef struct {
     void (*opened)(pool *, connection *);
     void (*message)(pool *, connection *, const message *);
-    void (*drained)(pool *, connection *); /* all that could be read has been handled; or NULL */
+    void (*drained)(pool *, connection *); /* everything that could be read is handled; or NULL */
     void (*closed)(pool *, connection *, const char *wrong); /* NULL after a clean close */
 } hooks;
 
@@ -51,8 +51,8 @@ struct pool {
     uint64_t count;
     unsigned sources;     /* addresses to connect from */
     uint64_t ready, open; /* connections that are members; whose socket is open */
-    bool keep_all;        /* every message is wanted whole */
-    bool opening;         /* what goes wrong ends the program */
+    bool keep_all;        /* the command needs every message whole */
+    bool opening;         /* a failure ends the program */
     bool input;           /* stdin can be read */
     int epoll;
     unsigned char *buffer;
@@ -69,10 +69,10 @@ void pool_start(pool *of, const options *chosen, const hooks *what, uint64_t con
 /* Opens all connections, a few at a time, and waits until they are members. */
 void pool_open(pool *of);
 
-/* Waits until something happens, at most until then, and handles it. */
+/* Waits until something happens, but no longer than until then, and handles it. */
 void pool_turn(pool *of, uint64_t until);
 
-/* Closes everything properly, as far as the server answers within a second. */
+/* Closes every connection properly, if the server answers within a second. */
 void pool_end(pool *of);
 void pool_ready(pool *of, connection *it);
 void pool_error(pool *of, const char *wrong);
@@ -85,14 +85,14 @@ void lost(pool *of, connection *it, const char *wrong);
 /* Handles a message that answers a greeting, or is a ping of engine.io; false if it is neither. */
 bool answered(pool *of, connection *it, const message *got);
 
-/* Begins to connect, from the source address that is this one's turn. */
+/* Begins to connect; source addresses take turns. */
 void connection_start(pool *of, connection *it, uint32_t number);
 void connection_event(pool *of, connection *it, uint32_t events);
 void connection_send(connection *it, unsigned opcode, const void *data, size_t size);
 void connection_flush(pool *of, connection *it);
 void connection_end(pool *of, connection *it, const char *wrong);
 
-/* Handles bytes that have come. */
+/* Handles received bytes. */
 void connection_take(pool *of, connection *it, const unsigned char *data, size_t size);
 
 /* The upgrade: its request, and what is wrong with a response; `size` gets that of the head, or
@@ -100,7 +100,7 @@ void connection_take(pool *of, connection *it, const unsigned char *data, size_t
 void upgrade_request(const pool *of, connection *it, bytes *out);
 const char *upgrade_check(const pool *of, const connection *it, const char *head, size_t *size);
 
-enum { HEADROOM = 8192 }; /* bytes before the receive buffer: a head, a small frame's begin */
+enum { HEADROOM = 8192 }; /* bytes before the receive buffer: for small beginnings */
 enum { RECEIVE = 512 * 1024 };
 
 #endif

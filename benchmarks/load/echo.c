@@ -1,9 +1,9 @@
-/* Messages that come back: each connection keeps some in flight. */
+/* Messages that the server sends back: each connection keeps some in flight. */
 
 #include "commands.h"
 #include "measure.h"
 
-enum { TIMED_EVERY = 16 }; /* messages of a connection, one of which is timed */
+enum { TIMED_EVERY = 16 }; /* one of so many messages of a connection is timed */
 
 static void
 echoed(pool *of, connection *it, const message *got)

@@ -1,22 +1,22 @@
-/* One publishes, everybody gets it: the publisher keeps some messages in flight. */
+/* One connection publishes to all, and keeps some messages in flight. */
 
 #include "commands.h"
 #include "measure.h"
 #include "wire.h"
 
-enum { TIMED_EVERY = 8 };                  /* publications, one of which is timed */
+enum { TIMED_EVERY = 8 };                  /* one of so many publications is timed */
 enum { TIMES = 4096 };                     /* timed publications that may be on their way */
 static const uint64_t QUIET = 50000000;    /* ns without a message before the first publication */
-static const uint64_t NOISE = 10000000000; /* ns after which it comes all the same */
+static const uint64_t NOISE = 10000000000; /* ns until the publisher begins regardless */
 
 static struct {
     uint64_t number, time;
 } times[TIMES];
 
-static bool publishing; /* what comes before is what servers say to newcomers */
+static bool publishing; /* earlier messages are the server's greetings */
 static uint64_t last_heard;
 
-/* The connection whose copies say that a message has arrived. */
+/* The connection whose copies show that a message has arrived. */
 static connection *
 teller(pool *of)
 {
@@ -42,7 +42,7 @@ note_latency(pool *of, uint64_t number)
         histogram_add(of->latency, now() - times[place].time);
 }
 
-/* Whether a message is none of the publisher's. */
+/* Whether a message is not from the publisher. */
 static bool
 passed_over(pool *of, connection *it, const message *got)
 {

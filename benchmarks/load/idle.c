@@ -1,4 +1,4 @@
-/* Connections that are held open, and answer pings, until stdin ends. */
+/* Holds connections open, and answers pings, until stdin ends. */
 
 #include "commands.h"
 #include "connection.h"
@@ -36,7 +36,7 @@ run_idle(const options *chosen)
     fflush(stdout);
     struct epoll_event watch = {EPOLLIN, {.ptr = NULL}};
     bool waiting = epoll_ctl(of.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &watch) == 0;
-    while (waiting) { /* not at all where stdin is a file, which cannot be waited for */
+    while (waiting) { /* skipped if stdin is a file, which epoll cannot watch */
         of.input = false;
         pool_turn(&of, now() + LONGEST_TURN);
         waiting = !of.input || input_goes_on();

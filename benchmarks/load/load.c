@@ -1,4 +1,4 @@
-/* `load`: puts load on a WebSocket server, checks what comes back, and says what it cost. */
+/* `load`: puts load on a WebSocket server, checks the answers, and reports what they cost. */
 
 #include "commands.h"
 

@@ -5,7 +5,7 @@
 #include <time.h>
 
 static const uint64_t LONGEST_TURN = 50000000; /* ns: how late `turned` may be called */
-static const uint64_t PATIENCE = 5000000000;   /* ns more that the first message may take */
+static const uint64_t PATIENCE = 5000000000;   /* more ns for the first message */
 
 typedef struct {
     uint64_t time, messages, bytes, published;
@@ -116,7 +116,7 @@ turn_until(pool *of, uint64_t end, void (*turned)(pool *))
         if (turned)
             turned(of);
         else if (!of->open)
-            return; /* nothing can come any more */
+            return; /* nothing more can arrive */
     }
 }
 
@@ -128,7 +128,7 @@ measure(pool *of, void (*turned)(pool *))
     moment from = take_moment(of);
     uint64_t end = from.time + (uint64_t)(of->chosen->seconds * 1e9);
     turn_until(of, end, turned);
-    /* A busy machine may stand still for all of a short time: that is slow, not wrong. */
+    /* A busy machine may stall for the whole of a short run: that is slow, not wrong. */
     while (of->messages == from.messages && !of->errors && of->open && now() < end + PATIENCE)
         turn_until(of, now() + LONGEST_TURN, turned);
     moment to = take_moment(of);

@@ -1,4 +1,4 @@
-/* The measured time: what happened in it, what it cost, and the line of JSON that says so. */
+/* Measures what happens in a given time and what it costs, and prints a line of JSON. */
 
 #ifndef LOAD_MEASURE_H
 #define LOAD_MEASURE_H

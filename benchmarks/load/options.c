@@ -18,7 +18,7 @@ typedef struct {
     const char *name;
     kind kind;
     size_t field;
-    int commands; /* those that know it */
+    int commands; /* that have this option */
     double least, most;
     const char *help;
 } row;
@@ -36,28 +36,28 @@ static const row ROWS[] = {
      "bytes of a message's payload; 64, for fanout 128"},
     {"binary", FLAG, FIELD(binary), MESSAGES, 0, 0, "binary messages; text in ASCII otherwise"},
     {"utf8", FLAG, FIELD(utf8), MESSAGES, 0, 0, "text of two-byte characters"},
-    {"json", FLAG, FIELD(json), MESSAGES, 0, 0, "text that looks like JSON, and compresses so"},
+    {"json", FLAG, FIELD(json), MESSAGES, 0, 0, "text that looks and compresses like JSON"},
     {"deflate", FLAG, FIELD(deflate), MESSAGES, 0, 0,
      "permessage-deflate without context takeover"},
     {"template", STRING, FIELD(template), FANOUT | IDLE, 0, 0,
-     "text to publish, in which {} is replaced by filler up to --size bytes in all"},
+     "text to publish, with {} replaced by filler up to --size bytes in all"},
     {"greet", STRING, FIELD(greet), FANOUT | IDLE, 0, 0, "text that each connection sends first"},
     {"skip-until", STRING, FIELD(skip_until), FANOUT | IDLE, 0, 0,
-     "a connection is a member when a message that begins so has come"},
+     "a connection is a member once it has received a message that begins with TEXT"},
     {"expect-prefix", STRING, FIELD(expect_prefix), FANOUT | IDLE, 0, 0,
-     "messages that do not begin so are no deliveries"},
+     "only messages that begin with TEXT count as deliveries"},
     {"engineio", FLAG, FIELD(engineio), FANOUT | IDLE, 0, 0, "answers the text 2 with the text 3"},
     {"publisher-apart", FLAG, FIELD(publisher_apart), FANOUT | IDLE, 0, 0,
-     "the publisher gets no copy; the second connection tells what has arrived"},
+     "the publisher gets no copy; the second connection shows what has arrived"},
     {"slow", COUNT, FIELD(slow), FANOUT, 0, 1e6, "further connections that never read; 0"},
     {"concurrency", COUNT, FIELD(concurrency), CONNECT, 1, 1e5, "connections at a time; 16"},
     {"source-addresses", COUNT, FIELD(sources), CONNECT | IDLE, 1, 250,
      "addresses 127.0.0.1 and up to connect from; for connect 64, for idle as needed"},
     {"seconds", SECONDS, FIELD(seconds), TIMED, 0.01, 3600,
-     "seconds that are measured, up to 5 more if nothing comes; 1"},
+     "seconds to measure, and up to 5 more if nothing comes; 1"},
     {"warmup", SECONDS, FIELD(warmup), TIMED, 0, 3600, "seconds of load before that; 0.2"},
     {"server-pid", STRING, FIELD(server_pid), TIMED, 0, 0,
-     "process ids, with commas, whose CPU time is reported"},
+     "process ids, separated by commas, whose CPU time to report"},
     {"help", FLAG, 0, ALL, 0, 0, "this list"},
 };
 
@@ -68,10 +68,10 @@ static const struct {
     options defaults;
     const char *help;
 } COMMANDS[] = {
-    {"echo", {.command = ECHO, .connections = 1, .size = 64}, "messages that come back"},
+    {"echo", {.command = ECHO, .connections = 1, .size = 64}, "the server sends each message back"},
     {"fanout",
      {.command = FANOUT, .connections = 100, .size = 128},
-     "one publishes, everybody gets it"},
+     "one connection publishes to all"},
     {"connect",
      {.command = CONNECT, .concurrency = 16, .sources = 64},
      "connect, upgrade and close, over and over"},
@@ -84,23 +84,23 @@ static void
 print_help(void)
 {
     puts("usage: load COMMAND --port PORT [option...]\n\n"
-         "Puts load on a WebSocket server at 127.0.0.1, checks what comes back, and prints one\n"
+         "Puts load on a WebSocket server at 127.0.0.1, checks the answers, and prints one\n"
          "JSON object as the last line:\n\n"
-         "  messages, bytes      right ones that came back in the measured time, their payload;\n"
+         "  messages, bytes      correct ones that came back in the measured time, their payload;\n"
          "                       for fanout deliveries to all, for connect clean closes\n"
-         "  seconds, rate        of the clock on the wall; messages a second\n"
-         "  errors, first_error  whatever was not as it must be, at any time; the first, if any\n"
+         "  seconds, rate        wall-clock time; messages a second\n"
+         "  errors, first_error  number of failed checks at any time; the first of them, if any\n"
          "  cpu_seconds          user and system time of this program\n"
          "  server_cpu_seconds   that of the processes in --server-pid, all of their threads\n"
          "  latency_us           p50 and p99 of a sample, in microseconds\n"
          "  published            messages of fanout's publisher\n"
-         "  slow_closed          connections of --slow whose end has been seen\n\n"
+         "  slow_closed          connections of --slow that the server has ended\n\n"
          "idle prints {\"open\": N} when all are open; {\"open\": N, \"errors\": N} at its end.\n"
          "The status is 0, or 1 with one line on stderr if it could not run.\n");
     for (int i = 0; i < COMMAND_COUNT; i++)
         printf("  %-8s %s\n", COMMANDS[i].name, COMMANDS[i].help);
-    puts("\nWhat a server needs for fanout can be given to idle as it is.");
-    puts("\noptions, with the commands that know them, and defaults at the end:");
+    puts("\nidle accepts all options that a server needs for fanout.");
+    puts("\noptions, with the commands that have them, and defaults at the end:");
     for (int i = 0; i < ROW_COUNT; i++) {
         static const char *const UNITS[] = {" N", " SECONDS", " TEXT", ""};
         printf("  --%s%s\n      ", ROWS[i].name, UNITS[ROWS[i].kind]);

@@ -8,7 +8,7 @@ enum { BATCH_SIZE = 1024 * 1024 }; /* bytes of one write, about */
 
 static const size_t UNKNOWN = SIZE_MAX;
 
-/* Also the characters of filler: they mean the same inside of a JSON string. */
+/* Filler uses these characters, too: none needs an escape in a JSON string. */
 static const char STAMPS[MAX_SLOTS + 1] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -48,7 +48,7 @@ add_utf8(bytes *out, size_t size)
     add_filler(out, size - out->size);
 }
 
-/* Compresses `text` if that is asked for, and appends it as a masked frame. */
+/* Compresses `text` if asked for, and appends it as a masked frame. */
 static void
 add_frame(payload *of, const bytes *text)
 {

@@ -1,8 +1,8 @@
-/* What is sent, and whether what comes back is the same.
+/* Makes the messages to send, and checks those that come back.
  *
- * The n-th message of a sender carries the stamp n modulo `slots`, one character, so that a
- * message that is lost, doubled or out of order is seen. Frames are made in advance, each with a
- * masking key of its own, and lie in a row: as many as may be sent go out in one write. */
+ * The n-th message of a sender carries the stamp n modulo `slots`, one character, which reveals
+ * lost, doubled and reordered messages. Frames are made in advance, each with its own masking key,
+ * and lie in a row: as many as may be sent go out in one write. */
 
 #ifndef LOAD_PAYLOAD_H
 #define LOAD_PAYLOAD_H
@@ -10,7 +10,7 @@
 #include "bytes.h"
 #include "options.h"
 
-/* Every so many messages one is compared in full. Odd, so that it meets every stamp. */
+/* One of so many messages is compared in full. Odd, so that every stamp gets its turn. */
 enum { SAMPLE = 63 };
 
 typedef struct {
@@ -36,10 +36,10 @@ typedef struct {
 
 payload make_payload(const options *chosen);
 
-/* What is wrong with a sender's message of that number; NULL if nothing. */
+/* The error in a sender's message of that number; NULL if there is none. */
 const char *check_message(payload *expected, const message *got, uint64_t number);
 
-/* Whether a message, whole and not compressed, begins so. */
+/* Whether a whole, uncompressed message begins with that text. */
 bool message_begins(const message *got, const char *prefix);
 
 /* Appends `size` bytes of text that looks like JSON. */

@@ -1,4 +1,4 @@
-/* What a connection does with the bytes that come: the response, then frames. */
+/* Handles the bytes that a connection receives: the response, then frames. */
 
 #include "connection.h"
 
@@ -33,7 +33,7 @@ deliver(pool *of, connection *it, const message *got)
 static const unsigned char *
 take_response(pool *of, connection *it, const unsigned char *data, size_t size)
 {
-    unsigned char after = data[size]; /* the buffer has a byte more than is received */
+    unsigned char after = data[size]; /* the buffer has one byte more than was received */
     ((unsigned char *)data)[size] = 0;
     size_t head = 0;
     const char *wrong = upgrade_check(of, it, (const char *)data, &head);
@@ -60,7 +60,7 @@ take_piece(pool *of, connection *it, const unsigned char *data, size_t size)
     message *got = &it->large;
     if (it->left == got->size)
         got->head = data[0];
-    if (got->payload) /* it is wanted whole */
+    if (got->payload) /* the command needs it whole */
         bytes_add(&it->held, data, taken);
     it->left -= taken;
     if (!it->left) {
@@ -75,7 +75,7 @@ take_piece(pool *of, connection *it, const unsigned char *data, size_t size)
     return data + taken;
 }
 
-/* Whether the frame is one that a server may send to these clients. */
+/* Whether a server may send this frame to these clients. */
 static const char *
 judge(const header *frame)
 {

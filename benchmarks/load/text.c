@@ -1,4 +1,4 @@
-/* Text that looks like JSON, the same in every run, so that it always compresses alike. */
+/* Makes text that looks like JSON; it is the same in every run, to compress alike. */
 
 #include "payload.h"
 

@@ -1,6 +1,6 @@
 /* Frame headers (RFC 6455, section 5.2) and the key of the opening handshake (section 4.2.2).
  *
- * Written apart from the library's own: what is measured does not check itself. */
+ * Independent of the library's own code, which must not check itself. */
 
 #ifndef LOAD_WIRE_H
 #define LOAD_WIRE_H
@@ -21,7 +21,7 @@ typedef struct {
     uint64_t length;      /* bytes of the payload */
 } header;
 
-/* Reads a header; 0 if it is not there whole. */
+/* Reads a header; returns 0 if it is incomplete. */
 static inline int
 read_header(header *out, const unsigned char *data, size_t size)
 {
@@ -65,7 +65,7 @@ write_header(unsigned char *out, unsigned first, unsigned masked, uint64_t lengt
 /* Base64 with padding; `out` gets 4 characters for every 3 bytes begun, and a zero. */
 void base64(char *out, const unsigned char *data, size_t size);
 
-/* What Sec-WebSocket-Accept must say to a Sec-WebSocket-Key of `size` characters. */
+/* The Sec-WebSocket-Accept for a Sec-WebSocket-Key of `size` characters. */
 void accept_key(char out[ACCEPT_SIZE + 1], const char *key, size_t size);
 
 /* The value of a field in a head of HTTP/1.1, without white space around it, and its size;

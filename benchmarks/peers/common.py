@@ -28,7 +28,7 @@ def parse(
     parser = argparse.ArgumentParser()
     add = parser.add_argument
     add("mode", choices=modes)
-    add("--port", type=int, required=True, help="on 127.0.0.1; 0 for any free one")
+    add("--port", type=int, required=True, help="port on 127.0.0.1; 0 for any free one")
     add("--deflate", action="store_true", help="compress, as the library does by default")
     for name, values in choices.items():
         add(f"--{name}", choices=values, default=values[0])

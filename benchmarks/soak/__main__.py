@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, help=f"how long ({lengths})")
     add("--clients", type=int, help=f"how many at a time ({crowds})")
     add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")
-    add("--kind", choices=("selector", "asyncio"), default="selector", help="the server")
-    add("--json", type=Path, metavar="FILE", help="write the figures there too")
+    add("--kind", choices=("selector", "asyncio"), default="selector", help="kind of server")
+    add("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     return parser
 
 

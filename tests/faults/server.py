@@ -102,11 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.server", description=__doc__)
     add = parser.add_argument
     add("kind", choices=("selector", "asyncio"))
-    add("--port", type=int, default=0, help="0 for a free one")
+    add("--port", type=int, default=0, help="port to listen on; 0 for any free one")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a limit or a time-out")
-    add("--drain", type=float, default=10.0, help="seconds")
+    add("--drain", type=float, default=10.0, help="seconds to drain on SIGTERM")
     add("--send-buffer", type=int, default=0, help="bytes; the system's own if 0")
-    add("--descriptors", type=int, default=0, help="most that the process may have")
+    add("--descriptors", type=int, default=0, help="limit of open files")
     add("--stepping-clock", action="store_true", help="time.time() jumps by an hour")
     return parser
 

@@ -270,10 +270,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " INFORMATIONAL, 1 some are not, 2 the suite could not be run.",
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help="all cases, not a sample")
-    which.add_argument("--seed", type=int, help="of the sample; the commit's by default")
-    parser.add_argument("--peer", choices=PEERS, help="only this one")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write a summary in Markdown")
+    which.add_argument("--all", action="store_true", help="run all cases instead of a sample")
+    which.add_argument("--seed", type=int, help="seed of the sample; default: from the commit")
+    parser.add_argument("--peer", choices=PEERS, help="test only this peer")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="write a summary in Markdown to FILE"
+    )
     args = parser.parse_args(arguments)
     seed = commit_seed() if args.seed is None else args.seed
     reports = []
