@@ -1,1 +1,1 @@
-"""Inputs that a peer would not send by chance, and what must hold for each of them."""
+"""Inputs that a peer would not send by chance, and the rules that must hold for each of them."""

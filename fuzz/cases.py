@@ -1,4 +1,4 @@
-"""Seeds of the targets that read frames, as a table: what each input is made of."""
+"""Seeds of the targets that read frames, as a table: the frames of each input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Frame(NamedTuple):
     """Masked where it must not be, and the reverse."""
 
     def encode(self, key: bytes) -> bytes:
-        """As bytes; masked if there is a key."""
+        """The frame as bytes; masked if there is a key."""
         if not (self.form or self.wrong_mask or self.first & (RSV2 | RSV3)):
             fin, rsv1 = bool(self.first & FIN), bool(self.first & RSV1)
             return encode_frame(self.first & 0x0F, self.payload, fin=fin, rsv1=rsv1, mask=key)
@@ -39,13 +39,13 @@ class Frame(NamedTuple):
         seven_bits = size if form == 125 else form
         head = bytes((self.first, seven_bits | (0x80 if key else 0)))
         longer = b"" if form == 125 else size.to_bytes(_LENGTH_BYTES[form], "big")
-        body = encode_frame(0, self.payload, mask=key)  # for its masked payload
+        body = encode_frame(0, self.payload, mask=key)  # answers its masked payload
         payload = body[len(body) - len(self.payload) :]
         return head + longer + key + payload
 
 
 class Case(NamedTuple):
-    """What one input is made of."""
+    """One input."""
 
     frames: tuple[Frame, ...]
     cut: int = 0
@@ -83,7 +83,7 @@ def _deflated(data: bytes, *, bits: int = 15, level: int = 6) -> bytes:
 
 
 def _finished(data: bytes) -> bytes:
-    """Deflate data whose last block says that it is the last."""
+    """Deflate data whose final block has BFINAL set."""
     stream = zlib.compressobj(wbits=-15)
     return stream.compress(data) + stream.flush(zlib.Z_FINISH)
 
@@ -151,7 +151,7 @@ FRAGMENTS = {
 
 
 def _unfinished(text: bytes) -> Case:
-    """A fragment that is wrong already; whoever waits for the rest answers the ping."""
+    """A fragment that is already wrong; a reader that waits for the rest answers the ping."""
     return Case((Frame(TEXT, text), PINGED))
 
 

@@ -1,7 +1,7 @@
-"""Frame streams: nothing is raised, one Close ends it, and C does the same as Python.
+"""Frame streams: nothing is raised, one Close ends each, and C does the same as Python.
 
-The pure path, fed in one piece, is the specification: in whatever other way the same bytes come,
-they give the same events, bytes and states.
+The pure path, fed in one piece, is the specification: the same bytes, fed in any other way, give
+the same events, bytes and states.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RUNS = tuple(itertools.product(PATHS, WAYS))
 
 
 def differences(expected: Outcome, found: Outcome) -> list[str]:
-    """In what an outcome differs from that of the pure path."""
+    """How an outcome differs from that of the pure path."""
     return [
         f"{name} {there!r}, not {wanted!r}"
         for name, wanted, there in zip(Outcome._fields, expected, found, strict=True)
@@ -41,7 +41,7 @@ def differences(expected: Outcome, found: Outcome) -> list[str]:
 
 
 def first_fault(data: bytes, setting: Setting, runs: Iterable[tuple[str, Way]], seed: str) -> str:
-    """The first thing that is wrong with what comes of the bytes, or nothing."""
+    """The first broken rule for these bytes, or nothing."""
     expected: Outcome | None = None
     for path, way in (SPECIFICATION, *runs):
         pieces = way.pieces(data, Random(f"{seed} {way.pull}"))

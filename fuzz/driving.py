@@ -1,4 +1,4 @@
-"""One input through one `Connection`: in which settings, in which pieces, on which path."""
+"""Feeds one input to one `Connection`: with which settings, in which pieces, on which path."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ AGREEMENTS = (
 PULLS = ("events", "next", "deliver")
 """Ways to ask for what came: the iterator, at the end only, or with messages to a callback."""
 
-_ONE_BY_ONE = 500  # bytes; what is longer is cut into as many pieces at most
+_ONE_BY_ONE = 500  # bytes; a longer input is cut into this many pieces at most
 
 
 class Setting(NamedTuple):
-    """What was agreed on before the first frame."""
+    """The result of the handshake."""
 
     role: Role
     agreement: Agreement | None
@@ -70,7 +70,7 @@ class Way(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of an input, and then of the end of the stream."""
+    """The result of an input, and then of the end of the stream."""
 
     events: list[Event]
     before_end: int
@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
     state: State
 
 
-# The places where a connection comes to the native path.
+# Where a connection enters the native path.
 _PURE = (
     (connection_module, "message_reader", MessageReader),
     (connection_module, "new_outbox", Outbox),
@@ -90,7 +90,7 @@ _PURE = (
 
 @contextmanager
 def pure_path() -> Iterator[None]:
-    """What is opened and encoded here does without the extension."""
+    """Connections that are opened and messages that are encoded here do not use the extension."""
     saved = [(module, name, getattr(module, name)) for module, name, _ in _PURE]
     for module, name, pure in _PURE:
         setattr(module, name, pure)
@@ -102,10 +102,10 @@ def pure_path() -> Iterator[None]:
 
 
 def opened(setting: Setting) -> Connection:
-    """A connection that is open.
+    """An open connection.
 
-    By the step that ends a handshake: the handshake itself is all Python, and takes ten times
-    as long as most of the inputs.
+    It takes only the last step of the handshake: the handshake itself is all Python, and takes ten
+    times as long as most inputs.
     """
     source = Random(0).randbytes if setting.role is Role.CLIENT else None
     connection = Connection(setting.role, limits=setting.limits, random=source)
@@ -151,7 +151,7 @@ def outcome(setting: Setting, pieces: list[bytes], pull: str) -> Outcome:
 
 
 def faults(found: Outcome) -> list[str]:
-    """What is wrong with an outcome on its own."""
+    """The rule that an outcome breaks by itself, without comparing."""
     wrong = []
     closes = [event for event in found.events if isinstance(event, Close)]
     if len(closes) != 1 or found.events[-1] is not closes[0]:

@@ -1,7 +1,7 @@
-"""The two ways to look for inputs that break a target's rule.
+"""The two engines that look for inputs which break a target's rule.
 
-atheris is guided by the branches that an input reaches, but not every Python has it; mutations of
-the corpus are blind, and always there.
+atheris follows the branches that an input reaches, but is not available for every Python;
+mutations of the corpus are blind, and always available.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .mutations import Mutator
 from .run_corpus import FAILURES
 from .targets import Target
 
-_GRACE = 60.0  # seconds that atheris may take beside those it is given
+_GRACE = 60.0  # seconds that atheris may take beyond its time
 _EXECUTIONS = re.compile(r"number_of_executed_units: +(\d+)")
 _COUNTED = re.compile(r"^#(\d+)\t", re.MULTILINE)
 _WRITTEN = re.compile(r"Test unit written to (.+)")
 _CORPUS = re.compile(r" corp: (\d+)/")
-_LIMITS = ("-timeout=20", "-rss_limit_mb=1024")  # seconds and MiB of one input
+_LIMITS = ("-timeout=20", "-rss_limit_mb=1024")  # seconds and MiB for one input
 
 
 class Report(NamedTuple):
-    """What a run has done."""
+    """The result of a run."""
 
     executions: int
     seconds: float
@@ -41,7 +41,7 @@ class Report(NamedTuple):
 
 
 def with_mutations(target: Target, seconds: float, found: Path) -> Report:
-    """Run mutations of the corpus, and of what was found before, until something is found."""
+    """Run mutations of the corpus, and of earlier finds, until something is found."""
     files = [path.read_bytes() for path in inputs_of(target, found)]
     mutator = Mutator(files, target.words, target.longest)
     source = Random()
@@ -61,13 +61,13 @@ def with_mutations(target: Target, seconds: float, found: Path) -> Report:
 
 
 def inputs_of(target: Target, found: Path) -> list[Path]:
-    """The files that a run begins from."""
+    """The files that a run begins with."""
     return sorted((CORPUS / target.name).glob("*.bin")) + sorted(found.iterdir())
 
 
 def _dictionary(target: Target) -> list[str]:
     """The option with the target's words, if it has any."""
-    if not target.words:  # libFuzzer takes no empty file
+    if not target.words:  # libFuzzer rejects an empty file.
         return []
     path = FAILURES / f"{target.name}.dict"
     lines = ["".join(f"\\x{byte:02x}" for byte in word) for word in target.words]
@@ -76,7 +76,7 @@ def _dictionary(target: Target) -> list[str]:
 
 
 def with_atheris(target: Target, seconds: float, found: Path) -> Report:
-    """Run atheris in a process of its own, which ends with what it finds."""
+    """Run atheris in its own process, which ends when it finds something."""
     command = [sys.executable, "-m", "fuzz.under_atheris", target.name]
     command += [str(found), str(CORPUS / target.name), *_dictionary(target)]
     command += [f"-max_total_time={math.ceil(seconds)}", f"-max_len={target.longest}"]
@@ -99,7 +99,7 @@ def with_atheris(target: Target, seconds: float, found: Path) -> Report:
 
 
 def _told(said: str) -> str:
-    """The exception in a log, or else its end; and what was written of the input."""
+    """The exception in a log, or else its last lines; and the input that atheris wrote."""
     _, _, exception = said.partition("=== Uncaught Python exception: ===\n")
     told = exception.partition("\n==")[0] if exception else said[-2000:]
     return "\n".join([*_WRITTEN.findall(said), told.strip()])

@@ -1,8 +1,8 @@
 """Look for inputs that break the rules: `python -m fuzz.fuzz TARGET ... [--seconds N]`, or --all.
 
-Each target runs for N seconds, or until it has found something. What is found is written into
-build/fuzz, and so is what leads further into the code: the next run begins from there. An input
-is run again with: `python -m fuzz.run_corpus --target TARGET --mutations 0 FILE`.
+Each target runs for N seconds, or until it has found something. Finds are written to build/fuzz,
+as are inputs that lead further into the code: the next run begins with those. To run an input
+again: `python -m fuzz.run_corpus --target TARGET --mutations 0 FILE`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(name: str, options: argparse.Namespace) -> bool:
-    """Run one target and say what came of it; whether nothing was found."""
+    """Run one target and print the result; returns whether nothing was found."""
     found = options.corpus or FAILURES / "corpus" / name
     found.mkdir(parents=True, exist_ok=True)
     FAILURES.mkdir(parents=True, exist_ok=True)

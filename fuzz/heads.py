@@ -29,7 +29,7 @@ def _head(start: bytes, fields: dict[bytes, bytes], *more: bytes) -> bytes:
 
 
 def _request(*more: bytes, start: bytes = b"GET / HTTP/1.1", **changed: bytes) -> bytes:
-    """An upgrade with fields changed (an empty one is left out) and added."""
+    """An upgrade with fields changed (an empty value removes one) and added."""
     fields = _UPGRADE | {name.replace("_", "-").encode(): value for name, value in changed.items()}
     return _head(start, {name: value for name, value in fields.items() if value}, *more)
 

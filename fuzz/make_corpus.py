@@ -1,8 +1,8 @@
 """Write `fuzz/corpus` anew: `python -m fuzz.make_corpus`.
 
-A folder for each target. Each case of frames as a server receives it, with masks, and as a client
-does, without; all else as its table has it. The same tables give the same bytes, wherever zlib
-compresses the same.
+Each target has a folder. Each case of frames is written twice: as a server receives it, with
+masks, and as a client does, without. Other inputs are written as their tables have them. The same
+tables give the same bytes, wherever zlib compresses the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .payloads import ASGI, DEFLATE, PACKETS
 
 CORPUS = Path(__file__).parent / "corpus"
 ROLES = ("server", "client")
-SERVER_ONLY = {*OPCODES, "length-above-16-bits"}  # the corpus stays small
+SERVER_ONLY = {*OPCODES, "length-above-16-bits"}  # keeps the corpus small
 SEEDS = {
     "request": REQUESTS,
     "response": RESPONSES,
@@ -31,7 +31,7 @@ SEEDS = {
 
 
 def encode(name: str, case: Case, role: str) -> bytes:
-    """The case as bytes; its first masking key is random, then they take turns with zeros."""
+    """The case as bytes; its first masking key is random, and every other one is zero."""
     source = random.Random(name)
     data = bytearray()
     for number, frame in enumerate(case.frames):
@@ -56,7 +56,7 @@ def corpus() -> dict[str, bytes]:
 
 
 def main() -> int:
-    """Run the command; the exit status."""
+    """Run the command; returns the exit status."""
     files = corpus()
     shutil.rmtree(CORPUS, ignore_errors=True)
     for name, data in files.items():

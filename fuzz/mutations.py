@@ -1,4 +1,4 @@
-"""Changes of an input that keep most of it: what they do follows from the random source alone."""
+"""Changes of an input that keep most of it; the random source alone determines them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class _Change(NamedTuple):
-    """One change: what is changed, and what it may take from elsewhere."""
+    """One change: the data to change, and data to take parts from."""
 
     data: bytes
     other: bytes
@@ -29,7 +29,7 @@ def _flip(change: _Change) -> bytes:
 
 
 def _tell(change: _Change) -> bytes:
-    """Put telling words in, or in the place of others."""
+    """Insert meaningful words, or put them in the place of others."""
     data, source = change.data, change.source
     start, end = change.range()
     words = b"".join(source.choices(change.words, k=source.randint(1, 3)))
@@ -48,7 +48,7 @@ def _delete(change: _Change) -> bytes:
 
 
 def _splice(change: _Change) -> bytes:
-    """The beginning of one and the end of another."""
+    """The beginning of one input and the end of another."""
     data, other, source = change.data, change.other, change.source
     return data[: source.randint(0, len(data))] + other[source.randint(0, len(other)) :]
 
@@ -73,9 +73,9 @@ class Mutator:
     """Changes the inputs of one target.
 
     Args:
-        others: inputs that others get parts of.
-        words: what means something in an input.
-        longest: bytes that an input grows to.
+        others: inputs to take parts from.
+        words: bytes with a meaning in an input.
+        longest: bytes that an input may grow to.
     """
 
     def __init__(self, others: Sequence[bytes], words: Sequence[bytes], longest: int) -> None:

@@ -7,7 +7,7 @@ import zlib
 
 _TAIL = b"\x00\x00\xff\xff"
 _JSON = b'{"protocol":"broadcast","payload":{"message":"hello"}}' * 20
-_RARE = bytes(range(1, 41))  # refers back further than the smallest window, if it comes again
+_RARE = bytes(range(1, 41))  # repeated, it refers back further than the smallest window
 
 
 def _deflated(
@@ -27,7 +27,7 @@ _STREAMS = {
     "after-final": _deflated(b"a", flush=zlib.Z_FINISH) + b"\xff\xff",
     "bomb": _deflated(bytes(200_000)),
     "far": _deflated(bytes(68_000) + _RARE + bytes(900) + _RARE, bits=15),
-    # It ends in the middle of a block, and means 230 bytes more than the 64 KiB of one step.
+    # Ends in the middle of a block, and inflates to 230 bytes more than the 64 KiB of one step.
     "pending": bytes.fromhex("ecd35b1681000040c1281491574a2245b1ff15b6057fce616605f7e70601")
     + bytes(26)
     + bytes.fromhex("f0ab26d3309acd1771b25ca5eb4db6")

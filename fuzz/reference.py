@@ -1,7 +1,7 @@
-"""What zlib alone makes of compressed messages.
+"""Inflates compressed messages with zlib alone.
 
-Beside the targets and not among them: atheris counts no branches here, which would cost most of its
-time.
+This module is outside the targets because atheris counts no branches here, which would cost most
+of its time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ WHOLE = 1 << 20  # bytes of a piece that holds all
 class Reference:
     """Inflates messages with zlib alone.
 
-    It refuses what refers back beyond its window only if that is not in the same output either.
-    So it is strict if its output comes byte by byte, and lenient with the largest window.
+    zlib refuses a reference beyond its window only if the data is not in the same output. So it is strict if its output comes byte by byte, and lenient with the largest window.
 
     Args:
         limit: bytes of a message after which it may stop.
@@ -32,7 +31,7 @@ class Reference:
         """In the last message."""
 
     def inflate(self, message: bytes) -> bytes | None:
-        """The message, or what is beyond the limit; None if it is not deflate data."""
+        """The message, or its part up to beyond the limit; None if it is not deflate data."""
         message += TAIL
         out = bytearray()
         self.final_blocks = 0

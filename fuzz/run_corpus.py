@@ -1,12 +1,12 @@
 """Hold the corpus, and mutations of it, to the rules of the fuzz targets.
 
 `python -m fuzz.run_corpus [--target T ...] [--mutations N] [--seconds S] [--seed S] [--verbose]
-[FILE ...]`. Frame streams go through in both roles, with and without permessage-deflate, with the
-shipped limits and with small ones, natively and in Python, in all ways to cut and to ask: see
-`comparing`. All else is run as `targets` says. Mutations of frame streams go natively through one
-setting and one way each. The same arguments without --seconds do the same.
+[FILE ...]`. Frame streams run in both roles, with and without permessage-deflate, with the
+default limits and with small ones, in C and in Python, cut and queried in all ways: see
+`comparing`. Other inputs run as `targets` says. Each mutation of a frame stream runs in C, with
+one setting and in one way. The same arguments without --seconds do the same.
 
-An input that failed is written into build/fuzz. When the process dies, --verbose tells in which.
+Inputs that fail are written to build/fuzz. If the process dies, --verbose shows in which input.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .targets import TARGETS, Target
 
 FAILURES = Path("build/fuzz")
 _MANY = 10  # failures after which it gives up
-_MUTATIONS = 200  # of each file, if there is no bound in time
+_MUTATIONS = 200  # of each file, without a limit in time
 _FASTEST = list(PATHS)[-1]
-_SPLICED = 2000  # bytes of a file up to which parts of it get into others
+_SPLICED = 2000  # bytes of the largest file that lends parts to others
 
 
 class Input(NamedTuple):
-    """Bytes, and which they are."""
+    """Bytes, and where they come from."""
 
     name: str
     data: bytes
@@ -47,7 +47,7 @@ class Input(NamedTuple):
 def inputs(
     target: Target, files: Mapping[str, bytes], mutations: int | None, seed: int
 ) -> Iterator[Input]:
-    """Every file, then mutations of each in turn: so many, or without end."""
+    """Every file, then mutations of each in turn: that many, or without end."""
     for name, data in files.items():
         yield Input(name, data)
     others = [data for data in files.values() if len(data) < _SPLICED]
@@ -59,18 +59,18 @@ def inputs(
 
 
 def frames_fault(role: str, one: Input, seed: int) -> str:
-    """What is wrong with a frame stream, which is meant for that role, or nothing."""
+    """The rule that a frame stream breaks, which is meant for that role, or nothing."""
     if not one.number:
         return next(filter(None, (first_fault(one.data, x, RUNS, one.name) for x in SETTINGS)), "")
     source = Random(f"{seed} {one.name} setting")
-    # mostly as the role that the file is meant for: to the other it is an error at once
+    # Mostly in the role that the file is meant for: in the other it fails at once.
     meant = [setting for setting in SETTINGS if setting.role.value == role]
     setting = source.choice(SETTINGS if one.number % 8 == 0 else meant)
     return first_fault(one.data, setting, [(_FASTEST, source.choice(WAYS))], f"{seed} {one.name}")
 
 
 def fault(target: Target, one: Input, seed: int) -> str:
-    """What is wrong with an input, or nothing."""
+    """The rule that an input breaks, or nothing."""
     if target.name in ROLES:
         return frames_fault(target.name, one, seed)
     try:
@@ -83,7 +83,7 @@ def fault(target: Target, one: Input, seed: int) -> str:
 def failures(
     target: Target, files: Mapping[str, bytes], options: argparse.Namespace
 ) -> tuple[int, list[str]]:
-    """How many inputs were run, and what failed; each of these is written."""
+    """How many inputs were run, and which failed; the failed ones are written to files."""
     ends = float("inf")
     done = 0
     wrong: list[str] = []

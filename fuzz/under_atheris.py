@@ -1,7 +1,7 @@
 """The process in which atheris runs one target: `python -m fuzz.under_atheris TARGET OPTION ...`.
 
-The options are libFuzzer's. `fuzz.fuzz` starts it. Branches are counted in the packages below, so
-these are first imported here.
+The options are libFuzzer's. `fuzz.fuzz` starts it. The packages below are imported first, so that
+atheris counts their branches.
 """
 
 from __future__ import annotations

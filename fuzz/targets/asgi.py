@@ -1,7 +1,7 @@
 """Any order of an ASGI server's events: nothing is raised, and Close comes once, at the end.
 
-Each line of an input is an event: its first byte is the kind, the rest is what it carries. The
-first line is the scope's path, headers and all.
+Each line of an input is an event: its first byte selects the kind, the rest is its content. The
+first line is the scope's path and headers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _KINDS = {b"c": "websocket.connect", b"x": "websocket.unknown"}
 
 
 def scope_of(line: bytes) -> Scope:
-    """A scope: the path, and after a space each a header."""
+    """A scope: the path, then headers, each after a space."""
     path, *fields = line.split(b" ")
     pairs = [field.partition(b":")[::2] for field in fields]
     headers = [(b"host", b"host"), *((name.lower(), value) for name, value in pairs)]
@@ -27,7 +27,7 @@ def scope_of(line: bytes) -> Scope:
 
 
 def event_of(line: bytes) -> ASGIEvent:
-    """An event of the kind that the first byte names."""
+    """An event of the kind that the first byte selects."""
     kind, rest = line[:1], line[1:]
     if kind == b"t":
         return {"type": "websocket.receive", "text": rest.decode(errors="replace")}

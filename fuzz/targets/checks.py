@@ -1,4 +1,4 @@
-"""What a fuzz target is: a rule that must hold for any bytes, and the time that they may take."""
+"""A fuzz target: a rule that must hold for any bytes, and the time that they may take."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from sono_core import Close, Event
 
-_TRIES = 3  # a busy machine is slow once, what is not linear each time
-_PIECES = 150  # at most, of an input that is cut
+_TRIES = 3  # A busy machine is slow once; code that is not linear is slow each time.
+_PIECES = 150  # pieces of an input that is cut, at most
 
 
 class Target(NamedTuple):
-    """A rule, and what helps to find inputs that break it."""
+    """A rule, and help to find inputs that break it."""
 
     name: str
     check: Callable[[bytes], None]
@@ -48,13 +48,13 @@ class Target(NamedTuple):
 
 
 def ways(data: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The data as one piece, and as many: a byte each, unless there are too many."""
+    """The data as one piece, and in many: byte by byte, unless there are too many."""
     step = 1 + len(data) // _PIECES
     return [data] if data else [], [data[at : at + step] for at in range(0, len(data), step)]
 
 
 def head_of(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """First line and fields of a head that was accepted; more strictly than any parser."""
+    """First line and fields of an accepted head, parsed more strictly than any parser does."""
     head, end, _ = data.partition(b"\r\n\r\n")
     assert end, "what was accepted had no end"
     for byte in head.replace(b"\r\n", b""):
@@ -70,12 +70,12 @@ def head_of(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
 
 
 def check_end(events: Sequence[Event], size: int) -> None:
-    """Events of an open connection: the one Close is the last, and there are no more than bytes."""
+    """Events of an open connection: Close is only the last, and they do not outnumber the bytes."""
     ends = [number for number, event in enumerate(events, 1) if isinstance(event, Close)]
     assert ends == [len(events)], "Close is not once and last"
     assert len(events) <= 1 + size, "more events than bytes"
 
 
 def values_of(fields: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """The values of the fields of a name."""
+    """The values of the fields with that name."""
     return [value for field, value in fields if field == name]

@@ -1,7 +1,7 @@
-"""Any bytes as compressed messages: what zlib makes of them, or a failure, never past the limit.
+"""Any bytes as compressed messages: the same as zlib gives, or a failure; never past the limit.
 
 The first byte chooses window, takeover, limit and cuts; half of the rest is one message, half the
-next. The rest as plain text is compressed too, and comes back.
+next. The rest is also compressed as plain text, and must come back.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from sono_core.websocket.deflate import Deflater, Inflater
 
 from .checks import Target
 
-_LIMITS = (1000, 70_000)  # bytes; the second is beyond what is inflated at once
+_LIMITS = (1000, 70_000)  # bytes; the second is more than one step inflates
 _CODES = (1007, 1008, 1009)
 
 
 class Setting(NamedTuple):
-    """What the first byte says."""
+    """The settings that the first byte stands for."""
 
     bits: int
     takeover: bool
@@ -35,7 +35,7 @@ def setting_of(byte: int) -> Setting:
 
 
 def inflated(inflater: Inflater, message: bytes, limit: int, step: int) -> bytes | int:
-    """A message, or the code with which it fails."""
+    """A message, or the close code with which it fails."""
     out, code = bytearray(), 0
     try:
         for at in range(0, len(message) or 1, step):
@@ -104,5 +104,5 @@ WORDS = (
     b"\x4b\x04\x00",
     b"\xed\xc1\x01\x01\x00\x00\x00\x80\x90\xfe\xaf\x6e\x08",
 )
-# The strict reference makes 70,000 bytes in as many calls, up to twice: see the seed far-19.
+# For 70,000 bytes the strict reference makes as many calls, up to twice: see the seed far-19.
 TARGET = Target("deflate", _check, WORDS, once=0.5)

@@ -14,7 +14,7 @@ _STRIDE = 5  # has no divisor in common with the number of runs, so that all tak
 
 
 def _check(role: Role, data: bytes) -> None:
-    """In all settings of the role, each in another way and on another path."""
+    """Run in all settings of the role, each in another way and on another path."""
     settings = [setting for setting in SETTINGS if setting.role is role]
     for number, setting in enumerate(settings, len(data)):
         run = RUNS[number * _STRIDE % len(RUNS)]
@@ -22,7 +22,7 @@ def _check(role: Role, data: bytes) -> None:
         assert not wrong, wrong
 
 
-# Bytes that mean something in a frame's head, in UTF-8, or in deflate data.
+# Bytes with a meaning in a frame's head, in UTF-8, or in deflate data.
 TELLING = bytes.fromhex("00017d7e7f808182888a8bc1c2c188898afdfeff03e8edf0f4e2")
 WORDS = (
     *(bytes((byte,)) for byte in TELLING),

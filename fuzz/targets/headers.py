@@ -1,8 +1,8 @@
 """Any text as a header's value: read in linear time, or refused with a ValueError.
 
-What is accepted is written again, and read as the same. What a server answers to an offer of
-permessage-deflate, a client agrees to, and both ends understand each other. The text is one value;
-it is an origin and a host too, on the two sides of a space.
+An accepted value is written again, and reads the same. Clients agree to what a server answers to
+an offer of permessage-deflate, and both ends understand each other. The text is one value; split
+at a space, it is also an origin and a host.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _check_extensions(text: str) -> None:
 
 
 def _check_tokens_of(text: str) -> None:
-    """Whatever tokens are in the text, a legal value of them is read."""
+    """Whatever tokens the text contains, a legal value made of them is read."""
     tokens = _tokens(text)[:20]
     legal = ", ".join(f'{token} ;\t{token}="\\{token}"; {token}' for token in tokens)
     wanted = [(token, [(token, token), (token, None)]) for token in tokens]

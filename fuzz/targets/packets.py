@@ -1,6 +1,6 @@
 """Any text as a packet: refused with a `PacketError`, or JSON within bounds that keeps its meaning.
 
-The judge is the standard library's parser; what is accepted is written again, and read as the same.
+The standard library's parser decides; an accepted packet is written again, and reads the same.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CODES = ("invalid-packet", "reserved-event")
 
 
 def _integer(digits: str) -> int:
-    """Python refuses those of thousands of digits, which may stand in fields that are ignored."""
+    """Python refuses integers of thousands of digits, which may be in fields that are ignored."""
     return int(digits[:40])
 
 
@@ -39,7 +39,7 @@ def _no_constant(name: str) -> None:
 
 
 def _check_value(value: object, depth: int) -> None:
-    """Of what may have so many levels."""
+    """Check a value that may have that many levels."""
     if isinstance(value, (dict, list)):
         assert depth > 0, "nested deeper than the limit"
     if isinstance(value, dict):
@@ -67,7 +67,7 @@ def _check_packet(packet: Packet, text: str, limits: Limits) -> None:
     payload = msgspec.to_builtins(packet.payload)
     for name, value in payload.items():
         assert read["payload"][name] == value, f"{name} is {value!r}"
-        _check_value(value, limits.max_depth - 2)  # the packet and the payload are levels too
+        _check_value(value, limits.max_depth - 2)  # The packet and the payload are levels, too.
     again = parse(msgspec.json.encode(packet).decode(), limits)
     assert again == packet, f"{packet} comes back as {again}"
     if isinstance(packet, ChangeChannel):

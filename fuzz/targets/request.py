@@ -1,7 +1,7 @@
 """Any bytes to a server: a request that may be accepted, or a refusal with a legal status.
 
-Nothing is raised, however the bytes are cut the same comes of them, and what is answered with 101
-had all that RFC 6455, section 4.2.1, asks for.
+Nothing is raised, however the bytes are cut the result is the same, and a request that is
+answered with 101 had all that RFC 6455, section 4.2.1, asks for.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LIMITS = (
     Limits(),
     Limits(max_head=400, max_head_line=120, max_headers=8, max_early_data=64, max_message=1000),
 )
-_BEFORE = {400, 414, 431, 501, 505}  # what the head alone is refused with
-_AFTER = {400, 403, 405, 426}  # what the request is
+_BEFORE = {400, 414, 431, 501, 505}  # refusals of the head alone
+_AFTER = {400, 403, 405, 426}  # refusals of the request
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _is_start = re.compile(rb"GET /[!-\"$-~]* HTTP/1\.1").fullmatch
 
 
 class Answered(NamedTuple):
-    """What came of the bytes."""
+    """The result of the bytes."""
 
     request: Request | None
     answer: bytes
@@ -39,7 +39,7 @@ class Answered(NamedTuple):
 
 
 def answered(pieces: Sequence[bytes], limits: Limits) -> Answered:
-    """Give a server the pieces, accept what it asks about, then end the stream."""
+    """Give a server the pieces, accept any request, then end the stream."""
     connection = Connection(Role.SERVER, limits=limits)
     events: list[Event] = []
     for piece in pieces:

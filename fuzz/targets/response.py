@@ -1,7 +1,7 @@
 """Any bytes to a client that waits for its upgrade: one answer, and only a valid one opens it.
 
-Nothing is raised, however the bytes are cut the same comes of them, and what opens the connection
-had all that RFC 6455, section 4.1, asks for.
+Nothing is raised, however the bytes are cut the result is the same, and a response that opens the
+connection had all that RFC 6455, section 4.1, asks for.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ LIMITS = (
     Limits(max_head=400, max_head_line=120, max_headers=8, max_refusal_body=64, max_message=1000),
 )
 SUBPROTOCOLS = ("chat", "superchat")
-# for the key that a source of nothing but zeros gives
+# for the key that a source of zeros gives
 ACCEPT = b"ICX+Yqv66kxgM0FcWaLWlFLwTAI="
 _is_switching = re.compile(rb"HTTP/1\.1 101(?: [^\r\n]*)?").fullmatch
 _is_interim = re.compile(rb"HTTP/1\.[0-9] 1[0-9][0-9](?: .*)?").fullmatch
 
 
 class Answered(NamedTuple):
-    """What came of the bytes."""
+    """The result of the bytes."""
 
     events: list[Event]
     sent: bytes

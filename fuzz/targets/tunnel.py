@@ -1,7 +1,7 @@
 """Any bytes as a proxy's answer: an open tunnel, or one failure that says why.
 
-Nothing is raised, and however the bytes are cut the same comes of them. What is carried gets all
-that follows the proxy's agreement and nothing before it; what it has to say leaves only then.
+Nothing is raised, and however the bytes are cut the result is the same. The inner layer receives
+all that follows the proxy's agreement and nothing before it; its own bytes leave only then.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sono_core.websocket.outbox import Outbox
 from .checks import Target, ways
 
 LIMITS = (Limits(), Limits(max_head=400, max_head_line=120, max_headers=8))
-_HELD = b"what is carried says this first"
+_HELD = b"the inner layer says this first"
 _PROXY = parse_proxy("http://user:password@proxy:3128")
 _is_agreement = re.compile(rb"HTTP/1\.[0-9] 2[0-9][0-9](?: .*)?").fullmatch
 _is_interim = re.compile(rb"HTTP/1\.[0-9] 1[0-9][0-9](?: .*)?").fullmatch
 
 
 class _Inner:
-    """What is carried, and its transport: writes down what it is told."""
+    """The inner layer and its transport; records the calls."""
 
     def __init__(self) -> None:
         self.outbox = Outbox()
@@ -40,7 +40,7 @@ class _Inner:
         """As a transport."""
 
     def receive(self, data: bytes, now: float) -> None:
-        assert data, "what is carried is told of an end that did not come"
+        assert data, "the inner layer is told of an end that did not come"
         self.heard += data
 
     def lost(self, rest: bytes = b"", reason: str = "") -> None:
@@ -49,7 +49,7 @@ class _Inner:
 
 
 class Answered(NamedTuple):
-    """What came of the bytes."""
+    """The result of the bytes."""
 
     opened: bool
     heard: bytes
@@ -64,7 +64,7 @@ def answered(pieces: Sequence[bytes], limits: Limits) -> Answered:
     tunnel = Tunnel(cast(Layer, inner), "host:443", _PROXY, limits)
     request = tunnel.outbox.take()
     assert request.startswith(b"CONNECT host:443 HTTP/1.1\r\n"), f"the request is {request!r}"
-    assert _HELD not in request, "what is carried spoke to the proxy"
+    assert _HELD not in request, "the inner layer spoke to the proxy"
     for piece in pieces:
         if not inner.over:
             tunnel.receive(piece, 0.0)
@@ -72,7 +72,7 @@ def answered(pieces: Sequence[bytes], limits: Limits) -> Answered:
 
 
 def _final(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """The head that is no interim one of eight, its end if it has come, and what follows."""
+    """The first head of at most eight that is not interim, its end if it has come, and the rest."""
     for _ in range(8):
         head, end, rest = data.partition(b"\r\n\r\n")
         if not end or not _is_interim(head.partition(b"\r\n")[0]):
@@ -91,7 +91,7 @@ def _check(data: bytes) -> None:
             start = head.partition(b"\r\n")[0]
             assert _is_agreement(start), f"opened by {start!r}"
             assert end, f"opened by half a head: {head!r}"
-            assert whole.heard == rest, f"what is carried heard {whole.heard!r}"
+            assert whole.heard == rest, f"the inner layer heard {whole.heard!r}"
             assert whole.sent == _HELD, "what was held did not follow"
             continue
         assert not whole.heard, f"it is not open, and {whole.heard!r} passed"

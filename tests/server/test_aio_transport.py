@@ -38,12 +38,12 @@ def test_valid_input_takes_no_detour() -> None:
     with running() as server, Wire(server.address) as wire:
         wire.send("first")
         wire.message()
-        turn = server.server.context
-        before = server.call(lambda: (turn.turns, turn.detours, turn.sent_fallback))
+        context = server.server.context
+        before = server.call(lambda: (context.turns, context.detours, context.sent_fallback))
         for size in (1, 200, 70_000):
             wire.send("x" * size)
             assert wire.message() == "x" * size
-        after = server.call(lambda: (turn.turns, turn.detours, turn.sent_fallback))
+        after = server.call(lambda: (context.turns, context.detours, context.sent_fallback))
     assert after[0] > before[0]
     assert after[1:] == before[1:]
 

@@ -120,18 +120,18 @@ def turn_bytes(limits: Limits, size: int) -> bool:
 
 
 def packets(limits: Limits, number: int) -> bool:
-    quota = RateLimiter(limits, 0.0)
-    return not any(quota.take(1, 0.0) for _ in range(2 * number))
+    limiter = RateLimiter(limits, 0.0)
+    return not any(limiter.take(1, 0.0) for _ in range(2 * number))
 
 
 def packet_bytes(limits: Limits, size: int) -> bool:
-    quota = RateLimiter(limits, 0.0)
-    return not any([quota.take(size, 0.0), quota.take(size, 0.0)])
+    limiter = RateLimiter(limits, 0.0)
+    return not any([limiter.take(size, 0.0), limiter.take(size, 0.0)])
 
 
 def turn_deliveries(limits: Limits, number: int) -> bool:
-    quota = RateLimiter(limits, 0.0)
-    return not any([quota.cause(number - 1), quota.cause(1)])
+    limiter = RateLimiter(limits, 0.0)
+    return not any([limiter.cause(number - 1), limiter.cause(1)])
 
 
 def channels(limits: Limits, number: int) -> bool:

@@ -170,7 +170,7 @@ def test_when_it_is_open_the_transport_is_asked_to_write() -> None:
     assert rig.transport.asked == ["write_soon"]
 
 
-def test_what_follows_the_response_belongs_to_what_is_carried() -> None:
+def test_what_follows_the_response_belongs_to_the_inner_layer() -> None:
     rig = Rig()
     rig.raw()
     rig.receives(AGREED + b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
@@ -307,7 +307,7 @@ def test_an_agreement_that_could_still_be_read_is_of_no_use() -> None:
     assert rig.reason == "proxy p:3128: ended the connection before the tunnel was open"
 
 
-def test_a_stream_that_breaks_later_is_what_is_carrieds_matter() -> None:
+def test_a_stream_that_breaks_later_is_the_inner_layers_matter() -> None:
     rig = open_rig()
     rig.tunnel.lost(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
     (reject,) = rig.handler.log
@@ -333,7 +333,7 @@ def test_the_servers_part_of_the_time_is_what_the_proxy_left() -> None:
     assert rig.reason == "the handshake took too long"
 
 
-# -- what is carried --------------------------------------------------------------------------
+# -- the inner layer --------------------------------------------------------------------------
 
 
 def test_the_outbox_is_one_and_the_same_object_all_the_time() -> None:
@@ -347,7 +347,7 @@ def test_the_outbox_is_one_and_the_same_object_all_the_time() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, len(CONNECT) + 1])
-def test_what_is_carried_is_told_of_its_own_bytes_alone(step: int) -> None:
+def test_the_inner_layer_is_told_of_its_own_bytes_alone(step: int) -> None:
     inner = Inner()
     tunnel = Tunnel(inner, "example.com:80", parse_proxy("p"))  # type: ignore[arg-type]
     tunnel.receive(AGREED, 0)  # from a proxy that has not read all of the request
