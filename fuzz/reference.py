@@ -15,7 +15,8 @@ WHOLE = 1 << 20  # bytes of a piece that holds all
 class Reference:
     """Inflates messages with zlib alone.
 
-    zlib refuses a reference beyond its window only if the data is not in the same output. So it is strict if its output comes byte by byte, and lenient with the largest window.
+    zlib refuses a reference beyond its window only if the data is not in the same output. So it
+    is strict if its output comes byte by byte, and lenient with the largest window.
 
     Args:
         limit: bytes of a message after which it may stop.

@@ -333,7 +333,7 @@ def test_the_servers_part_of_the_time_is_what_the_proxy_left() -> None:
     assert rig.reason == "the handshake took too long"
 
 
-# -- the inner layer --------------------------------------------------------------------------
+# -- the inner layer ----------------------------------------------------------------------------
 
 
 def test_the_outbox_is_one_and_the_same_object_all_the_time() -> None:
