@@ -24,7 +24,7 @@ PING_BYTES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to connect. What is wrong with an option is raised by `connector`."""
+    """How to connect. `connector` raises if an option is wrong."""
 
     subprotocols: Annotated[Sequence[str], "to offer, in order of preference."] = ()
     headers: Annotated[
@@ -106,7 +106,7 @@ def client_limits(limits: Limits) -> Limits:
     """Those for a client's session on asyncio.
 
     That much waits to be written does not stop it from reading: else two sides that both send
-    large messages would wait for each other. What pongs may take is bounded by the transport.
+    large messages would wait for each other. The transport bounds the space for pongs.
     """
     return msgspec.structs.replace(limits, pause_reading_at=sys.maxsize)
 
@@ -115,10 +115,10 @@ def blocking_limits(limits: Limits) -> Limits:
     """Those for a session of the blocking client."""
     return msgspec.structs.replace(
         limits,
-        # What follows a message is not looked at before the application has answered it, so that
-        # an answer still goes out when what follows ends the connection.
+        # The application answers a message before the next one is parsed, so that the answer
+        # still leaves if the next one ends the connection.
         max_turn_messages=1,
-        # The application waits until what it sends is written, and the link bounds the pongs.
+        # The application waits until its messages are written, and the transport bounds the pongs.
         pause_reading_at=sys.maxsize,
         max_queue=sys.maxsize,
     )

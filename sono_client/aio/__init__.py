@@ -1,7 +1,7 @@
 """Clients for asyncio and uvloop: `connect_async` for plain WebSockets, `AsyncSonoClient`.
 
 Thin I/O over `sono_core`'s opening, session and client state. Here bytes move, pings are answered
-and deadlines are kept while the event loop runs, whatever the application does meanwhile.
+and deadlines are kept while the event loop runs, also while the application does other things.
 """
 
 from .sono_client import AsyncSonoClient

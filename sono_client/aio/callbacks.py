@@ -12,10 +12,10 @@ logger: logging.Logger = logging.getLogger("sono")
 
 
 class Callbacks:
-    """Calls in a task of its own, so that a callback may wait for what others do.
+    """Runs callbacks in a task of its own, so that one may wait for events that others cause.
 
     Args:
-        changes: is told whenever there is room for another call.
+        changes: notified whenever there is room for another call.
     """
 
     def __init__(self, changes: Notifier) -> None:
@@ -28,20 +28,20 @@ class Callbacks:
 
     @property
     def inside(self) -> bool:
-        """Whether it is a coroutine of a callback that asks."""
+        """Whether the caller is a coroutine of a callback."""
         return self._awaited is not None and asyncio.current_task() is self._awaited
 
     def add(self, function: Callable[[], object]) -> None:
-        """Have a function called after all others."""
+        """Queue a function behind all others."""
         self._calls.append(function)
         self._changes.notify()
 
     def clear(self) -> None:
-        """Call nobody any more."""
+        """Drop all queued calls."""
         self._calls.clear()
 
     async def run(self, ended: Callable[[], bool]) -> None:
-        """Call, until there will be nothing more. What a callback raises is logged."""
+        """Run queued calls until no more will come. Exceptions of callbacks are logged."""
         while True:
             await self._changes.until(lambda: self._calls or ended())
             if not self._calls:
@@ -56,7 +56,7 @@ class Callbacks:
                 logger.exception("a callback failed")
 
     async def _finish(self, result: Awaitable[object]) -> None:
-        # As a task, so that the end of a callback that somebody cancelled is not the end of this.
+        # As a task, so that cancelling a callback does not end this one.
         # Not by create_task: one that begins at once would ask for `inside` before it is kept here.
         if inspect.iscoroutine(result):
             callback: asyncio.Future[object] = asyncio.Task(result)

@@ -8,10 +8,10 @@ from sono_core.connect import Endpoint
 
 
 async def dial(endpoint: Endpoint, protocol: asyncio.BaseProtocol, timeout: float) -> None:
-    """Connect the protocol there. Whoever calls ends the connection if this raises.
+    """Connect the protocol to an endpoint. If this raises, the caller ends the connection.
 
     Raises:
-        OSError: nobody answered; see `reason`.
+        OSError: there was no answer; see `reason`.
     """
     # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation.
     connecting = asyncio.ensure_future(_connect(endpoint, protocol))
@@ -44,7 +44,7 @@ async def _connect(endpoint: Endpoint, protocol: asyncio.BaseProtocol) -> None:
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, for people."""
+    """A description of the error for people."""
     if error.errno is None or isinstance(error, socket.gaierror):
         return error.strerror or str(error)
     return os.strerror(error.errno)  # asyncio says only that something failed

@@ -23,7 +23,7 @@ from .callbacks import Callbacks
 from .notifier import Notifier
 from .websocket import AsyncWebSocket, connect_async
 
-_MAX_WAITING = 1024  # calls, and events for who iterates, before no more are read
+_MAX_WAITING = 1024  # queued callbacks, or events for an iteration, at which reading stops
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -34,7 +34,7 @@ class AsyncSonoClient(Notifier):
     `async with AsyncSonoClient(url) as sono:` connects, and leaves at the end. Callbacks, plain
     functions or coroutine functions, are called with the payload of an event, `{"message": ...,
     "from": ...}`, one after the other; one that raises is logged. Each `async for` gives all
-    events from when it begins; who holds it and does not go on holds up everything else.
+    events from its beginning on; an iteration that you keep but do not advance blocks all others.
 
     Args:
         url: as for `connect_async`.
@@ -55,7 +55,7 @@ class AsyncSonoClient(Notifier):
     ) -> None:
         super().__init__()
         self._connect = partial(connect_async, url, on_message=None, **options)
-        self._connect()  # what is wrong with the arguments is raised here
+        self._connect()  # raises if an argument is wrong
         self._state = ClientState()
         self._reconnection = Reconnection(Backoff(random=random.random)) if reconnect else None
         self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -67,12 +67,12 @@ class AsyncSonoClient(Notifier):
         self._life: asyncio.Task[None] | None = None  # ends as the last connection does
         self._caller: asyncio.Task[None] | None = None
 
-    # -- what comes -------------------------------------------------------------------------------
+    # -- receiving --------------------------------------------------------------------------------
 
     def on(self, event: str, callback: Callback) -> None:
         """Call back with the payload of each event of that name; callbacks add up.
 
-        The event `error` is what the server says of a refused packet: `{"code", "message"}`.
+        The server sends the event `error` if it refuses a packet: `{"code", "message"}`.
 
         Raises:
             TypeError: the callback cannot be called.
@@ -111,7 +111,7 @@ class AsyncSonoClient(Notifier):
             await asyncio.wait([self._life, self._caller])
         self.check()
 
-    # -- what goes --------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------
 
     async def message(self, message: object, event: str = "message") -> None:
         """Send an event to everybody in the channel, oneself included.
@@ -128,7 +128,7 @@ class AsyncSonoClient(Notifier):
         await self.socket.send(protocol.broadcast(message, event))
 
     async def direct_message(self, message: object, to: str, event: str = "message") -> None:
-        """Send an event to one client, in whatever channel. Raises as `message`."""
+        """Send an event to one client, in any channel. Raises as `message`."""
         await self.socket.send(protocol.direct_message(message, to, event))
 
     async def change_channel(self, name: str) -> None:
@@ -193,13 +193,13 @@ class AsyncSonoClient(Notifier):
         return self._life is None or self._life.done()
 
     def check(self) -> None:
-        """Raise what ended the connection for good, if it was nothing normal."""
+        """Raise the error that ended the connection for good, unless it ended normally."""
         if self._life and self._life.done() and not self._life.cancelled():
             self._life.result()
 
     def _note_end(self, life: "asyncio.Task[None]") -> None:
         if not life.cancelled():
-            life.exception()  # for who asks; nobody has to
+            life.exception()  # so that asyncio does not complain if nobody asks
         self.notify()
 
     async def _live(self) -> None:
@@ -220,7 +220,7 @@ class AsyncSonoClient(Notifier):
             await self._call_soon(self._on_connect)
 
     async def _receive_all(self) -> ConnectionClosed:
-        """Pass on what comes, until the connection ends."""
+        """Pass on events until the connection ends."""
         while True:
             try:
                 message = await self.socket.recv()
@@ -273,7 +273,7 @@ class AsyncSonoClient(Notifier):
 
 
 class _Events:
-    """An iteration over a client's events; the client forgets it when nobody has it any more."""
+    """An iteration over a client's events; the client holds only a weak reference to it."""
 
     def __init__(self, client: AsyncSonoClient) -> None:
         self._client = client

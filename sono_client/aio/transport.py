@@ -1,4 +1,4 @@
-"""One session on one asyncio transport: moves its bytes, and keeps what it tells."""
+"""The transport and the handler of one session on asyncio: moves bytes, and keeps messages."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ _MAX_UNREAD_SIZE = 1 << 20  # bytes or characters of them
 
 
 class _Buffers(threading.local):
-    """What the connections of a thread's event loop receive into."""
+    """The buffer that the connections of a thread's event loop receive into."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(RECEIVE_SIZE))
@@ -52,8 +52,8 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         """Bytes that may wait to be written before senders wait."""
         self.queue_limit: int = limits.queue_limit
         """Bytes that may wait in all; see `Limits`."""
-        # Bytes that may wait while more is read, so that what a server asks for, and does not
-        # read, is bounded: half, since one more turn of answers must not end the connection.
+        # Bytes that may wait to be written while more is read. This bounds answers to a server
+        # that does not read them. Half of the limit, so that one more turn of answers still fits.
         self._most_answers = self._allowance = limits.queue_limit // 2
         self._timer: asyncio.TimerHandle | None = None
         self.messages: deque[str | bytes] = deque()
@@ -63,10 +63,10 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self._held = False
         self.on_message = self._keep
         self.session: Session
-        """The session in the middle of what is driven."""
+        """The session inside `layer`."""
         self._begun = False
         self.failure: Exception | None = None
-        """Why nothing could be begun."""
+        """Why the attempt could not begin."""
         self.response: Accept | Reject | None = None
         self.closed_with: Close | None = None
         self.pongs: dict[bytes, float] = {}
@@ -122,7 +122,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         if self._timer:
             self._timer.cancel()
         super()._abandon()
-        self.context.wake = self._wake = None  # no cycles: what was held is free at once
+        self.context.wake = self._wake = None  # no cycles, so that everything is freed at once
         self.on_message = _ignore
         self.notify()
 
@@ -139,7 +139,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self._timer = self._loop.call_later(max(0.0, due - self.time()), self._time_has_come)
 
     def _time_has_come(self) -> None:
-        # What has arrived is read first; uvloop calls timers before it reads, and callbacks too.
+        # Read first: uvloop runs timers and callbacks before it reads.
         self._loop.call_soon(self._loop.call_soon, self._tick)
 
     def _tick(self) -> None:
@@ -195,7 +195,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self._call(_ignore)
 
     def begin(self, function: Callable[[str | bytes], object] | None) -> None:
-        """Deliver what comes, and came with the server's answer: to a function, or for `take`."""
+        """Deliver messages, also those that came with the answer: to a function, or for `take`."""
         if function:
             self._call(function)
         self.session.release()
@@ -203,12 +203,12 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
     def _call(self, function: Callable[[str | bytes], object]) -> None:
         if not self.layer.over:
             self.on_message = function
-            self.session.handler = self  # so that whoever delivers looks again whom to call
+            self.session.handler = self  # so that C asks again for the function to call
 
     def owe(self) -> None:
-        """Much waits, and it is the application's own: go on reading all the same.
+        """Keep reading although much of the application's own data waits to be written.
 
-        Else two sides that both send much would wait for each other.
+        Otherwise two sides that both send much would wait for each other.
         """
         self._allowance = self._most_answers + self.session.outbox.size
 
@@ -229,7 +229,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
     def promptly(
         self, send: Callable[[Any], bool], message: str | bytes | bytearray | memoryview
     ) -> bool:
-        """Send a message: at once if it may be an answer, else when the loop's turn is over."""
+        """Send a message: at once if it may be an answer, else at the end of the loop's turn."""
         if not self._prompt or self.flush_scheduled:
             return send(message)
         self._prompt = False
@@ -252,4 +252,4 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
 
 
 def _ignore(message: str | bytes) -> None:
-    """What happens to messages that nobody waits for."""
+    """Drops messages that the application does not ask for."""

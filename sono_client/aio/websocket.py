@@ -45,7 +45,7 @@ class AsyncWebSocket(Sender):
 
     @property
     def subprotocol(self) -> str | None:
-        """What the handshake agreed on."""
+        """The subprotocol that the handshake agreed on."""
         return self.response.subprotocol
 
     @property
@@ -85,7 +85,7 @@ class AsyncWebSocket(Sender):
             transport.owe()
 
     async def drain(self) -> None:
-        """Wait while much waits to be written, for who calls `send_nowait`.
+        """Wait while much data waits to be written; for callers of `send_nowait`.
 
         Raises:
             ConnectionClosed: the connection is no longer open.
@@ -105,7 +105,7 @@ class AsyncWebSocket(Sender):
     """Send a message before this turn of the loop ends, for callbacks: `send` of servers."""
 
     def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
-        """What `send` does where the message or the connection is not of the ordinary kind."""
+        """`send` for every message and connection that C leaves to Python."""
         return self._client_transport.session.send(message_event(message))
 
     async def recv(self) -> str | bytes:
@@ -155,7 +155,8 @@ class AsyncWebSocket(Sender):
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close, and wait for the server to do the same, for `Timeouts.close` at most.
 
-        Messages that come meanwhile are dropped. Cancelled, the connection is cut off.
+        Messages that come in the meantime are dropped. If this is cancelled, the connection is cut
+        off.
 
         Raises:
             TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
@@ -172,7 +173,7 @@ class AsyncWebSocket(Sender):
         self._client_transport.drop()
 
     async def wait_closed(self) -> Close:
-        """Wait until the connection has ended, for who gets messages by callback.
+        """Wait until the connection has ended; for programs that get messages by callback.
 
         Returns:
             How it did.
@@ -192,7 +193,7 @@ class AsyncWebSocket(Sender):
         await self.close()
 
     def error(self) -> ConnectionClosed:
-        """What is raised now that the connection is no longer open."""
+        """The exception for calls after the end of the connection."""
         closed = self._client_transport.closed_with or ends.STILL_CLOSING
         return ConnectionClosed(closed.code, closed.reason)
 
@@ -239,8 +240,8 @@ def connect_async(
     chosen = Options(**options)
     of_session = client_limits(chosen.limits)
     if on_message is None:
-        # What follows a message is looked at a turn later, so that the application's answer leaves
-        # even when what follows ends the connection.
+        # The next message is parsed a turn later, so that the application's answer still leaves if
+        # the next one ends the connection.
         of_session = msgspec.structs.replace(of_session, max_turn_messages=1)
     attempts = connector(url, chosen, of_session)
     return _Connecting(lambda: _open(attempts, chosen.limits, chosen.timeout, on_message))

@@ -1,16 +1,15 @@
 """The turns in which any number of threads move the bytes of one blocking client's socket.
 
-One lock guards the session and everything here; nobody holds it while waiting. Whoever waits for
-something holds it to look whether that has happened and to move what can be moved, and then
-polls the socket without it. One thread at a time polls, as the `Leader`; after each turn all the
-others look again, and when it leaves, one of them polls. If all polled, one could read what
-another waits for, and that one would sleep on. Since what is polled for may change meanwhile (a
-message that does not go out at once for one), the poll can be woken: without that, two threads on
-each side could wait for each other. The socket is closed when nobody polls it; before that it is
-shut down, which ends the poll.
+One lock guards the session and everything here; no thread holds it while it waits. A thread that
+waits takes the lock to check its condition and to move bytes, and then polls the socket without it.
+Only one thread polls at a time, the `Leader`; after each turn all others check again, and when the
+leader leaves, one of them takes over. If all polled, one could read what another waits for, and
+that one would sleep on. The events to poll for can change during a poll, for example when a message
+does not go out at once, so a poll can be woken; without that, two threads on each side could wait
+for each other. The socket is shut down first, which ends the poll, and closed once no thread polls.
 
-While a message is written this also reads, so that two sides that both send large messages do
-not wait for each other.
+While a message is written, this also reads, so that two sides that both send large messages do not
+wait for each other.
 """
 
 import math
@@ -32,7 +31,7 @@ Result = TypeVar("Result")
 class ThreadedDriver(SocketTransport):
     """A `SocketTransport` for several threads, on a socket that is connected.
 
-    Who derives from it sets `session` and supplies `error`, `has_room` and `interrupted`.
+    Subclasses set `layer`, and supply `error`, `has_room` and `interrupted`.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -41,34 +40,34 @@ class ThreadedDriver(SocketTransport):
         self._poll = Poll(sock)
         self._lock = threading.Lock()
         self._leader = Leader()  # to poll
-        self._polled = (False, False, math.inf)  # what for; see `_wanted`
+        self._polled = (False, False, math.inf)  # for these events; see `_wanted`
         self.gone: bool = False
         """Whether the socket is not used any more."""
         self.emptied: int = 0
         """How often nothing was left to write."""
 
     def error(self) -> ConnectionClosed:
-        """What is raised when the connection is no longer open."""
+        """The exception for calls after the end of the connection."""
         raise NotImplementedError
 
     def has_room(self) -> bool:
-        """Whether more may be received, and more be made of what was."""
+        """Whether more may be received and handled."""
         raise NotImplementedError
 
     def interrupted(self) -> None:
-        """A step was left half done, by a KeyboardInterrupt perhaps: nothing can go on."""
+        """A step was interrupted, perhaps by KeyboardInterrupt, so nothing can go on."""
         raise NotImplementedError
 
     def until(self, attempt: Callable[[], Result | None], timeout: float | None = None) -> Result:
-        """Let bytes move until an attempt gives anything but None.
+        """Move bytes until an attempt returns anything but None.
 
         Args:
-            attempt: is called with the lock, whenever something may have happened.
-            timeout: seconds to wait at most; what has come by then is looked at.
+            attempt: called with the lock held, whenever something may have happened.
+            timeout: seconds to wait at most; data that has come by then still counts.
 
         Raises:
-            TimeoutError: it gave nothing in time.
-            ConnectionClosed: it gives nothing and the connection is over.
+            TimeoutError: it returned nothing in time.
+            ConnectionClosed: it returned nothing, and the connection is over.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         nested = self._leader.mine
@@ -110,7 +109,7 @@ class ThreadedDriver(SocketTransport):
     # -- steps of a turn --------------------------------------------------------------------------
 
     def _move(self, now: float) -> bool:
-        """Write what waits, or hand one event on; whether there was anything to do."""
+        """Write waiting bytes, or deliver one event; whether there was anything to do."""
         layer = self.layer
         try:
             if layer.outbox.size:
@@ -126,7 +125,7 @@ class ThreadedDriver(SocketTransport):
         return False
 
     def _poll_once(self, now: float, deadline: float) -> None:
-        """Wait for the socket, read, and do what is due."""
+        """Wait for the socket, read, and handle the deadlines that are due."""
         read, write, due = self._polled
         readable = self._poll.wait(read, write, min(due, deadline) - now)
         with self._lock:
@@ -135,7 +134,7 @@ class ThreadedDriver(SocketTransport):
             self._leader.notify()
 
     def _look_meanwhile(self) -> None:
-        """Do that although another thread polls: there is no time to wait for it."""
+        """Look once although another thread polls, because there is no time to wait for it."""
         with self._lock:
             if not self.gone:
                 self._look(self.layer.reading and self.has_room())
@@ -154,16 +153,16 @@ class ThreadedDriver(SocketTransport):
 
     @property
     def _backlog(self) -> bool:
-        """Whether more may be made of what was read."""
+        """Whether received data may hold more events that there is room for."""
         return self.layer.pump_due and self.has_room()
 
     def _wanted(self) -> tuple[bool, bool, float]:
-        """What to poll for: to read, to write, and until when."""
+        """The events to poll for (read, write), and the time until which."""
         layer = self.layer
         return layer.reading and self.has_room(), layer.outbox.size > 0, layer.deadlines.next
 
     def tell_holder(self) -> None:
-        """Have the thread that polls look again, if it should poll for something else now."""
+        """Wake the polling thread if it should now poll for other events."""
         if self._leader.taken and not self.gone:
             read, write, due = self._wanted()
             if (read, write) != self._polled[:2] or due < self._polled[2] or self._backlog:
@@ -172,12 +171,12 @@ class ThreadedDriver(SocketTransport):
     # -- the end ----------------------------------------------------------------------------------
 
     def break_off(self) -> None:
-        """End the connection without a look at the session, which may be half changed."""
+        """End the connection without using the session, which may be half changed."""
         self.interrupted()
         self.abort()
 
     def cut_off(self) -> None:
-        """End the connection now, if it has not ended."""
+        """End the connection now, unless it has ended."""
         with self._lock:
             if not self.gone:
                 try:
@@ -188,7 +187,7 @@ class ThreadedDriver(SocketTransport):
         self._release()
 
     def _release(self) -> None:
-        """Close what nobody polls any more."""
+        """Close the socket, unless another thread polls it."""
         if not self._leader.taken:
             self._sock.close()
             self._poll.close()

@@ -1,4 +1,4 @@
-"""What one thread does for all: the others wait until it comes back."""
+"""Leader and followers: one thread does the work for all, and the others wait."""
 
 import threading
 
@@ -6,10 +6,10 @@ from sono_io import MAX_WAIT
 
 
 class Leader:
-    """Something that one thread at a time does, and others wait for.
+    """Elects one thread at a time to work for all; the others wait for it.
 
-    What they wait for is guarded by a lock of its owner's: `enter_or_take` is called with that
-    lock, and `wait` without. `leave` needs none, so that an interrupted thread can always leave.
+    A lock of the owner guards the shared state: call `enter_or_take` with that lock held, and
+    `wait` without. `leave` needs no lock, so that an interrupted thread can always leave.
     """
 
     __slots__ = ("_holder", "_waiters")
@@ -20,23 +20,23 @@ class Leader:
 
     @property
     def mine(self) -> bool:
-        """Whether this thread has it."""
+        """Whether this thread is the leader."""
         return self._holder == threading.get_ident()
 
     @property
     def taken(self) -> bool:
-        """Whether another thread has it."""
+        """Whether another thread is the leader."""
         holder = self._holder
         return holder is not None and holder != threading.get_ident()
 
     def leave(self) -> None:
-        """Have it no longer, and let those who wait look who takes it."""
+        """Stop leading, and wake the followers so that one of them takes over."""
         if self._holder == threading.get_ident():
             self._holder = None
             self.notify()
 
     def notify(self) -> None:
-        """Let those who wait look again."""
+        """Wake the followers so that they check again."""
         waiters = self._waiters
         while waiters:
             try:
@@ -45,7 +45,7 @@ class Leader:
                 return
 
     def enter_or_take(self) -> "threading.Lock | None":
-        """Take it if no other thread has it; else begin to wait: `notify` ends the `wait`."""
+        """Become the leader if there is none, otherwise a follower: `notify` ends its `wait`."""
         if not self.taken:
             self._holder = threading.get_ident()
             return None
@@ -55,13 +55,13 @@ class Leader:
         return waiter
 
     def wait(self, waiter: threading.Lock, timeout: float) -> None:
-        """Wait for that, in seconds at most, while another thread has the duty."""
+        """Wait for at most `timeout` seconds while another thread leads."""
         try:
-            if self.taken:  # else it was left before this one had entered, unnoticed
+            if self.taken:  # otherwise the leader left before this thread had entered
                 waiter.acquire(timeout=max(0.0, min(timeout, MAX_WAIT)))
         finally:
             if waiter in self._waiters:
                 try:
                     self._waiters.remove(waiter)
-                except ValueError:  # notified meanwhile
+                except ValueError:  # notified in the meantime
                     pass

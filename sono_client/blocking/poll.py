@@ -1,4 +1,4 @@
-"""Waiting for one socket, in a way that another thread can end."""
+"""Waits for one socket; another thread can end the wait."""
 
 import math
 import select
@@ -10,7 +10,7 @@ _WOKEN = 4096  # bytes: wake-ups forgotten at once
 
 
 class Poll:
-    """One socket, and a pair of sockets through which another thread ends the wait for it."""
+    """Polls one socket, and a pair of sockets through which another thread ends the wait."""
 
     __slots__ = ("_far", "_mask", "_near", "_near_number", "_poll", "_sock")
 

@@ -43,7 +43,7 @@ class SonoClient:
         url: as for `connect`.
         reconnect: whether `run` and iterations connect again when the connection is lost: after
             a random time, up to 30 s, and into the channel where it was. The id is a new one
-            then. Until that, who sends or asks gets a ConnectionClosed.
+            then. Until then, sending and asking raise ConnectionClosed.
         options: as for `connect`.
 
     Raises:
@@ -62,7 +62,7 @@ class SonoClient:
         self._reconnection = Reconnection(Backoff(random=random.random)) if reconnect else None
         self._on_connect: list[Callable[[], object]] = []
         self._on_disconnect: list[Callable[[Close], object]] = []
-        self._iterations: list[deque[Incoming]] = []  # what each has yet to give
+        self._iterations: list[deque[Incoming]] = []  # events that each has not yet returned
         self._lock = threading.Lock()
         self._leader = Leader()  # to receive and to call back
         self._closing = threading.Event()
@@ -72,12 +72,12 @@ class SonoClient:
         self.socket = self._connect()
         self._note_opened()
 
-    # -- what comes -----------------------------------------------------------------------------
+    # -- receiving ------------------------------------------------------------------------------
 
     def on(self, event: str, callback: Callback) -> None:
         """Call back with the payload of each event of that name; callbacks add up.
 
-        The event `error` is what the server says of a refused packet: `{"code", "message"}`.
+        The server sends the event `error` if it refuses a packet: `{"code", "message"}`.
 
         Raises:
             TypeError: the callback cannot be called, or is a coroutine function.
@@ -102,11 +102,11 @@ class SonoClient:
         return function
 
     def run(self, timeout: float | None = None) -> None:
-        """Call back for what comes, until the connection has ended for good, or for that time.
+        """Receive and call back until the connection has ended for good, or for `timeout` seconds.
 
-        Connects again if need be. With 0 seconds: for what has come. To connect again may take
-        longer than the time that is left, when it was begun in time. What a callback raises is
-        raised here, and `run` may be called again.
+        Connects again if necessary. With a timeout of 0 it handles what has already come. A
+        reconnection that has begun in time may take longer. Exceptions of callbacks are raised
+        here, and `run` may be called again.
 
         Raises:
             ConnectionClosed: the connection was lost, or closed in another way than normally.
@@ -137,7 +137,7 @@ class SonoClient:
             with self._lock:
                 self._iterations = [other for other in self._iterations if other is not events]
 
-    # -- what goes ------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------
 
     def message(self, message: object, event: str = "message") -> None:
         """Send an event to everybody in the channel, oneself included.
@@ -154,7 +154,7 @@ class SonoClient:
         self.socket.send(protocol.broadcast(message, event))
 
     def direct_message(self, message: object, to: str, event: str = "message") -> None:
-        """Send an event to one client, in whatever channel. Raises as `message`."""
+        """Send an event to one client, in any channel. Raises as `message`."""
         self.socket.send(protocol.direct_message(message, to, event))
 
     def change_channel(self, name: str) -> None:
@@ -193,7 +193,7 @@ class SonoClient:
     # -- the connection -------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Leave the server; ends what other threads wait for, `run` and iterations normally.
+        """Leave the server. Waiting threads return; `run` and iterations end normally.
 
         Only a thread that connects just now takes until that has succeeded or failed.
         """
@@ -273,7 +273,7 @@ class SonoClient:
         return True
 
     def _receive(self, remaining: float) -> bool:
-        """Receive alone: who asks is told when the connection has ended."""
+        """Only receive: a question fails when the connection has ended."""
         try:
             message = self.socket.recv(remaining)
         except TimeoutError:

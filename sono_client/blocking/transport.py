@@ -1,4 +1,4 @@
-"""What one blocking client's session tells, and what is asked of it."""
+"""The transport and the handler of a blocking client's session."""
 
 import socket
 import time
@@ -19,14 +19,14 @@ _INTERRUPTED = Close(1006, "interrupted", False)
 
 
 class BlockingTransport(ThreadedDriver, BaseHandler):
-    """Transport and handler of one session on a socket that is connected.
+    """Transport and handler of one session on a connected socket.
 
-    What the session tells is kept in public attributes.
+    Public attributes keep the results that the session reports.
     """
 
     layer: Layer
     session: Session
-    """The session in the middle of what is driven."""
+    """The session inside `layer`."""
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         super().__init__(sock)
@@ -73,13 +73,13 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
                     raise self.error()
                 emptied = self.emptied
                 self.flush(time.monotonic())
-            except Exception:  # the caller's mistakes, which changed nothing
+            except Exception:  # mistakes of the caller, which changed nothing
                 raise
             except BaseException:
                 self.break_off()
                 raise
-            # What the application sends is no sign of a server that does not read; and a server
-            # that answers it bit by bit reads no more of it before its answers are read.
+            # The application's own data does not show that the server has stopped reading; and a
+            # server that answers bit by bit reads on only once its answers are read.
             self._allowance = self._pause + self.session.outbox.size
             self.tell_holder()
             return emptied
@@ -113,7 +113,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         """For `until`: when the pong to a ping came.
 
         Raises:
-            BufferError: it cannot be read, for nobody takes what came before it.
+            BufferError: it cannot be read, because too many messages wait before it.
         """
         when = self.pongs[payload]
         if when is None:
@@ -139,7 +139,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         return ConnectionClosed(closed.code, closed.reason)
 
     def has_room(self) -> bool:
-        """For what the server says, and for the pongs that it may cost."""
+        """Whether there is room for messages, and for the pongs that reading may cause."""
         return not self._full and self.session.outbox.size <= self._allowance
 
     def interrupted(self) -> None:

@@ -1,7 +1,7 @@
 """The blocking client for plain WebSockets: `connect`.
 
 Thin I/O over `sono_core`'s Session. Nothing runs in the background: bytes move while one of the
-methods is called, so a program that computes for long answers no pings meanwhile.
+methods is called, so a program that computes for long answers no pings in that time.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class WebSocket:
 
     @property
     def subprotocol(self) -> str | None:
-        """What the handshake agreed on."""
+        """The subprotocol that the handshake agreed on."""
         return self.response.subprotocol
 
     @property
@@ -51,9 +51,9 @@ class WebSocket:
     def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a text (str) or binary (bytes-like) message; returns when the kernel has it all.
 
-        What comes meanwhile is kept for `recv`: up to 1,024 messages or 64 MiB, beyond which
-        a server that insists on being read is given up as it stalls. Interrupted while it waits
-        to be written, the message is sent all the same by what is called next.
+        Messages that come in the meantime are kept for `recv`, up to 1,024 or 64 MiB. Beyond that,
+        a server that does not read until it has been read is given up when it stalls. If the call
+        is interrupted while it waits, the next call still sends the message.
 
         Raises:
             ConnectionClosed: the connection is no longer open.
@@ -66,7 +66,7 @@ class WebSocket:
         """The next message.
 
         Args:
-            timeout: seconds to wait at most; 0 takes what has come.
+            timeout: seconds to wait at most; 0 returns a message only if one has come.
 
         Raises:
             ConnectionClosed: there is none and will be none.
@@ -105,8 +105,8 @@ class WebSocket:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close, and wait for the server to do the same, for `Timeouts.close` at most.
 
-        Messages that come meanwhile are dropped. Interrupted, the connection is cut off. Other
-        threads that wait for something are told that it is closed.
+        Messages that come in the meantime are dropped. If this is interrupted, the connection is
+        cut off. Other waiting threads get ConnectionClosed.
 
         Raises:
             TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
@@ -118,7 +118,7 @@ class WebSocket:
         self._transport.cut_off()
 
     def error(self) -> ConnectionClosed:
-        """What is raised now that the connection is no longer open."""
+        """The exception for calls after the end of the connection."""
         return self._transport.error()
 
     def __enter__(self) -> "WebSocket":

@@ -1,4 +1,4 @@
-"""What the commands `sono connect`, `listen` and `emit` do."""
+"""The commands `sono connect`, `listen` and `emit`."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ _LINGER = 5.0  # seconds; the answer ends it
 
 
 class Mistake(Exception):  # noqa: N818 - the user's, not the program's
-    """What is wrong with the arguments, in one line."""
+    """An argument is wrong; the text is one line."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ async def _emit(arguments: argparse.Namespace) -> None:
     message = json.loads(arguments.message) if arguments.json else arguments.message
     if arguments.to and arguments.others:
         raise ValueError("--to and --others exclude each other")
-    protocol.message(message, arguments.event)  # what is wrong is raised before it connects
+    protocol.message(message, arguments.event)  # raises before it connects if an argument is wrong
     async with _client(arguments) as client:
         events = aiter(client)
         if arguments.channel:
@@ -129,7 +129,7 @@ async def _connect(arguments: argparse.Namespace) -> None:
 
 
 async def _either(*coroutines: Awaitable[None]) -> None:
-    """Wait until one is done; what it raised is raised here."""
+    """Wait until one is done, and raise its exception."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -171,7 +171,7 @@ async def _show_events(events: AsyncIterator[Incoming], terminal: "_Terminal") -
 
 
 async def _obey(client: AsyncSonoClient, terminal: "_Terminal") -> None:
-    """Send what is typed, until the end of the input."""
+    """Send each line of the input until its end."""
     async for line in terminal.lines():
         name, _, rest = line.partition(" ")
         command = _COMMANDS.get(name) if name.startswith("/") else _say
@@ -187,7 +187,7 @@ async def _obey(client: AsyncSonoClient, terminal: "_Terminal") -> None:
         if answer:
             terminal.show(answer)
     await client.grab(_LAST)
-    await asyncio.sleep(_LINGER)  # what the server says of all that is shown first
+    await asyncio.sleep(_LINGER)  # show first what the server has answered
 
 
 async def _say(client: AsyncSonoClient, line: str) -> None:
@@ -251,7 +251,7 @@ def _text(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """A peer's text without what would control the terminal."""
+    """A peer's text without characters that control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -274,7 +274,7 @@ class _Terminal:
         print(line, flush=True)
 
     async def lines(self) -> AsyncIterator[str]:
-        """What is typed, up to Ctrl-D."""
+        """The lines that the user types, up to Ctrl-D."""
         if not self._edits:
             async for line in _piped(sys.stdin):
                 yield line

@@ -1,4 +1,4 @@
-"""Channels and clients: who receives what, how it is said, and how fast one client may send."""
+"""Channels and clients: who receives what, in which dialect, and how fast one client may send."""
 
 from .dialect import Content, Dialect, Reply
 from .hub import Deliver, Effect, Hub, MessagingError, Publish

@@ -1,6 +1,6 @@
-"""What a dialect is: how the clients of one subprotocol speak with the hub.
+"""A dialect: how the clients of one subprotocol speak with the hub.
 
-The hub, and what delivers its effects, know no more of a dialect than stands here.
+The hub, and the code that delivers its effects, know nothing else about a dialect.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sono_core.limits import Limits
 from .hub import Deliver, Effect, Hub, Publish
 
 Content = str | bytes
-"""What one WebSocket message carries."""
+"""The content of one WebSocket message."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -23,19 +23,19 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Dialect(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """How packets are read, what they mean and how events are written.
+    """Reads packets, says what they mean, and writes events.
 
-    All of it is pure. A packet is whatever `parse` makes; nobody else looks into it.
+    All functions are pure. A packet is whatever `parse` returns; only the dialect looks into it.
     """
 
     name: str
-    """Unlike that of any other dialect."""
+    """Unique among dialects."""
     parse: Callable[[Content, Limits], Any]
     """The packet in a message of a client. Raises MessagingError: it is refused."""
     said: Callable[[Any], tuple[str, object] | None]
     """The event and the payload that a packet has for others; None if it has none."""
     receive: Callable[[Hub, str, Any, Limits], list[Effect | Reply]]
-    """What a client's packet does to the hub and causes.
+    """Apply a client's packet to the hub, and return what follows.
 
     Raises KeyError: there is no such client. Raises MessagingError: it is refused; nothing was
     changed."""
@@ -44,7 +44,7 @@ class Dialect(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     Raises TypeError, LocalProtocolError: the payload cannot be written."""
     error: Callable[[str, str], Content]
-    """What a client is told of a refusal, by its `code` and `text`."""
+    """The message that tells a client of a refusal, from its `code` and `text`."""
 
     def written(self, publication: Publish | Deliver) -> Content:
         """An event as these clients get it, encoded once however often it is asked for.

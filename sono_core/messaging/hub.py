@@ -1,9 +1,8 @@
 """Clients, channels and the routing between them; pure and deterministic.
 
-The hub knows who is a member of what. It knows no dialect: what a packet means, and how an event
-is written, is said by the `Dialect` of each client. What goes to a channel is *published* first
-and turned into local recipients by `recipients`, so that a broker can carry a publication between
-the two.
+The hub knows memberships, and no dialect: each client's `Dialect` says what a packet means and how
+an event is written. An event for a channel is *published* first, and `recipients` turns the
+publication into local recipients; a broker can carry it between the two steps.
 """
 
 from collections.abc import Collection, KeysView
@@ -15,11 +14,11 @@ from sono_core.limits import DEFAULT_LIMITS, Limits
 
 from .names import check_name
 
-_MAX_TEXT = 256  # characters: a refusal quotes what it refuses, and must not grow with it
+_MAX_TEXT = 256  # characters: a refusal quotes the packet, and must not grow with it
 
 
 class MessagingError(SonoError):
-    """A client asked for what it may not have; nothing was changed.
+    """A client's request is refused; nothing was changed.
 
     Its dialect tells it `code`, for programs, and `text`, for people.
     """
@@ -46,7 +45,7 @@ class Publish(msgspec.Struct, frozen=True, dict=True):
     """Send an event to the members of a channel wherever they are connected."""
 
     channel: str | None
-    """None stands for every client, in whatever channel."""
+    """None stands for every client, in every channel."""
     event: str
     payload: object
     sender: str | None
@@ -67,7 +66,7 @@ class _Channel:
 
 
 class Hub:
-    """Who is connected, and in which channels.
+    """The connected clients and their channels.
 
     Each client has one current channel, and may be a member of others beside it.
 
@@ -183,8 +182,8 @@ class Hub:
     def move(self, client: str, channel: str) -> None:
         """Make `channel` the client's current one; it leaves the one that was.
 
-        The dialect has looked at the name. If the client has joined that channel already, it stays
-        where it stands among the members.
+        The dialect has checked the name. If the client has joined that channel already, it keeps
+        its place among the members.
 
         Raises:
             KeyError: there is no such client.
@@ -201,7 +200,7 @@ class Hub:
     def join(self, client: str, channel: str) -> None:
         """Make the client a member of `channel` beside its current one; once is enough.
 
-        The dialect has looked at the name.
+        The dialect has checked the name.
 
         Raises:
             KeyError, MessagingError: as for `move`.
@@ -246,7 +245,7 @@ class Hub:
     # -- routing --------------------------------------------------------------------------------
 
     def recipients(self, publication: Publish) -> Collection[str]:
-        """Who of the clients connected here gets a publication."""
+        """The clients connected here that receive a publication."""
         if publication.channel is None:
             members: Collection[str] = self._clients
         elif publication.channel in self._channels:

@@ -7,14 +7,14 @@ from sono_core.limits import Limits
 RESERVED_EVENTS = frozenset(("error", "grab"))
 """Events that the server alone sends, and answers in the classic dialect.
 
-No other dialect lets anybody use them either: what one client sends, clients of any dialect get.
+No other dialect allows them either, because clients of any dialect receive what one client sends.
 """
 
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 
 def check_name(name: str, what: str, limits: Limits) -> None:
-    """Whether `name` may be that of a channel or an event; `what` says which of them it is.
+    """Check the name of a channel or an event; `what` says which of the two it is.
 
     Raises:
         ValueError: it is empty, too long or holds a control character.

@@ -6,7 +6,7 @@ _BURST = 2.0  # seconds' worth that may come at once
 
 
 class RateLimiter:
-    """What a peer may still send. Nothing is refused: who sends more waits until it has paid.
+    """Limits how fast one client may send. A client that sends more has to wait.
 
     Args:
         limits: `packet_rate` and `byte_rate` count; twice of each may come at once. And
@@ -48,10 +48,10 @@ class RateLimiter:
         return max(-packets / packet_rate, -octets / byte_rate)
 
     def cause(self, deliveries: int) -> bool:
-        """Count what a packet of the peer gave others to read.
+        """Count the deliveries to others that a packet caused.
 
         Returns:
-            Whether it was so much, since this was last true, that others should have their turn.
+            Whether so many have added up, since this was last true, that others should have a turn.
         """
         self._deliveries += deliveries
         if self._deliveries <= self._max_deliveries:

@@ -1,6 +1,6 @@
 """Sono on asyncio and uvloop: its own server, connections that asyncio accepted, and ASGI.
 
-Here bytes and ASGI's events move; what they mean is decided by the session and by `host`.
+This package moves bytes. What they mean is decided by the session and by `serving.base`.
 """
 
 from .base import EmbeddedServer, TaskTransport

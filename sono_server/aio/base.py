@@ -1,6 +1,6 @@
-"""What servers on an asyncio event loop share: calls, tasks and timers of the loop, the end.
+"""The part of servers that is the same on every asyncio event loop: calls, tasks, timers, the end.
 
-What is decided, is decided by the session and by `host`.
+The session and `serving.base` make the decisions.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from typing import Any
 from sono_core.lifecycle import Driver
 from sono_server.serving import BaseServer, HTTPRequest, Options, ServedTransport
 
-_LAST_TURNS = 4  # in which the loop makes what it has accepted, hands it over, and closes it
+_LAST_TURNS = (
+    4  # of the loop, in which it sets up the connections that it has accepted, and closes them
+)
 
 
 class AsyncBaseServer(BaseServer):
@@ -34,21 +36,21 @@ class AsyncBaseServer(BaseServer):
         return self._closed or (self._thread is not None and self.loop.is_closed())
 
     def _attach(self) -> None:
-        """Belong to the running loop from now on."""
+        """Use the running loop from now on."""
         self.loop = asyncio.get_running_loop()
         self._thread = self.context.thread = threading.get_ident()
         self.context.wake = self._flush_soon
 
     def _begin(self) -> None:
-        """Do what was asked for meanwhile, and from now on whatever is asked for."""
+        """Handle the calls that are waiting, and all later ones as they come."""
         self._begun = True
         self._turn()
 
     def create_task(self, coroutine: Coroutine[Any, Any, None], brief: bool = False) -> None:
-        """Run a coroutine; it is waited for when the server ends.
+        """Run a coroutine; the server waits for it at its end.
 
         Args:
-            brief: it is cancelled when the time of a handshake is over.
+            brief: cancel it when the time of a handshake is over.
         """
         if brief:
             coroutine = _within(self._options.timeouts.handshake, coroutine)
@@ -81,7 +83,7 @@ class AsyncBaseServer(BaseServer):
     # -- timers -----------------------------------------------------------------------------------
 
     def schedule(self, transport: ServedTransport, due: float) -> None:
-        """Look at the peer's deadlines then."""
+        """Handle the transport's deadlines at that time."""
         self._timers.schedule(transport, due)
         self._set_timer()
 
@@ -94,8 +96,8 @@ class AsyncBaseServer(BaseServer):
             self._timer = self.loop.call_later(max(0.0, due - self.time()), self._time_has_come)
 
     def _time_has_come(self) -> None:
-        # What has arrived is read first: a process that was stopped for a minute times nobody
-        # out that had answered. uvloop calls timers before it reads, and callbacks too.
+        # Read first, so that a process that was stopped for a minute times out nobody that had
+        # answered. uvloop runs timers and callbacks before it reads.
         self.loop.call_soon(self.loop.call_soon, self._fire)
 
     def _fire(self) -> None:
@@ -111,8 +113,8 @@ class AsyncBaseServer(BaseServer):
     # -- the end ----------------------------------------------------------------------------------
 
     async def _end(self) -> None:
-        """Cut everything off, and wait for what the application still does, for what is left of the
-        drain time."""
+        """Cut off all connections, and wait for the application's tasks for the rest of the drain
+        time."""
         self._closed = True
         self._end_watch()
         self.context.flush(self.time())
@@ -131,23 +133,23 @@ class AsyncBaseServer(BaseServer):
             await asyncio.sleep(0)
 
     def _cancel_at_once(self) -> None:
-        """After a second stop nothing of the application is waited for."""
+        """After a second stop, cancel the application's tasks instead of waiting."""
         if self._stop_requests > 1:
             for task in self._tasks:
                 task.cancel()
 
 
 async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run it for so long at most."""
+    """Run a coroutine for at most this many seconds."""
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(coroutine, seconds)
 
 
 class EmbeddedServer(AsyncBaseServer):
-    """Runs connections that somebody else accepted, in the running event loop.
+    """Runs connections that others have accepted, in the running event loop.
 
     Args:
-        answer: answers each request, as soon as it is there.
+        answer: called with each request as soon as it has come.
         options: how to serve; see `serve`.
     """
 
@@ -161,15 +163,15 @@ class EmbeddedServer(AsyncBaseServer):
         self._answer(request)
 
     def runs_here(self) -> bool:
-        """Whether the running event loop is that of its connections."""
+        """Whether its connections belong to the running event loop."""
         return self.loop is asyncio.get_running_loop()
 
 
 class TaskTransport(Driver):
-    """A transport whose bytes tasks move, which wait until that goes.
+    """A transport whose bytes are moved by tasks.
 
     Args:
-        server: runs it.
+        server: the server that runs it.
     """
 
     flush_scheduled: bool

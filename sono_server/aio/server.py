@@ -1,7 +1,7 @@
 """The server on asyncio: `serve_async`.
 
-It reads into one buffer (`asyncio.BufferedProtocol`) and writes once a turn of the loop, past the
-transport as long as the socket takes it. On uvloop as well.
+It reads into one buffer (`asyncio.BufferedProtocol`), and writes once per turn of the loop,
+straight to the socket while the socket takes it. uvloop works as well.
 """
 
 import asyncio
@@ -155,10 +155,10 @@ class AsyncServer(AsyncBaseServer):
                 await self._end()
             self._notify()
 
-    # -- what the rest tells ----------------------------------------------------------------------
+    # -- what the base class calls ----------------------------------------------------------------
 
     def _notify(self) -> None:
-        """Let `__anext__` look again."""
+        """Wake `__anext__`."""
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -198,7 +198,7 @@ class AsyncServer(AsyncBaseServer):
 def _leaving_the_file(
     create: Callable[..., Awaitable[asyncio.Server]],
 ) -> Awaitable[asyncio.Server]:
-    """Python 3.13 and later remove what lies at the path at the end, whoever made it."""
+    """From Python 3.13 on, asyncio would remove the file at the path, even another server's."""
     try:
         return create(cleanup_socket=False)
     except TypeError:  # an earlier one, or an uvloop of that time

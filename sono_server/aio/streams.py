@@ -33,7 +33,7 @@ class _StreamTransport(TaskTransport, SessionProtocol):
         self.start_on(writer.transport, fast=False)
 
     async def read_all(self, reader: StreamReader) -> None:
-        """Read while it is welcome, until both sides have ended."""
+        """Read while the session reads, until both sides have ended."""
         while not self.layer.over:
             await self._readable.wait()
             try:
@@ -53,7 +53,7 @@ class _StreamTransport(TaskTransport, SessionProtocol):
             self._draining = asyncio.Task(self._drain(), loop=self._server.loop)
 
     async def _drain(self) -> None:
-        with contextlib.suppress(OSError):  # the loss of the connection is told to the reader
+        with contextlib.suppress(OSError):  # the reader learns of the loss
             await self._writer.drain()
         self._draining = None
         self.resume_writing()

@@ -1,4 +1,4 @@
-"""Clients and channels as applications hold them. What they mean is asked of their broadcaster."""
+"""Clients and channels as applications hold them; their broadcaster does the work."""
 
 import secrets
 from typing import Any, Protocol
@@ -9,13 +9,13 @@ from sono_server.serving import WebSocket
 
 
 class Broadcaster(Protocol):
-    """What they ask of it."""
+    """The methods that clients and channels call."""
 
     def channel_of(self, client: str, /) -> "Channel | None":
-        """Where a client is; None once it is gone."""
+        """The client's current channel; None once it is gone."""
 
     def members(self, channel: str, /) -> "list[Client]":
-        """Who is in a channel; nobody, if there is none of that name."""
+        """The members of a channel; none if there is no such channel."""
 
     def send(self, client: "Client", event: str, message: object, /) -> bool:
         """See `Client.send`."""
@@ -32,7 +32,7 @@ def _new_id() -> str:
 
 
 class Client:
-    """Somebody who is connected. All methods may be called from any thread."""
+    """A connected client. All methods may be called from any thread."""
 
     __slots__ = (
         "_broadcaster",
@@ -55,7 +55,7 @@ class Client:
         self.id: str = _new_id()
         """Unique and unguessable."""
         self.identity: Any = identity
-        """What `authenticate` returned; None if there is no such function."""
+        """The return value of `authenticate`; None if there is no such function."""
         self.data: Any = None
         """The application's own state."""
         self._socket = socket
@@ -95,7 +95,7 @@ class Client:
 
 
 class Channel:
-    """A channel by its name; whether it still exists is seen when it is used."""
+    """A channel by its name; it may cease to exist while you hold this."""
 
     __slots__ = ("_broadcaster", "name")
 
@@ -105,7 +105,7 @@ class Channel:
 
     @property
     def members(self) -> list[Client]:
-        """Who is in it now."""
+        """The clients that are in it now."""
         return self._broadcaster.members(self.name)
 
     def emit(self, message: object, event: str = "message") -> None:

@@ -1,7 +1,7 @@
-"""What happens when clients come, speak and go, and who is sent what.
+"""Calls the application when clients come, speak and go, and delivers what follows.
 
-Who is in which channel is decided by `sono_core.messaging.Hub`, and what a packet means by the
-dialect of the client that sent it; here the application is called and effects are delivered.
+`sono_core.messaging.Hub` decides who is in which channel, and the dialect of the sender decides
+what a packet means.
 """
 
 import inspect
@@ -33,12 +33,12 @@ EventHandler = Callable[[Client, Any], object]
 class Dispatcher:
     """The clients of one `Sono`, and the application's functions that are called for them.
 
-    Its generators are steps for the trampoline.
+    Its generators are run by the trampoline.
 
     Args:
-        hub: nobody is in it yet.
+        hub: an empty one.
         limits: of packets.
-        dialects: all that clients may speak.
+        dialects: all dialects that clients may speak.
     """
 
     def __init__(self, hub: Hub, limits: Limits, dialects: Iterable[Dialect]) -> None:
@@ -73,7 +73,7 @@ class Dispatcher:
             client.close(ends.HANDLER_FAILED.code, ends.HANDLER_FAILED.reason)
 
     def receive(self, socket: WebSocket, message: Content) -> Steps:
-        """Show a message of a client to the application, and carry it out."""
+        """Show a client's message to the application, and carry it out."""
         client: Client = socket.data
         dialect = client._dialect
         self._charge(client, len(message))
@@ -92,7 +92,7 @@ class Dispatcher:
             for effect in effects:
                 self._perform(client, effect)
         finally:
-            # Others deliver too while a handler is awaited: a turn may end early, but never late.
+            # Others deliver while a handler is awaited, so a turn may end early, but never late.
             if client._rate_limiter.cause(self._delivered - delivered):
                 socket.end_turn()
 
@@ -105,7 +105,7 @@ class Dispatcher:
             yield function(client, close)
 
     def _charge(self, client: Client, size: int) -> None:
-        """Count what a client sent, or asked for, and let it wait if it is beyond its rates."""
+        """Count what a client sent or asked for, and pause it if it exceeds its rates."""
         assert self.loop
         if wait := client._rate_limiter.take(size, self.loop.time()):
             client._socket.pause(wait)
@@ -121,7 +121,7 @@ class Dispatcher:
             receiver._socket.send(receiver._dialect.written(effect))
         else:
             client._socket.send(effect.content)
-            self._charge(client, len(effect.content))  # it may be much larger than what asked
+            self._charge(client, len(effect.content))  # it may be much larger than the question
 
     def _deliver(self, publication: Publish) -> None:
         """Send a publication to its recipients here; each dialect's frame is encoded once."""
@@ -170,7 +170,7 @@ class Dispatcher:
             return None
 
     def members(self, channel: str) -> list[Client]:
-        """Who is in a channel; nobody, if there is none of that name."""
+        """The members of a channel; none if there is no such channel."""
         try:
             members = list(self.hub.members(channel))
         except KeyError:

@@ -1,6 +1,6 @@
 """`Sono`: channels, clients and events for applications, over any server's WebSockets.
 
-What happens to clients is in `dispatch`; here is what applications call, and who is let in.
+This is the interface for applications, and admission; `dispatch` handles connected clients.
 """
 
 import socket
@@ -44,12 +44,12 @@ None stands for no subprotocol: the client has offered none, or none of these.
 
 
 class Sono:
-    """A real-time messaging server: clients in channels, who send each other events.
+    """A real-time messaging server: clients in channels that send each other events.
 
     Args:
         home: the channel that new clients enter.
         open_channels: whether clients may create channels by moving there.
-        limits: of packets and channels; of connections too where it serves by itself, as in `run`.
+        limits: of packets and channels, and of connections too in `run` and `run_async`.
 
     Raises:
         ValueError: `home` is no channel name.
@@ -61,7 +61,7 @@ class Sono:
         self._limits = limits
         hub = Hub(home, open_channels=open_channels, limits=limits)
         self._dispatcher = dispatcher = Dispatcher(hub, limits, DIALECTS.values())
-        self._functions: list[Callable[..., object]] = []  # of whatever kind
+        self._functions: list[Callable[..., object]] = []  # all of them
         self._authenticate: Callable[[HTTPRequest], object] | None = None
         self._streams: EmbeddedServer | None = None  # runs connections that asyncio accepted
         described: tuple[trampoline.Describe, ...] = (
@@ -75,7 +75,7 @@ class Sono:
         )
         self._ask = (trampoline.called(self._let_in), trampoline.awaited(self._let_in))
 
-    # -- for applications: what is there --------------------------------------------------------
+    # -- for applications: clients, channels -----------------------------------------------------
 
     @property
     def clients(self) -> Mapping[str, Client]:
@@ -100,20 +100,19 @@ class Sono:
         else:
             hub.check(name)
             if not loop.call_soon(hub.create, name):
-                hub.create(name)  # the loop has ended, so nobody else does anything
+                hub.create(name)  # the loop has ended, so no other thread uses the hub
         return self._channel(name)
 
     def _channel(self, name: str) -> Channel:
         return Channel(name, self._dispatcher)
 
-    # -- for applications: what happens ---------------------------------------------------------
+    # -- for applications: events and hooks ------------------------------------------------------
 
     def on(self, event: str) -> Callable[[Function], Function]:
         """Decorator: call the function as `f(client, message)` before such a packet is routed.
 
-        If it returns False the packet goes no further. Functions add up, in order. On asyncio
-        they may be coroutine functions: the client's next packet is not looked at before they
-        are done.
+        If it returns False, the packet goes no further. Several functions are called in order. On
+        asyncio they may be coroutine functions; the client's next packet waits until they are done.
 
         Raises:
             ValueError: the event's name is reserved or no name.
@@ -130,14 +129,13 @@ class Sono:
         return register
 
     def authenticate(self, function: Function) -> Function:
-        """Decorator: ask the function, as `f(request)`, who sends a request, before the 101.
+        """Decorator: call the function as `f(request)` before the 101, to say who sent the request.
 
-        It looks at `request.headers`, `cookies`, `query` and `client`, and returns who that is:
-        the client's `identity`. If it returns None or False the request is refused with 403; it may
-        raise `Refused` with another status. Requests that could not be accepted anyway, those of
-        foreign pages for one, are refused before it is asked. On asyncio it may be a coroutine
-        function, which has the time of the handshake; what the client sends meanwhile is not
-        looked at.
+        It may look at `request.headers`, `cookies`, `query` and `client`, and returns the client's
+        `identity`. If it returns None or False, the request is refused with 403; it may raise
+        `Refused` for another status. Requests that cannot be accepted anyway, for example from
+        foreign pages, are refused without calling it. On asyncio it may be a coroutine function,
+        which has the time of the handshake; until it returns, Sono reads nothing of the client.
 
         Raises:
             ValueError: there is one already.
@@ -162,16 +160,16 @@ class Sono:
         return function
 
     def _register(self, function: Callable[..., object]) -> None:
-        """Take note of a function of the application's."""
+        """Register a function of the application."""
         require_callable("function", function)
         if self._dispatcher.loop:
             awaited(self._dispatcher.loop, function)
         self._functions.append(function)
 
-    # -- for applications: what to do -----------------------------------------------------------
+    # -- for applications: send, admit, serve-----------------------------------------------------
 
     def emit(self, message: object, event: str = "message") -> None:
-        """Send an event to every client, in whatever channel. From any thread.
+        """Send an event to every client, in every channel. May be called from any thread.
 
         Raises:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
@@ -187,12 +185,12 @@ class Sono:
         Args:
             callback: called with the client, or without argument if it takes none, once the
                 client is in the home channel. If it raises, the connection is closed with 1011.
-                On asyncio it may be a coroutine function, as those of `on_connect` may; no
-                packet of the client is looked at before they are done.
+                On asyncio it may be a coroutine function, like those of `on_connect`; the client's
+                packets wait until they are done.
 
         Returns:
-            None if the request was refused or the peer is gone, or while a coroutine function
-            is asked who it is.
+            None if the request was refused, the peer is gone, or a coroutine function has still
+            to say who it is.
 
         Raises:
             RuntimeError: another server, which still runs, has this Sono's clients.
@@ -219,7 +217,7 @@ class Sono:
             except Refused as refused:
                 request.respond(refused.status, refused.body, refused.headers)
                 return None
-        except Exception:  # of what it raised, too: Refused may hold an illegal header
+        except Exception:  # also if Refused holds an illegal header
             logger.exception("authenticate failed; its request is refused")
             request.respond(500, "internal error\n")
             return None

@@ -1,7 +1,7 @@
-"""One description of what happens, for functions that are called and for those that are awaited.
+"""Runs one generator for both kinds of applications: plain functions and coroutine functions.
 
-A generator yields what each function of the application returned, and is sent what that came
-to; how it comes to something is decided by who runs the generator.
+The generator yields whatever each function of the application returned, and is sent the result.
+For plain functions that is the value itself; for coroutine functions it is awaited first.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ Describe = Callable[[Any, Any], Steps]
 
 
 def called(describe: Describe) -> Callable[[Any, Any], Any]:
-    """A plain function that runs the steps: what was returned is what it comes to.
+    """A plain function that runs the steps, and takes each returned value as the result.
 
-    It returns what the steps do. What would have to be awaited is an error, raised in the steps:
-    nothing of it would run, and whatever it is to forbid would be allowed.
+    It returns what the steps return. A value that would have to be awaited is an error, raised in
+    the steps: it would never run, and whatever it should forbid would be allowed.
     """
 
     def run(subject: Any, argument: Any) -> Any:
@@ -29,7 +29,7 @@ def called(describe: Describe) -> Callable[[Any, Any], Any]:
                 go_on = steps.send
                 if inspect.isawaitable(result):
                     if inspect.iscoroutine(result):
-                        result.close()  # so that nothing warns that it was not awaited
+                        result.close()  # so that Python does not warn that it was never awaited
                     go_on = steps.throw
                     result = TypeError(f"{result!r} would have to be awaited")
         except StopIteration as end:
@@ -39,7 +39,7 @@ def called(describe: Describe) -> Callable[[Any, Any], Any]:
 
 
 def awaited(describe: Describe) -> Callable[[Any, Any], Coroutine[Any, Any, None]]:
-    """A coroutine function that runs the steps: what is returned is awaited, if it can be."""
+    """A coroutine function that runs the steps, and awaits each returned value that can be."""
 
     async def run(subject: Any, argument: Any) -> None:
         steps = describe(subject, argument)

@@ -1,7 +1,7 @@
 """Sono inside an ASGI application: made by `Sono.asgi`, under uvicorn, hypercorn or granian.
 
-The ASGI server accepts, frames and pings; everything else is decided by the same session as on
-Sono's own servers (`sono_core.websocket.asgi` says what its events mean).
+The ASGI server accepts connections, frames messages and pings. The same session as on Sono's own
+servers decides everything else (`sono_core.websocket.asgi` says what ASGI's events mean).
 """
 
 import asyncio
@@ -21,14 +21,14 @@ Receive = Callable[[], Awaitable[ASGIEvent]]
 Send = Callable[[ASGIEvent], Awaitable[None]]
 
 _NEVER = 1e9  # seconds: pings are the ASGI server's
-_TURN = 256  # events taken in a row from a server whose `receive` never waits
-_PARTING = 1.0  # seconds in which a server should say why sending failed
+_TURN = 256  # events taken in a row if the server's `receive` never waits
+_PARTING = 1.0  # seconds that a server has to say why sending failed
 
 
 class ASGIApplication:
     """An application of ASGI 3.
 
-    Not a function, which Starlette's routes would call in another way.
+    It is not a function, because Starlette's routes would call that differently.
 
     Args:
         answer: answers each request that may become a WebSocket.
@@ -42,7 +42,7 @@ class ASGIApplication:
         self._server: EmbeddedServer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what a scope describes: a connection, a request or the application's life."""
+        """Serve one scope: a connection, a request or the application's lifespan."""
         if scope["type"] == "websocket":
             await self._serve(scope, receive, send)
         elif scope["type"] == "http":
@@ -80,7 +80,7 @@ async def _respond(scope: Scope, send: Send) -> None:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Answer the server that begins and ends, where this is all of its application."""
+    """Answer the lifespan events of a server whose whole application this is."""
     kind = ""
     while kind != "lifespan.shutdown":
         kind = (await receive())["type"]
@@ -102,12 +102,12 @@ class _ASGITransport(TaskTransport):
         """Move events until the end of the connection. Cancelled, it is cut off.
 
         Args:
-            patience: seconds in which the server must take a Close after a peer was given up.
+            patience: seconds that the server has to take a Close after a peer was given up.
         """
         self._reading = asyncio.create_task(self._read(receive))
         try:
             await self._gone.wait()
-            if self._connection.state is State.OPEN:  # the peer did not read what was sent to it
+            if self._connection.state is State.OPEN:  # the peer did not read
                 await self._dismiss(patience)
         finally:
             if not self.layer.over:
@@ -163,12 +163,12 @@ class _ASGITransport(TaskTransport):
                     self.layer.written(size, self.time())
         except Exception:
             logger.debug("the ASGI server failed to send", exc_info=True)
-            # Why, is what it lets its application receive; `_writing` stays, so nothing is written.
+            # The server says why through `receive`. `_writing` stays set, so nothing is written.
             self._server.loop.call_later(_PARTING, self._lose)
             return
         self._writing = None
         if self._connection.state in (State.CLOSING, State.CLOSED):
-            # What follows is the server's, and not every one tells when it is done.
+            # The rest is the server's job, and not every server says when it is done.
             self._connection.take_event({"type": "websocket.disconnect"})
             self.receive(b"", self.time())
         elif not self.layer.over:
@@ -179,7 +179,7 @@ class _ASGITransport(TaskTransport):
             self.layer.lost()
 
     def _end_stream(self) -> None:
-        """Done by who writes the last event."""
+        """Nothing to do: the last event ends the stream."""
 
 
 async def _end(task: "asyncio.Task[None] | None") -> None:

@@ -27,7 +27,7 @@ _OUR_FRAMES = {__file__, importlib.__file__}
 
 
 class Application(NamedTuple):
-    """What APP says."""
+    """The parts of APP."""
 
     text: str
     file: Path | None
@@ -154,7 +154,7 @@ def _checked(application: Application, factory: Any) -> Callable[[], Any]:
 
 
 def _hint(holder: object, name: str) -> str:
-    """Names that may be meant: those that look alike, then of every `Sono` that is there."""
+    """Names to suggest: similar ones, then those of every `Sono` in the module."""
     names = dict.fromkeys(difflib.get_close_matches(name, dir(holder)))
     known = getattr(holder, "__dict__", {})
     names |= dict.fromkeys(name for name, value in known.items() if isinstance(value, Sono))

@@ -1,8 +1,8 @@
-"""How `sono serve` fails: what a user is told, and with which exit status."""
+"""How `sono serve` fails: the message for the user, and the exit status."""
 
 
 class Mistake(Exception):  # noqa: N818 - the user's, not the program's
-    """What is wrong with the arguments, in one line."""
+    """An argument is wrong; the text is one line."""
 
 
 class ApplicationFailed(Exception):  # noqa: N818 - the application's, not the program's
@@ -19,5 +19,5 @@ class ApplicationFailed(Exception):  # noqa: N818 - the application's, not the p
 
 
 def reason(error: OSError) -> str:
-    """What the system says, for the end of a line."""
+    """The system's description of an error, for the end of a line."""
     return (error.strerror or str(error)).lower()

@@ -1,4 +1,4 @@
-"""What `sono serve` does: it serves an application's `Sono`, or the chat page, until a signal."""
+"""`sono serve`: serves an application's `Sono`, or the chat page, until a signal."""
 
 import argparse
 import signal
@@ -103,7 +103,7 @@ def _options(
 
 
 def _certificates(arguments: argparse.Namespace) -> Certificates | None:
-    """What `--tls-cert` and `--tls-key` name."""
+    """The certificates that `--tls-cert` and `--tls-key` name."""
     if not arguments.tls_cert:
         if arguments.tls_key:
             raise Mistake("--tls-key needs --tls-cert")
@@ -141,7 +141,7 @@ def _start_line(arguments: argparse.Namespace, server: AsyncServer | Server) -> 
 
 
 def _url(arguments: argparse.Namespace, server: AsyncServer | Server) -> str:
-    """Of the chat page, or what clients of the application connect to."""
+    """The URL of the chat page, or the one that the application's clients connect to."""
     if arguments.unix:
         return f"unix:{server.address}"
     host, port = server.address[:2]

@@ -1,4 +1,4 @@
-"""What the operator of a server sees and sets: logs and settings."""
+"""Logs and settings, for those who operate a server."""
 
 from .logs import configure
 from .settings import changed, settings

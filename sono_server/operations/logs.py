@@ -10,7 +10,7 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0
 class TextFormatter(logging.Formatter):
     """A line of text an event, and the lines of a traceback, indented; no other control character.
 
-    What a peer sent may be part of it, and must neither forge a line nor command a terminal.
+    It may contain text of a peer, which must neither forge a line nor control a terminal.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -46,7 +46,7 @@ def configure(level: str, style: str) -> None:
     """Log to standard error.
 
     Args:
-        level: what is logged at all, `debug` to `error`.
+        level: the least level that is logged, `debug` to `error`.
         style: `text` or `json`.
     """
     handler = logging.StreamHandler()

@@ -1,9 +1,9 @@
 """The built-in server on selectors: one thread, one receive buffer, many connections.
 
-How bytes flow in a turn of the loop: what other threads posted is called; sockets with output
-are written to; the selector waits; what is readable is received into the shared buffer, handed
-to its session and answered with one write; what is due is done. What a session decides is not
-decided here again.
+A turn of the loop calls what other threads have posted, writes to sockets with output, and waits
+for the selector. Then it receives from readable sockets into the shared buffer, hands the bytes to
+their sessions, answers each with one write, and handles the deadlines that are due. It decides
+nothing that a session decides.
 """
 
 import contextlib
@@ -95,15 +95,15 @@ class Server(BaseServer):
     def close(self) -> None:
         """Cut everything off and free all sockets. Idempotent; in the server's thread.
 
-        Called by a handler, it takes effect when the loop's turn is over.
+        If a handler calls it, it takes effect when the loop's turn is over.
         """
         if self._closed:
             return
-        if self._turning:  # no handler is called in the middle of another
+        if self._turning:  # no handler runs in the middle of another
             self._stop_requests += 2
             self._wake()
             return
-        self.context.flush(self.time())  # what was just answered
+        self.context.flush(self.time())  # answers that are still waiting
         self._closed = True
         self._end_watch()
         self._posted.clear()
@@ -137,7 +137,7 @@ class Server(BaseServer):
                 self._drain_wakes()
         for transport in again:
             transport.pump(now)
-        # Deadlines come last: what a peer sent in time has been read, however long it took.
+        # Deadlines come last, so that everything a peer sent in time has been read.
         if self._timers.next <= now:
             self._fire_timers(now)
         self._tidy_up()
@@ -160,10 +160,10 @@ class Server(BaseServer):
         return now, others
 
     def _due(self, busy: bool) -> float:
-        """Until when to wait.
+        """The time until which to wait.
 
         Args:
-            busy: whether there is something to do anyway.
+            busy: whether there is work to do in any case.
         """
         if busy or self.context.to_flush or self._posted or self._requests:
             return -math.inf
@@ -203,7 +203,7 @@ class Server(BaseServer):
                 sock, address = listener.accept()
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES and self._accepting:
-                    # The waiting connection keeps the listener readable: look away for a while.
+                    # The waiting connection keeps the listener readable: stop watching for a while.
                     self._watch_listeners(False)
                     self._accept_again = now + _ACCEPT_PAUSE
                     logger.warning("cannot accept connections: %s", error.strerror)

@@ -9,16 +9,16 @@ from sono_io import FastTransport, LoopContext
 from sono_io import loop as loop_in_c
 
 READ, WRITE = 1, 2
-"""What a loop may watch a socket for; the numbers are those of `selectors`."""
+"""The events that a loop watches for; the numbers are those of `selectors`."""
 
 
 class SelectorLoop(Protocol):
-    """What a transport needs of the loop that runs it."""
+    """The methods of the loop that its transports use."""
 
     context: LoopContext
-    """What all its peers share."""
+    """Shared by all transports of the loop."""
     buffer: memoryview
-    """What every socket is received into."""
+    """The buffer that all sockets receive into."""
     again: "list[SelectorTransport]"
     """To be pumped in the next turn."""
 
@@ -113,7 +113,7 @@ class SelectorTransport(FastTransport, Driver):
         self._loop.schedule(self, due)
 
     def _rest(self) -> bytes:
-        """What the peer sent before it went, a Close frame perhaps: a fair share of it."""
+        """A fair share of what the peer sent before it went, a Close frame perhaps."""
         try:
             return self._sock.recv(len(self._loop.buffer))
         except OSError:

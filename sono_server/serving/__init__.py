@@ -1,4 +1,4 @@
-"""What servers on every kind of loop share."""
+"""Shared by servers on every kind of loop."""
 
 from .base import BaseServer, ServedTransport
 from .browser_client import JAVASCRIPT, browser_client

@@ -1,6 +1,6 @@
-"""What servers on every kind of loop share: who is let in, what waits for the application, the end.
+"""The part of a server that is the same on every loop: admission, waiting requests, stopping.
 
-A server moves bytes and time in its own way; what it decides is decided here.
+Each server moves bytes and time in its own way; the decisions are here.
 """
 
 import math
@@ -23,11 +23,11 @@ from .requests import HTTPRequest, RequestHandler
 from .watchdog import Watchdog
 from .websocket import logger
 
-_MAX_POSTED = 100_000  # calls of other threads that wait for the loop
-_SPARE_REQUESTS = 64  # of peers that are gone, kept before they are looked for
+_MAX_POSTED = 100_000  # calls from other threads that wait for the loop
+_SPARE_REQUESTS = 64  # requests of peers that are gone, kept before a search removes them
 _GOODBYES = 100  # connections that are closed at once when the server stops,
-_GOODBYE_PAUSE = 0.001  # seconds from one to the next then, or less: half of the drain time must do
-_REFUSALS = 32  # connections beyond the maximum that are told 503; more are just dropped
+_GOODBYE_PAUSE = 0.001  # seconds between the others, or less: all fit into half the drain time
+_REFUSALS = 32  # connections beyond the maximum that get 503; further ones are dropped
 
 
 class ServedTransport(Transport, Protocol):
@@ -37,10 +37,10 @@ class ServedTransport(Transport, Protocol):
     scheduled: float
 
     def flush(self, now: float) -> None:
-        """Write what waits, then see to everything else that this connection needs."""
+        """Write what is waiting, then schedule whatever else this connection needs."""
 
     def tick(self, now: float) -> None:
-        """Look at its deadlines."""
+        """Handle the deadlines that are due."""
 
 
 class BaseServer:
@@ -55,15 +55,15 @@ class BaseServer:
 
     def __init__(self, listeners: list[socket.socket], options: Options) -> None:
         self.address: Any = listeners[0].getsockname() if listeners else None
-        """What the first socket is bound to: (host, port) and more for IPv6, a path for Unix."""
+        """Where the first socket listens: (host, port) and more for IPv6, a path for Unix."""
         self._listeners = listeners
         self._options = options
         self._max_connections = options.max_connections or default_max_connections()
         self._deflaters = SharedDeflaters()
         self.buffer: memoryview = memoryview(bytearray(RECEIVE_SIZE))
-        """What every connection's bytes are received into."""
+        """The buffer that all connections receive into."""
         self.context: LoopContext = new_context(self.buffer, options.limits)
-        """What the connections share."""
+        """Shared by all connections of this server."""
         self._transports: set[ServedTransport] = set()
         self._requests: deque[HTTPRequest] = deque()
         self._posted: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
@@ -71,18 +71,18 @@ class BaseServer:
         self._stop_requests = 0
         self._stopping = False
         self._drain_until = math.inf
-        self._leaving: deque[ServedTransport] = deque()  # who is still to be told
+        self._leaving: deque[ServedTransport] = deque()  # still to be told that the server stops
         self._goodbye_due = self._goodbye_pause = 0.0
-        self._stop_due = math.inf  # when to go on stopping
+        self._stop_due = math.inf  # when the next step of stopping is due
         self._proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
         self._watchdog: Watchdog | None = None
         self._closed = False
         self._thread: int | None = None
 
-    # -- the loop, supplied by who derives from this ----------------------------------------------
+    # -- the loop, supplied by subclasses ---------------------------------------------------------
 
     def _wake(self) -> None:
-        """Run a turn of the loop soon. From any thread, or a signal handler."""
+        """Run a turn of the loop soon. May be called from any thread, or a signal handler."""
         raise NotImplementedError
 
     def _stop_listening(self) -> None:
@@ -94,8 +94,8 @@ class BaseServer:
     def stop(self) -> None:
         """Stop accepting, close every connection with `close_code` and end the iteration.
 
-        What is not closed within the drain time is cut off. A second call cuts off at once.
-        From any thread, or a signal handler.
+        Connections that are still open after the drain time are cut off; a second call cuts them
+        off at once. May be called from any thread, or a signal handler.
         """
         self._stop_requests += 1
         self._wake()
@@ -114,7 +114,7 @@ class BaseServer:
         return self._thread in (None, threading.get_ident())
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
-        """Call a function in the loop's thread, soon. From any thread; order is kept.
+        """Call a function soon in the loop's thread. May be called from any thread; order is kept.
 
         Returns:
             False if the loop has ended: the function will not be called.
@@ -131,7 +131,7 @@ class BaseServer:
         return True
 
     def _begin_watch(self) -> None:
-        """Have a watchdog look at the calling thread from now on."""
+        """Start a watchdog for the calling thread."""
         if self._options.watchdog is not None:
             self._watchdog = Watchdog(self, threading.get_ident(), self._options.watchdog)
 
@@ -192,7 +192,7 @@ class BaseServer:
         )
 
     def _queue(self, request: HTTPRequest) -> None:
-        """Keep a request until the application asks for it."""
+        """Keep a request until the application asks for the next one."""
         self._requests.append(request)
 
     def forget(self, transport: ServedTransport) -> None:
@@ -210,7 +210,7 @@ class BaseServer:
                 logger.exception("a call from another thread failed")
 
     def _next_request(self) -> HTTPRequest | None:
-        """The next that the application is to answer."""
+        """The next request for the application to answer."""
         while self._requests:
             request = self._requests.popleft()
             if request.pending and not self._stop_requests:
@@ -219,7 +219,7 @@ class BaseServer:
         return None
 
     def _tidy_up(self) -> None:
-        """Forget what is kept of peers that are gone, if it is much."""
+        """Drop what is left of peers that are gone, once there is much of it."""
         if len(self._requests) > len(self._transports) + _SPARE_REQUESTS:
             kept = [request for request in self._requests if request.pending]
             self._requests.clear()

@@ -1,4 +1,4 @@
-"""Reverse proxies that are believed: who the client is, and what it asked them for."""
+"""Trusted reverse proxies: the client's address, and the scheme and host that it asked for."""
 
 import ipaddress
 from collections.abc import Collection
@@ -16,11 +16,11 @@ _SCHEMES = ("http", "https")
 class TrustedProxies:
     """Reads X-Forwarded-For, -Proto and -Host of requests that a trusted proxy passed on.
 
-    Each proxy adds to these headers at their end, and what stands before that a client may have
-    made up. So they are read from their end, and only as far as the proxies are trusted.
+    Each proxy appends to these headers, and a client may have forged what stands before. They are
+    therefore read from the end, and only as far as the proxies are trusted.
 
     Args:
-        trusted: addresses and networks of the proxies; `unix` for who connects to a Unix socket.
+        trusted: addresses and networks of the proxies; `unix` for connections to a Unix socket.
 
     Raises:
         ValueError: one is neither.
@@ -37,7 +37,7 @@ class TrustedProxies:
             raise ValueError(f"trusted_proxies: {error}") from None
 
     def trusts(self, address: Any) -> bool:
-        """Whether a peer is one of them.
+        """Whether a peer is a trusted proxy.
 
         Args:
             address: the peer's socket address.
@@ -67,12 +67,12 @@ class TrustedProxies:
         return found
 
     def scheme(self, request: Request, otherwise: str) -> str:
-        """`http` or `https`, as the client spoke to the proxy."""
+        """The scheme that the client used with the proxy: `http` or `https`."""
         entries = _entries(request, "x-forwarded-proto")
         return entries[-1] if entries and entries[-1] in _SCHEMES else otherwise
 
     def seen(self, request: Request) -> Request:
-        """The request as the client sent it: for the host that it asked for."""
+        """The request with the host that the client asked for."""
         entries = _entries(request, "x-forwarded-host")
         if not entries or not is_host(entries[-1]):
             return request
@@ -85,7 +85,7 @@ def _entries(request: Request, name: str) -> list[str]:
 
 
 def _parsed(text: str) -> Address | None:
-    """An address, maybe with a port, as proxies write it."""
+    """Parse an address as proxies write it, maybe with a port."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

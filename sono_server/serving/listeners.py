@@ -16,7 +16,7 @@ _ATTEMPTS = 16  # to find a port that is free for IPv4 and for IPv6
 _UNIX: Any = getattr(socket, "AF_UNIX", None)
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _files: WeakKeyDictionary[socket.socket, tuple[int, int]] = WeakKeyDictionary()
-"""Device and inode of what stands for a Unix socket in the file system."""
+"""Device and inode of the file of each Unix socket that `listen` made."""
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
@@ -27,7 +27,7 @@ def listen(
 
     Args:
         host: on every address of this name, all at one port. None stands for the loopback
-            addresses of IPv4 and, where there is such a thing, IPv6.
+            addresses of IPv4 and, if the system has it, IPv6.
         port: 0 for a free one.
         sock: a listening socket to take instead.
         unix: the path of a Unix socket to listen on instead.
@@ -54,9 +54,9 @@ def listen(
 
 
 def remove_file(listener: socket.socket) -> None:
-    """Remove what stands for a listening Unix socket in the file system, before it is closed.
+    """Remove the file of a listening Unix socket, before the socket is closed.
 
-    Only what `listen` made: another server may listen at that path by now.
+    Only if `listen` made that file: another server may be listening at the path by now.
     """
     made = _files.pop(listener, None)
     if made and listener.fileno() >= 0:
@@ -90,7 +90,7 @@ def _unknown_family() -> NoReturn:
 
 
 def _remove_dead(path: str) -> None:
-    """Remove the socket of a server that is gone, which did not remove it itself."""
+    """Remove the file that a server left behind when it died."""
     with socket.socket(_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED and stat.S_ISSOCK(os.stat(path).st_mode):
@@ -121,7 +121,7 @@ def _listen_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.
                     chosen = sockets[0].getsockname()[1] if sockets else port
                     sockets.append(opened.enter_context(_listen_one(family, address, chosen)))
             except OSError as error:
-                # A port that the kernel chose for one family may be taken in the other.
+                # The kernel may choose a port for one family that is taken in the other.
                 again = port == 0 and sockets and error.errno == errno.EADDRINUSE
                 if not again or attempt == _ATTEMPTS:
                     raise
@@ -146,7 +146,7 @@ def _listen_one(family: int, address: str, port: int) -> socket.socket:
 
 
 def default_max_connections() -> int:
-    """The process's soft limit of file descriptors less what else it needs."""
+    """The process's soft limit of file descriptors, minus those needed for other things."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""The HTTP request as applications see it: what it asks, and the ways to answer it."""
+"""The HTTP request as applications see it, and the two ways to answer it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,11 +22,11 @@ from .websocket import (
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 HEALTHY = (200, "ok\n", {"cache-control": "no-store"})
-"""The answer to who asks whether the server's loop runs: status, body, headers."""
+"""The answer of `/healthz`, which shows that the loop runs: status, body, headers."""
 
 
 class Refused(SonoError):  # noqa: N818 - what became of the request
-    """Raised by the application to refuse a request.
+    """Raise this in `authenticate` to refuse a request.
 
     Args:
         status: 200 to 599.
@@ -44,7 +44,7 @@ class Refused(SonoError):  # noqa: N818 - what became of the request
 class HTTPRequest:
     """A request that waits for its one answer: `accept` or `respond`.
 
-    One that gets none is answered with 503 at the handshake's deadline. To be used in the
+    A request that nobody answers gets 503 at the handshake's deadline. Use it only in the
     server's own thread.
     """
 
@@ -57,7 +57,7 @@ class HTTPRequest:
         self.loop: Loop = loop
         """The server."""
         self.event: Request = event
-        """The core's event."""
+        """The event of the core that describes the request."""
         self.client: Any = client
         """The peer's socket address: (host, port) and more for IPv6; behind a trusted proxy
         the client's address, with port 0."""
@@ -81,7 +81,7 @@ class HTTPRequest:
 
     @property
     def query(self) -> str:
-        """What follows the question mark, percent-encoded."""
+        """The part after the question mark, percent-encoded."""
         return self.event.query
 
     @property
@@ -91,12 +91,12 @@ class HTTPRequest:
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
-        """What the client offers, in its order of preference."""
+        """The subprotocols that the client offers, in its order of preference."""
         return self.event.subprotocols
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies by their names; of several with one name the first (RFC 6265)."""
+        """The cookies by name; the first wins if a name is repeated (RFC 6265)."""
         found: dict[str, str] = {}
         for pair in ";".join(self.event.headers.get_all("cookie")).split(";"):
             name, equals, value = pair.partition("=")
@@ -106,15 +106,15 @@ class HTTPRequest:
 
     @property
     def pending(self) -> bool:
-        """Whether the request can still be answered: nobody did so, and the peer is there."""
+        """Whether the request can still be answered: it has no answer, and the peer is there."""
         session = self._session
         return session.connection.state is State.REQUESTED and not session.over
 
     def verify(self) -> bool:
-        """Refuse the request already if `accept` would: if it is no valid upgrade, or foreign.
+        """Refuse the request now if `accept` would: no valid upgrade, or a foreign origin.
 
         Returns:
-            Whether it can be accepted. To be asked before who it is from is looked up.
+            Whether it can be accepted. Ask this before you look up who sent it.
         """
         return self._session.verify(self.loop.time())
 
@@ -127,7 +127,7 @@ class HTTPRequest:
             headers: Content-Length and Connection are added.
 
         Returns:
-            False if the peer is gone or was answered already.
+            False if the peer is gone, or the request has been answered.
 
         Raises:
             LocalProtocolError: the status or a header is illegal.
@@ -149,13 +149,13 @@ class HTTPRequest:
     ) -> WebSocket:
         """Open the WebSocket, if the request is a valid upgrade from an allowed origin.
 
-        A request that is not is refused with the right status.
+        Any other request is refused with the right status.
 
         Args:
             on_message: called as `on_message(ws, message)` with a str or bytes.
             on_close: called once as `on_close(ws, close)`; not if the request was refused.
             subprotocol: one or several in order of preference; the first that the client offers
-                is agreed on, else none.
+                is chosen; if it offers none of them, none is.
             headers: more header fields of the 101.
 
         Returns:
@@ -164,8 +164,8 @@ class HTTPRequest:
         Raises:
             LocalProtocolError: a header is illegal.
             TypeError: a callback cannot be called; or it is a coroutine function, and this server
-                calls plain ones; one on asyncio awaits it before the connection's next message is
-                looked at.
+                calls only plain functions. A server on asyncio awaits it before it handles the
+                connection's next message.
         """
         session, loop = self._session, self.loop
         is_awaited = awaited(loop, on_message, on_close)
@@ -184,12 +184,12 @@ class HTTPRequest:
 
 
 class RequestHandler(BaseHandler):
-    """The `Handler` of a connection whose request is awaited."""
+    """The `Handler` of a connection until its request has been answered."""
 
     __slots__ = ("_client", "_deliver", "_loop", "_proxies", "_scheme", "session")
 
     session: Session
-    """To be set before anything is received."""
+    """Set it before anything is received."""
 
     def __init__(
         self,

@@ -12,12 +12,12 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """Calls `stop` on SIGINT and SIGTERM, from `take` to `give_back`.
 
-    A second signal gives them back, so that a third one does what it would do without Sono.
+    The second signal restores the old handlers, so a third one acts as it would without Sono.
 
     Args:
         stop: called in the main thread, between two of its instructions.
-        wakeup_fd: a non-blocking socket that is written to, so that a waiting loop notices;
-            None where `stop` sees to that.
+        wakeup_fd: a non-blocking socket that Python writes to, so that a waiting loop wakes up;
+            None if `stop` wakes the loop itself.
     """
 
     def __init__(self, stop: Callable[[], object], wakeup_fd: int | None = None) -> None:
@@ -28,7 +28,7 @@ class StopSignals:
         self._signals = 0
 
     def take(self) -> None:
-        """Take the signals over. Elsewhere than in the main thread nothing happens."""
+        """Install the handlers. Does nothing outside the main thread."""
         if threading.current_thread() is threading.main_thread():
             if self._wakeup_fd is not None:
                 fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
@@ -37,7 +37,7 @@ class StopSignals:
                 self._old_handlers[number] = signal.signal(number, self._on_signal)
 
     def give_back(self) -> None:
-        """Restore what was there before, if the signals were taken."""
+        """Restore the old handlers, if they were replaced."""
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         if self._old_handlers and self._wakeup_fd is not None:

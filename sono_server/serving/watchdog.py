@@ -1,4 +1,4 @@
-"""Notices that a handler blocks the event loop, and says which."""
+"""Detects a handler that blocks the event loop, and logs its stack."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from .websocket import logger
 
 
 class Watched(Protocol):
-    """What is needed of a loop."""
+    """The methods of a loop that the watchdog uses."""
 
     @property
     def ended(self) -> bool:
@@ -23,12 +23,12 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """A thread that has the loop answer now and then, and logs its stack when it does not.
+    """A thread that asks the loop for an answer at intervals, and logs its stack if none comes.
 
     Args:
-        loop: to be watched.
+        loop: the loop to watch.
         thread: the id of its thread.
-        patience: seconds without an answer after which is logged.
+        patience: seconds without an answer before it logs.
     """
 
     def __init__(self, loop: Watched, thread: int, patience: float) -> None:
@@ -41,7 +41,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; in the loop's thread."""
+        """End the watchdog's thread. Call it in the loop's thread."""
         self._ended.set()
         self._answered.set()
         self._thread.join()

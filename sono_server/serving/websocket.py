@@ -1,4 +1,4 @@
-"""An open WebSocket as applications see it, on whatever server carries it."""
+"""An open WebSocket as applications see it, the same on every server."""
 
 import inspect
 import logging
@@ -19,13 +19,13 @@ logger: logging.Logger = logging.getLogger("sono")
 
 
 class Loop(Protocol):
-    """What the objects of an application ask of the server that runs them."""
+    """The methods of a server that its requests and WebSockets use."""
 
     context: LoopContext
-    """What its connections share."""
+    """Shared by all connections of the loop."""
     create_task: Callable[..., Any] | None
-    """Runs a coroutine; None on a loop that calls plain functions alone. With `brief=True` it is
-    cancelled when the time of a handshake is over."""
+    """Runs a coroutine; None on a loop that calls only plain functions. With `brief=True` the
+    coroutine is cancelled when the time of a handshake is over."""
 
     @property
     def ended(self) -> bool:
@@ -46,11 +46,11 @@ OnClose = Callable[["WebSocket", Close], object]
 
 
 def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
-    """Whether one of them is a coroutine function, to be awaited in tasks of the loop.
+    """Whether one of the functions is a coroutine function, which the loop awaits in a task.
 
     Raises:
-        TypeError: one is, and this loop would never await it: nothing of it would run; or one
-            cannot be called.
+        TypeError: one is, and this loop awaits nothing, so it would never run; or one cannot be
+            called.
     """
     given = [function for function in functions if function is not None]
     for function in given:
@@ -64,8 +64,8 @@ def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
 class WebSocket(Sender):
     """A connection without the Sono layer: messages in, messages out.
 
-    Made by `request.accept`. All methods may be called from any thread; a call from another
-    thread than the server's takes effect a moment later, in order.
+    Made by `request.accept`. All methods may be called from any thread; calls from threads other
+    than the server's take effect a moment later, in order.
     """
 
     __slots__ = ("_loop", "_session", "data", "request")
@@ -87,16 +87,16 @@ class WebSocket(Sender):
 
     @property
     def subprotocol(self) -> str | None:
-        """What the handshake agreed on."""
+        """The subprotocol that the handshake agreed on."""
         return self._session.connection.subprotocol
 
     def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
-        """What `send` does where the message or the connection is not of the ordinary kind."""
+        """`send` for every message and connection that C leaves to Python."""
         event = message_event(message)
         if self._loop.in_loop():
             return self._session.send(event)
         if isinstance(event, TextMessage):
-            event = Prepared(event)  # what is wrong with it is raised here, in the caller's thread
+            event = Prepared(event)  # so that mistakes raise here, in the caller's thread
         return self._post(self._session.send, event)
 
     def ping(self, payload: bytes = b"") -> bool:
@@ -118,11 +118,11 @@ class WebSocket(Sender):
         """
         if self._loop.in_loop():
             return self._session.close(code, reason, self._loop.time())
-        close_payload(Close(code, reason))  # what is wrong with it is raised in this thread
+        close_payload(Close(code, reason))  # so that mistakes raise in this thread
         return self._post(self.close, code, reason)
 
     def pause(self, seconds: float) -> None:
-        """Read nothing more from the peer for so long: it feels that it sends too fast.
+        """Read nothing from the peer for this many seconds, to slow it down.
 
         Raises:
             ValueError: `seconds` is negative or not finite.
@@ -135,9 +135,9 @@ class WebSocket(Sender):
             self._post(self.pause, seconds)
 
     def end_turn(self) -> None:
-        """Let others have their turn, before the next message of this peer is looked at.
+        """Let other connections have their turn before this peer's next message.
 
-        For handlers to which one message may mean much work.
+        For handlers that may do much work for one message.
         """
         if self._loop.in_loop():
             self._session.end_turn()
@@ -145,10 +145,10 @@ class WebSocket(Sender):
             self._post(self._session.end_turn)
 
     def call(self, function: Callable[["WebSocket", Any], object], argument: object) -> None:
-        """Call `function(ws, argument)` before the next message is looked at.
+        """Call `function(ws, argument)` before the next message is handled.
 
-        At once, or if the connection's functions are coroutine functions, in turn after them;
-        it may be one then.
+        It is called at once. If the connection's callbacks are coroutine functions, it is called
+        after those that are waiting, and may be a coroutine function itself.
         """
         self._session.handler.call(function, argument)  # type: ignore[attr-defined]
 
@@ -162,7 +162,7 @@ class WebSocket(Sender):
 
 
 class _WebSocketHandler(BaseHandler):
-    """What the handlers of open WebSockets share: they log."""
+    """The base of the handlers of open WebSockets: it logs."""
 
     __slots__ = ("_on_close", "_socket")
 
@@ -193,17 +193,17 @@ class WebSocketHandler(_WebSocketHandler):
         self, socket: WebSocket, on_message: OnMessage | None, on_close: OnClose | None
     ) -> None:
         super().__init__(socket, on_close)
-        # a bound method, so that no frame of Python lies between the session and the application
+        # a bound method: no Python frame lies between the session and the application
         self.on_message: Callable[[str | bytes], object] = (
             MethodType(on_message, socket) if on_message else _ignore
         )
 
 
 class AwaitingHandler(_WebSocketHandler):
-    """The same for coroutine functions: one call after the other, in order, in a task.
+    """The `Handler` for coroutine functions: a task calls them one after the other, in order.
 
-    While one runs the session delivers nothing more, so that who is slow holds back its own
-    peer alone.
+    While one runs, the session delivers nothing more, so a slow handler holds back only its own
+    peer.
     """
 
     __slots__ = ("_calls", "_loop", "_on_message", "_running", "_session")
@@ -246,8 +246,8 @@ class AwaitingHandler(_WebSocketHandler):
                     self._failed(error)
                 except (KeyboardInterrupt, SystemExit, GeneratorExit):
                     raise
-                except BaseException as error:  # cancelled was what it awaited,
-                    if self._loop.ended:  # or the task, by a server that ends
+                except BaseException as error:  # the awaited thing was cancelled,
+                    if self._loop.ended:  # or this task, by a server that ends
                         raise
                     cancelled = RuntimeError("a handler was cancelled")
                     cancelled.__cause__ = error
@@ -264,4 +264,4 @@ class AwaitingHandler(_WebSocketHandler):
 
 
 def _ignore(message: str | bytes) -> None:
-    """What happens to messages that nobody waits for."""
+    """Drops messages that the application does not ask for."""

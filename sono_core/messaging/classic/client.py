@@ -1,4 +1,4 @@
-"""A Sono client without its I/O: where to connect, what to send, what an answer means.
+"""A Sono client without its I/O: the packets that it sends, and the meaning of answers.
 
 RFC 6455, section 3 (URIs); docs/protocol.md (classic dialect).
 """
@@ -54,7 +54,7 @@ _decode = msgspec.json.Decoder(_FromServer).decode
 
 
 class ClientState:
-    """What a client knows beside its connection: callbacks, questions, where it was."""
+    """A client's state beside its connection: callbacks, open questions, the current channel."""
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
@@ -73,9 +73,9 @@ class ClientState:
         return any(self._pending.values())
 
     def returned(self) -> list[str]:
-        """What to send first on a connection that replaces a lost one.
+        """The packets to send first on a connection that replaces a lost one.
 
-        The questions that were asked on that one are forgotten.
+        Questions asked on the lost connection are forgotten.
         """
         self._pending.clear()
         return [] if self._channel is None else [change_channel(self._channel)]
@@ -97,13 +97,13 @@ class ClientState:
             self._callbacks[event].remove(callback)
 
     def callbacks(self, event: str) -> list[Callback]:
-        """Who is to be called for an event, in the order of their registration."""
+        """The callbacks of an event, in the order of their registration."""
         return list(self._callbacks.get(event, ()))
 
     def receive(self, message: str | bytes) -> Incoming | None:
         """Take a message of the server: an event to call back for, or None.
 
-        A listing goes to the oldest question of its kind as well. What is no packet is ignored.
+        A listing also answers the oldest question of its kind. Anything but a packet is ignored.
         """
         if not isinstance(message, str):
             return None
@@ -120,7 +120,7 @@ class ClientState:
         return Incoming(packet.protocol, payload)
 
     def grab(self, kind: str) -> tuple[PendingGrab, str]:
-        """A question, to be looked at after each `receive`, and the packet that asks it.
+        """A question, to be checked after each `receive`, and the packet that asks it.
 
         Raises:
             TypeError: `kind` is no str.
@@ -150,7 +150,7 @@ def broadcast(content: object, event: str = "message") -> str:
 
 
 def direct_message(content: object, to: str, event: str = "message") -> str:
-    """As `message`, but to one client alone, in whatever channel."""
+    """As `message`, but to one client, in any channel."""
     _require_str(to, "to")
     event = packets.own_event(event)
     return packets.dump(DirectMessage(DirectPayload(content, to), event), content)

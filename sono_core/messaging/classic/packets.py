@@ -1,7 +1,7 @@
 """Sono's packets, classic dialect: parsing, validation, encoding. docs/protocol.md.
 
-A packet is one JSON object in one text message. Whatever a client sends, parsing gives a packet
-or a `PacketError`, which says what to answer.
+A packet is one JSON object in one text message. Parsing turns anything that a client sends into a
+packet, or raises a `PacketError` that says what to answer.
 """
 
 import re
@@ -24,30 +24,30 @@ _strings_and_brackets = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOT
 
 
 class PacketError(MessagingError):
-    """A packet that is refused; its sender alone is told `code` and the text."""
+    """A packet is refused; only its sender is told the code and the text."""
 
 
 class MessagePayload(msgspec.Struct, frozen=True):
-    """What `message` and `broadcast` carry."""
+    """The payload of `message` and `broadcast`."""
 
     message: Any
 
 
 class DirectPayload(msgspec.Struct, frozen=True):
-    """What `directmessage` carries."""
+    """The payload of `directmessage`."""
 
     message: Any
     to: str | int
 
 
 class ChannelPayload(msgspec.Struct, frozen=True):
-    """What `changeChannel` carries."""
+    """The payload of `changeChannel`."""
 
     to: str
 
 
 class GrabPayload(msgspec.Struct, frozen=True):
-    """What `grab` carries: the name of a listing, or anything else."""
+    """The payload of `grab`: the name of a listing, or anything else."""
 
     message: Any
 
@@ -67,7 +67,7 @@ class Broadcast(msgspec.Struct, frozen=True, tag_field="protocol", tag="broadcas
 
 
 class DirectMessage(msgspec.Struct, frozen=True, tag_field="protocol", tag="directmessage"):
-    """To one client, in whatever channel."""
+    """To one client, in any channel."""
 
     payload: DirectPayload
     event: str = "message"
@@ -182,12 +182,12 @@ def dump(packet: object, message: object) -> str:
 
 
 def relayed(event: str, message: object, sender: str) -> str:
-    """What a client said to others."""
+    """A client's message, as others receive it."""
     return dump({"protocol": event, "payload": {"message": message, "from": sender}}, message)
 
 
 def from_server(event: str, message: object) -> str:
-    """What the server itself says. `message` stands twice, as the original sent it.
+    """A message of the server itself. It holds `message` twice, as the original did.
 
     Raises:
         TypeError: `message` cannot be written as JSON.
@@ -203,5 +203,5 @@ def listing(event: str, kind: object, items: list[str]) -> str:
 
 
 def error(code: str, text: str) -> str:
-    """What the sender of a refused packet is told."""
+    """The answer to a refused packet."""
     return dump({"protocol": ERROR, "payload": {"code": code, "message": text}}, text)

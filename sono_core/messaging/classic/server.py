@@ -1,4 +1,4 @@
-"""What a classic packet means on the server, and how the server answers. docs/protocol.md."""
+"""The classic dialect on the server: what a packet means, and what the server answers."""
 
 from sono_core.limits import MAX_UTF8, Limits
 from sono_core.messaging import Content, Deliver, Dialect, Effect, Hub, Publish, Reply
@@ -26,7 +26,7 @@ def parse(message: Content, limits: Limits) -> Packet:
 
 
 def said(packet: Packet) -> tuple[str, object] | None:
-    """What a packet has for others."""
+    """The event and the payload that a packet carries for others."""
     if isinstance(packet, (ChangeChannel, Grab)):
         return None
     return packet.event, packet.payload.message
@@ -60,7 +60,7 @@ def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effec
 
 
 def _check_size(content: Content, limit: int) -> None:
-    """What others are told must not be more than they, with these limits, would take."""
+    """Refuse a message that its receivers would refuse with these limits."""
     if len(content) * MAX_UTF8 > limit:
         size = len(content.encode() if isinstance(content, str) else content)
         if size > limit:
@@ -83,7 +83,7 @@ def _listed(hub: Hub, client: str, kind: object) -> list[str]:
 
 
 def encode(publication: Publish | Deliver) -> str:
-    """What a client, or the server itself, says to others.
+    """A message of a client, or of the server itself, as its receivers get it.
 
     Raises:
         TypeError: the payload cannot be written as JSON.
