@@ -1,4 +1,4 @@
-"""What the tests of the asyncio clients share: loops that leave nothing, servers of any kind."""
+"""What the tests of the asyncio clients share: loops that clean up, servers of any kind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
 
 
 class Loop:
-    """Runs coroutines on a loop of its own, and sees that nothing is left on it."""
+    """Runs coroutines on a fresh loop, and checks that nothing is left on it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,13 +59,13 @@ class Loop:
 
 
 async def turns(number: int) -> None:
-    """Let the loop turn so many times."""
+    """Let the loop turn that many times."""
     for _ in range(number):
         await asyncio.sleep(0)
 
 
 async def eventually(done: Callable[[], object]) -> None:
-    """Let the loop turn until this is true; the test's own time-out bounds it."""
+    """Let the loop turn until this is true; only the test's own time-out bounds it."""
     while not done():  # noqa: ASYNC110 - there is nothing that would tell
         await asyncio.sleep(0.001)
 
@@ -82,7 +82,7 @@ def echo(request: HTTPRequest) -> None:
 
 
 def commanded(request: HTTPRequest) -> None:
-    """Accepts, and does what each message says."""
+    """Accepts, and obeys each message."""
 
     def obey(ws: WebSocket, message: str | bytes) -> None:
         command, _, argument = str(message).partition(" ")
@@ -121,14 +121,14 @@ async def serving(
 
 
 class Peer:
-    """A connection that somebody made to a `scripted` server."""
+    """A connection to a `scripted` server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     async def head(self) -> str:
-        """The request's."""
+        """The value of the request's header."""
         return (await self.reader.readuntil(b"\r\n\r\n")).decode()
 
     async def accept(self, after: bytes = b"") -> None:
@@ -144,14 +144,14 @@ class Peer:
         await self.writer.drain()
 
     async def frame(self) -> tuple[int, bytes]:
-        """First byte and unmasked payload of the next one, which is short."""
+        """First byte and unmasked payload of the next frame, which must be short."""
         first, second = await self.reader.readexactly(2)
         key = await self.reader.readexactly(4)
         masked = await self.reader.readexactly(second & 127)
         return first, bytes(byte ^ key[i % 4] for i, byte in enumerate(masked))
 
     async def gone(self) -> bytes:
-        """Wait for the end of what it sends, which is returned."""
+        """Return everything up to the end of the client's stream."""
         with contextlib.suppress(ConnectionError):
             return await self.reader.read()
         return b""
@@ -172,7 +172,7 @@ Script = Callable[[Peer], Awaitable[object]]
 
 @contextlib.asynccontextmanager
 async def scripted(script: Script) -> AsyncIterator[str]:
-    """A server that does that with each connection and ends it then, and its URL."""
+    """Start a server that runs a script for each connection and then ends it; yields its URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -210,13 +210,13 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 async def silent(peer: Peer) -> None:
-    """Accepts, and never reads nor writes again."""
+    """Accepts, then never reads or writes again."""
     await peer.accept()
     peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
     await asyncio.Event().wait()
 
 
 async def deaf(peer: Peer) -> None:
-    """Accepts, and reads without an answer."""
+    """Accepts, and reads without answering."""
     await peer.accept()
     await peer.gone()

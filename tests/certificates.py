@@ -1,7 +1,7 @@
 """Certificates for tests of TLS: made anew in every run, and trusted by nobody else.
 
-`good` is what a server at `localhost`, 127.0.0.1 and ::1 should have; the others are each wrong in
-one way. `server_side` and `client_side` make contexts of them, `save` files.
+`good` is what a server at `localhost`, 127.0.0.1 and ::1 should have; each of the others is wrong
+in one way. `server_side` and `client_side` make contexts of them, `save` writes files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _A_YEAR = datetime.timedelta(days=365)
 
 @cache
 def authority() -> trustme.CA:
-    """Who signed all of them but `self_signed`."""
+    """Signs all certificates except `self_signed`."""
     return trustme.CA()
 
 
@@ -42,25 +42,25 @@ def good() -> trustme.LeafCert:
 
 @cache
 def renewed() -> trustme.LeafCert:
-    """The same once more, with another key."""
+    """Another certificate for the same names, with another key."""
     return authority().issue_cert(*PLACES)
 
 
 @cache
 def wrong_name() -> trustme.LeafCert:
-    """For another server."""
+    """For another server's name."""
     return authority().issue_cert("elsewhere.example")
 
 
 @cache
 def expired() -> trustme.LeafCert:
-    """For the right server, long ago."""
+    """For the right server, but long expired."""
     return authority().issue_cert(*PLACES, not_before=_LONG_AGO, not_after=_LONG_AGO + _A_YEAR)
 
 
 @cache
 def of_client() -> trustme.LeafCert:
-    """For a client, which shows it to a server that wants one."""
+    """A client certificate, for servers that ask for one."""
     return authority().issue_cert("someone@example.com")
 
 
@@ -86,7 +86,7 @@ def self_signed() -> trustme.LeafCert:
 
 
 def server_side(certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
-    """A server's context as an application makes it, with `good` by default."""
+    """A server's context as an application makes it; with `good` by default."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     (certificate or good()).configure_cert(context)
@@ -94,7 +94,7 @@ def server_side(certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
 
 
 def client_side(*, trusting: bool = True) -> ssl.SSLContext:
-    """A client's context that verifies, and trusts `authority` or nobody of this file."""
+    """A verifying client's context that trusts `authority`, or no certificate of this file."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if trusting:
@@ -105,7 +105,7 @@ def client_side(*, trusting: bool = True) -> ssl.SSLContext:
 def save(
     folder: Path, certificate: trustme.LeafCert | None = None, password: str | None = None
 ) -> tuple[str, str]:
-    """Write a certificate chain and its key into a folder; the paths of the two files."""
+    """Write a certificate chain and its key into a folder; returns the paths of the two files."""
     certificate = certificate or good()
     chain, key = folder / "chain.pem", folder / "key.pem"
     chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
@@ -119,7 +119,7 @@ def save(
 
 
 def save_authority(folder: Path) -> str:
-    """Write the certificate of `authority` into a folder; the file's path."""
+    """Write the certificate of `authority` into a folder; returns the path."""
     path = folder / "authority.pem"
     path.write_bytes(authority().cert_pem.bytes())
     return str(path)

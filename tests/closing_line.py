@@ -20,7 +20,7 @@ LEFT_TO_CHECK = ("autobahn", "browser", "slow")
 OUTCOMES = ("passed", "failed", "error")
 
 _SHORTER = (
-    # What a skip says, and what is left of it when it is counted.
+    # The reason of a skip, and its short form when skips are counted.
     (re.compile(r"could not import '([^']+)'.*", re.DOTALL), r"need \1"),
     (re.compile(r"(.+?) is missing[;:].*", re.DOTALL), r"need \1"),
     (re.compile(r"needs? (.+)", re.DOTALL), r"need \1"),
@@ -28,7 +28,7 @@ _SHORTER = (
 
 
 def reason_of(skip: str) -> str:
-    """What stands in the line for a test that was skipped so: what it needs, if it says that."""
+    """The short form of a skip's reason: what the test needs, if the reason says so."""
     text = skip.removeprefix("Skipped: ")
     for pattern, shorter in _SHORTER:
         if pattern.fullmatch(text):
@@ -37,7 +37,7 @@ def reason_of(skip: str) -> str:
 
 
 def left_out(item: pytest.Item, expression: str) -> str:
-    """The marker for which `-m` left a test out, or nothing if it was left out otherwise."""
+    """The marker for which `-m` left a test out, or nothing if another reason did."""
     for marker in LEFT_TO_CHECK:
         if marker in item.keywords and re.search(rf"\bnot {marker}\b", expression):
             return marker
@@ -52,13 +52,13 @@ def counted(number: int, what: str) -> str:
 def closing_line(
     status: int, outcomes: Counter[str], skips: Iterable[str], left: Counter[str], seconds: float
 ) -> str:
-    """The line itself.
+    """Make the line.
 
     Args:
         status: pytest's exit status.
         outcomes: how many tests passed, failed or had an error, by these words.
         skips: the reason of each skipped test.
-        left: how many tests were not chosen, by marker; the marker "" is all else.
+        left: how many tests were deselected, by marker; the marker "" stands for all others.
         seconds: that the run took.
     """
     path = "native" if native_available else "pure Python"
@@ -80,7 +80,7 @@ def closing_line(
 
 
 class ClosingLine:
-    """Prints it after all that pytest says, also where xdist spreads the tests."""
+    """Prints the line after pytest's own output, also if xdist distributes the tests."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -95,7 +95,7 @@ class ClosingLine:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """A worker of xdist has ended; each of them has left out the same."""
+        """A worker of xdist has ended; all of them deselect the same tests."""
         self._left = Counter(getattr(node, "workeroutput", {}).get("left", {})) or self._left
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

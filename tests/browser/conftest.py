@@ -21,11 +21,11 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WAIT = 10_000  # milliseconds for what is sure to come
+WAIT = 10_000  # milliseconds for events that are sure to happen
 
 
 class ServerProcess:
-    """A command that serves; its address is in the first line that it prints.
+    """A server program, whose address is in the first line that it prints.
 
     Args:
         command: what follows the interpreter.
@@ -51,7 +51,7 @@ class ServerProcess:
         self.url = f"{address.scheme}://localhost:{address.port}/"
 
     def stop(self) -> None:
-        """Ends it as a user would; it has nothing to complain about."""
+        """End it as a user would; it must not have printed any complaint."""
         self._process.terminate()
         try:
             _, errors = self._process.communicate(timeout=15)
@@ -62,7 +62,7 @@ class ServerProcess:
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[ServerProcess]:
-    """`sono serve`, for all tests that leave it alone."""
+    """`sono serve`, shared by all tests that do not change it."""
     server = ServerProcess("-m", "sono_server", "serve", "--port", "0")
     yield server
     server.stop()
@@ -70,8 +70,8 @@ def demo() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    # Not for the session: as long as Playwright runs, an event loop runs in the main thread, and
-    # the tests of asyncio could not run theirs.
+    # Not for the whole session: while Playwright runs, an event loop runs in the main thread, and
+    # tests of asyncio could not run theirs.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
@@ -79,7 +79,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 class Watch:
-    """What a page complains about: errors and warnings of the console, and violated policies."""
+    """The complaints of a page: console errors and warnings, and policy violations."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
@@ -91,14 +91,14 @@ class Watch:
         page.on("request", lambda request: self.requests.append(request.url))
 
     def _hear(self, message: ConsoleMessage) -> None:
-        icon = message.location["url"].endswith("/favicon.ico")  # the browser's own idea
+        icon = message.location["url"].endswith("/favicon.ico")  # requested by the browser itself
         if message.type in ("error", "warning") and not icon:
             self.complaints.append(message.text)
 
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """Fails a test whose pages complain; a test that wants them to takes the complaints out."""
+    """Fails a test whose pages complain; a test that expects complaints removes them."""
     watch = Watch()
     yield watch
     assert watch.complaints == []
@@ -109,7 +109,7 @@ NewContext = Callable[..., BrowserContext]
 
 @pytest.fixture
 def new_context(browser: Browser, watch: Watch) -> Iterator[NewContext]:
-    """Makes contexts whose pages are watched; takes the options of Playwright."""
+    """Makes contexts whose pages are watched; takes Playwright's options."""
     contexts = []
 
     def make(**options: object) -> BrowserContext:

@@ -20,7 +20,7 @@ rooms = (f"room {number}" for number in itertools.count(1))
 
 
 class Chat:
-    """A page of the demo, and what is on it."""
+    """A page of the demo, and its elements."""
 
     def __init__(self, context: BrowserContext, server: ServerProcess) -> None:
         self.page = context.new_page()
@@ -43,7 +43,7 @@ class Chat:
         return self
 
     def enter(self, room: str) -> None:
-        """Go to a channel, which is created if need be."""
+        """Go to a channel, creating it if needed."""
         field = self.page.get_by_label("Another channel")
         field.fill(room)
         field.press("Enter")
@@ -54,12 +54,12 @@ class Chat:
         self.message.press("Enter")
 
     def click(self, target: Locator) -> None:
-        """Click with this page in front: others are drawn once a second."""
+        """Click with this page in front: a background page is drawn once a second."""
         self.page.bring_to_front()
         target.click()
 
     def line(self, text: str) -> Locator:
-        """Messages with exactly that text."""
+        """The messages with exactly that text."""
         return self.page.locator("#log .text").filter(has_text=re.compile(f"^{re.escape(text)}$"))
 
     def expect_people(self, *names: str) -> None:
@@ -98,7 +98,7 @@ def test_a_direct_message_is_seen_by_one(context: BrowserContext, demo: ServerPr
     expect(bob.log).to_contain_text("Private, to you")
     expect(ada.log).to_contain_text("Private, to Bob")
     expect(ada.line("a secret")).to_have_count(1)
-    expect(eve.line("no secret")).to_have_count(1)  # what was said later has come
+    expect(eve.line("no secret")).to_have_count(1)  # later messages have arrived
     expect(eve.line("a secret")).to_have_count(0)
 
 
@@ -248,7 +248,7 @@ def test_the_keyboard_is_enough(context: BrowserContext, demo: ServerProcess) ->
 
 
 def focus(page: Page, selector: str) -> None:
-    """Press Tab until an element has the focus, which is seen wherever it is on its way."""
+    """Press Tab until an element has the focus; each focused element on the way is visible."""
     for _ in range(40):
         page.keyboard.press("Tab")
         here = page.evaluate(
@@ -293,7 +293,7 @@ def test_everything_fits_the_width(
 
 
 def assert_fits(page: Page, width: int) -> None:
-    """Nothing sticks out to the sides, and what one uses is within the window."""
+    """Nothing overflows sideways, and all controls are within the window."""
     sizes = page.evaluate(
         "[document.documentElement, document.body, ...document.querySelectorAll('main, #log-box')]"
         ".map(element => [element.scrollWidth, element.clientWidth])"

@@ -1,4 +1,4 @@
-"""The seed's page: the seed's client, as written but for the port."""
+"""The page of the original project: its client, unchanged but for the port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The browser client's unit tests, which node runs."""
+"""Runs the unit tests of the browser client in node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OLDEST = 18  # the first version that has node:test
 
 
 def version_of_node() -> int:
-    """The major version of the node in PATH, 0 without one."""
+    """The major version of the node in PATH; 0 without one."""
     if not (node := shutil.which("node")):
         return 0
     said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60).stdout
@@ -23,7 +23,7 @@ def version_of_node() -> int:
     return int(found[1]) if found else 0
 
 
-# Named one by one: what `node --test` makes of a folder changed between node's versions.
+# Named one by one, because node's versions differ in what `node --test` does with a folder.
 FILES = sorted(Path(__file__).parent.glob("*.test.*js"))
 
 

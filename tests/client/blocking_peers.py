@@ -1,4 +1,4 @@
-"""What the tests of the blocking clients share: servers, the real one and ones that misbehave."""
+"""What the tests of the blocking clients share: the real server, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sono_server.selector.server import Server
 from sono_server.serving.requests import HTTPRequest
 from sono_server.serving.websocket import WebSocket as ServerSocket
 
-WAIT = 10.0  # seconds for what is sure to come
-SHORT = 0.05  # seconds for what is sure not to come
+WAIT = 10.0  # seconds for events that are sure to happen
+SHORT = 0.05  # seconds for events that are sure not to happen
 MIB = 1 << 20
 QUICK = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
 
@@ -60,7 +60,7 @@ def echo(request: HTTPRequest) -> None:
 
 
 def commanded(request: HTTPRequest) -> None:
-    """Accepts, and does what each message says."""
+    """Accepts, and obeys each message."""
 
     def obey(ws: ServerSocket, message: str | bytes) -> None:
         command, _, argument = str(message).partition(" ")
@@ -77,12 +77,12 @@ def commanded(request: HTTPRequest) -> None:
 
 
 class Faulty:
-    """A raw socket's side of one connection, in a thread: reads the request, then `script`."""
+    """A server of one raw connection, in a thread: reads the request, then runs `script`."""
 
     def __init__(self, script: Script, listener: socket.socket | None = None) -> None:
         self._script = script
         self._listener = listener or socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]  # of no meaning for a Unix socket
+        self.port = self._listener.getsockname()[1]  # has no meaning for a Unix socket
         self.url = f"ws://127.0.0.1:{self.port}/ws"
         self.authority = self.url[5:-3]
         self.released = threading.Event()
@@ -109,7 +109,7 @@ class Faulty:
                     self.received += data
 
     def accept(self) -> bytes:
-        """The right 101."""
+        """The valid 101."""
         key = re.search(rb"Sec-WebSocket-Key: (\S+)", self.request, re.IGNORECASE)
         assert key
         return (
@@ -136,7 +136,7 @@ def faulty(script: Script) -> Iterator[Faulty]:
 
 
 def unmasked(data: bytes) -> list[bytes]:
-    """A client's short frames: first byte and payload."""
+    """First byte and payload of a client's short frames."""
     frames = []
     while len(data) >= 6:
         size = data[1] & 0x7F
@@ -148,7 +148,7 @@ def unmasked(data: bytes) -> list[bytes]:
 
 
 class Accepted:
-    """A script: the right 101 and these frames in one segment; then it only listens."""
+    """A script: sends the valid 101 and these frames in one segment; then only listens."""
 
     def __init__(self, frames: bytes = b"") -> None:
         self._frames = frames
@@ -167,7 +167,7 @@ def silent(server: Faulty, sock: socket.socket) -> None:
 
 
 def unresponsive(server: Faulty, sock: socket.socket) -> None:
-    """A script: the right 101, and then neither reads nor writes."""
+    """A script: sends the valid 101, then neither reads nor writes."""
     sock.sendall(server.accept())
     server.released.wait(WAIT)
 
@@ -185,7 +185,7 @@ def refused_port() -> int:
 
 
 def count_waits(ws: WebSocket) -> list[float]:
-    """Counts the waits for the socket from now on, by their deadlines."""
+    """Records the deadline of each wait for the socket from now on."""
     poll_once, waits = ws._transport._poll_once, []
 
     def counted(now: float, deadline: float) -> None:
@@ -197,7 +197,7 @@ def count_waits(ws: WebSocket) -> list[float]:
 
 
 class Room:
-    """A Sono server with open channels and what its clients call back with."""
+    """A Sono server with open channels, and its clients as they connect."""
 
     def __init__(self) -> None:
         self.sono = Sono(open_channels=True)
@@ -210,7 +210,7 @@ class Room:
 
 
 def heard(sono: SonoClient, event: str = "message") -> list[Any]:
-    """What comes as that event from now on."""
+    """The payloads of that event from now on."""
     payloads: list[Any] = []
     sono.on(event, payloads.append)
     return payloads

@@ -14,7 +14,7 @@ from tests.client.blocking_peers import Room, commanded, echo, open_descriptors,
 
 @pytest.fixture(scope="module")
 def quick_collection() -> Iterator[None]:
-    """What is older than these tests need not be looked at after each of them."""
+    """Excludes older objects from the garbage collections after each of these tests."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -22,7 +22,7 @@ def quick_collection() -> Iterator[None]:
 
 @pytest.fixture
 def nothing_stays_open(quick_collection: None) -> Iterator[None]:
-    """No test leaves a descriptor behind, nor a socket for the garbage collector to close."""
+    """No test leaves a descriptor open, nor a socket for the garbage collector to close."""
     before = open_descriptors()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -53,8 +53,8 @@ def room() -> Iterator[tuple[Room, str]]:
 
 @pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    """A loop of each kind, after which no descriptor is left open."""
-    new_loop(request.param).close()  # the first one opens what the process keeps
+    """A loop of each kind; after the test no descriptor is left open."""
+    new_loop(request.param).close()  # the first loop opens descriptors that the process keeps
     before = open_descriptors()
     yield Loop(request.param)
     gc.collect()

@@ -1,4 +1,4 @@
-"""An asynchronous connection to a server that does not read, or sends much itself."""
+"""An asynchronous connection to a server that does not read, or that sends much itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_send_waits_for_a_server_that_does_not_read_and_cancelled_it_was_not_sen
             assert 0 < waiting <= 64 * 1024 + 100_014
             tasks = [asyncio.ensure_future(ws.send(bytes(MIB))) for _ in range(10)]
             await turns(5)
-            assert ws._out.size == waiting  # ten may not add up to more than may wait
+            assert ws._out.size == waiting  # ten together may not exceed the limit either
             ws.cut_off()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 assert isinstance(result, ConnectionClosed)
@@ -66,7 +66,7 @@ def test_two_sides_that_send_much_do_not_wait_for_each_other(run: Loop, size: in
 
     async def script(peer: Peer) -> None:
         await peer.accept()
-        for _ in range(count):  # and not one byte is read before all is written
+        for _ in range(count):  # the server reads nothing until it has written everything
             peer.writer.write(frame(2, bytes(size)))
             await peer.writer.drain()
         await peer.reader.readexactly(count * (size + 14))

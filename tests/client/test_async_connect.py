@@ -35,7 +35,7 @@ from tests.async_peers import (
 
 
 def refusal(run: Loop, url: str, **options: Any) -> ConnectError:
-    """What is raised."""
+    """The exception that it raises."""
 
     async def main() -> None:
         await connect_async(url, **options)
@@ -46,7 +46,7 @@ def refusal(run: Loop, url: str, **options: Any) -> ConnectError:
 
 
 def refused_by(run: Loop, script: Any, **options: Any) -> ConnectError:
-    """What is raised when a server does that."""
+    """The exception that the client raises when a server runs that script."""
 
     async def main() -> None:
         async with scripted(script) as url:
@@ -96,7 +96,7 @@ def test_a_connection_that_takes_too_long(run: Loop) -> None:
         listener.listen(0)
         port = listener.getsockname()[1]
         full = []
-        while True:  # until the kernel accepts no more
+        while True:  # until the kernel's buffers are full
             sock = socket.socket()
             full.append(sock)
             sock.settimeout(0.05)
@@ -307,7 +307,7 @@ def test_a_proxy_carries_everything(run: Loop) -> None:
                     await ws.send(message)
                 assert [await ws.recv() for _ in messages] == messages
                 assert await ws.ping() > 0
-                assert ws.send_nowait(bytes(5 * MIB // 4))  # more than is written at once
+                assert ws.send_nowait(bytes(5 * MIB // 4))  # more than one write takes
                 with pytest.raises(Exception, match="1009"):
                     await ws.recv()
             assert requests[0].startswith(f"CONNECT {url[5:-1]} HTTP/1.1\r\n")

@@ -1,4 +1,4 @@
-"""An asynchronous connection's pings, deadlines and every way to end."""
+"""Pings and deadlines of an asynchronous connection, and all ways in which it ends."""
 
 from __future__ import annotations
 
@@ -160,13 +160,13 @@ def test_closing_takes_a_legal_code_and_changes_nothing_otherwise(run: Loop) -> 
 
 
 def test_the_servers_close_is_told_though_writing_failed_first(run: Loop) -> None:
-    """As when a server refuses a message by its header, and does not read the rest."""
+    """As a server does that refuses a message by its header, and does not read the rest."""
 
     async def script(peer: Peer) -> None:
         await peer.accept()
         await peer.reader.readexactly(1)
         peer.writer.write(frame(CLOSE, (1009).to_bytes(2, "big") + b"too large"))
-        # The end of this script is a reset: much is unread.
+        # The script ends with a reset, because much is unread.
 
     async def main() -> None:
         async with scripted(script) as url:
@@ -195,7 +195,7 @@ def test_the_servers_close_is_told_though_the_reset_is_noticed_by_writing(run: L
                 await turns(5)
                 server.sendall(frame(CLOSE, (1008).to_bytes(2, "big") + b"enough"))
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            ws._client_transport._prompt = True  # as in an answer, which is written at once
+            ws._client_transport._prompt = True  # as an answer, which is written at once
             with contextlib.suppress(ConnectionClosed):
                 await ws.send("x")
             assert (await ws.wait_closed()).code == 1008

@@ -1,4 +1,4 @@
-"""`AsyncSonoClient` with the real server, and with servers that leave it. Nobody sleeps."""
+"""`AsyncSonoClient` with the real server, and with servers that drop it. No test sleeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Server:
             client.close(code, reason)
 
     def cut_off(self) -> None:
-        """End all connections without a word."""
+        """End all connections without a Close."""
         for client in list(self.sono.clients.values()):
             client._socket._session.abort()
 
@@ -48,7 +48,7 @@ async def served() -> AsyncIterator[Server]:
 
 
 def patient(client: AsyncSonoClient, draw: Callable[[], float] = lambda: 0.5) -> list[float]:
-    """Let a client come back without waiting, and say how long it would have."""
+    """Let a client reconnect without waiting, and record how long it would have waited."""
     delays: list[float] = []
 
     async def sleep(delay: float) -> None:
@@ -161,7 +161,7 @@ def test_a_listing_may_be_asked_for_inside_a_callback_however_much_waits(run: Lo
                 await turns(1)
                 if payload["message"] == 0:
                     await eventually(lambda: len(client.socket._client_transport.messages) > 10)
-                    assert len(client._callbacks) == 1024  # and so no more are taken
+                    assert len(client._callbacks) == 1024  # so the client takes no more
                 ids.extend(await client.grab("myid"))
 
             client.on("message", ask)
@@ -218,7 +218,7 @@ def test_an_iteration_that_was_left_holds_nothing_up(run: Loop) -> None:
                 await client.message(number)
             await eventually(lambda: len(seen) >= 1024)
             await asyncio.sleep(0.02)
-            assert len(seen) < 1100  # held up by `events`, which nobody takes from
+            assert len(seen) < 1100  # held up by `events`, which nobody reads
             del events
             await eventually(lambda: len(seen) == 3001)
 
@@ -405,7 +405,7 @@ def test_close_while_it_comes_back(run: Loop, inside: str) -> None:
             running = asyncio.ensure_future(client.run())
             await waiting.wait()
             await client.close()
-            await running  # it raises nothing: this side wanted it
+            await running  # raises nothing, because this side asked for it
             assert [event async for event in client] == []
 
     run(main())

@@ -1,4 +1,4 @@
-"""How the blocking client gets to its server: TLS, proxies, Unix sockets, redirects, refusals."""
+"""How the blocking client reaches its server: TLS, proxies, Unix sockets, redirects, refusals."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 def relayed(port: int, context: ssl.SSLContext) -> Iterator[int]:
     """One TLS connection, whose plaintext goes to a port of this machine and back.
 
-    One thread carries both ways: OpenSSL's connections are not for two at once.
+    One thread moves the bytes in both directions: OpenSSL's connections are not thread-safe.
     """
 
     def carry(secure: ssl.SSLSocket, plain: socket.socket) -> None:
@@ -317,4 +317,4 @@ def test_an_interrupt_while_it_connects_leaves_nothing_open(
             with pytest.raises(KeyboardInterrupt):
                 connect(server.url)
         with socket.create_connection(("127.0.0.1", server.port)):
-            pass  # so that it need not wait any more
+            pass  # so that it stops waiting

@@ -1,4 +1,4 @@
-"""The blocking client and servers that drop it, stall, flood it or never end."""
+"""The blocking client, and servers that drop it, stall, flood it or never end."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_close_is_seen_although_the_server_was_gone_right_after_it() -> None:
         sock.sendall(server.accept())
         sock.recv(1)
         sock.sendall(b"\x88\x05\x03\xf1big")
-        sock.close()  # with much unread: a reset
+        sock.close()  # much is unread: this resets the connection
 
     with faulty(script) as server, connect(server.url, deflate=None) as ws:
         with pytest.raises(ConnectionClosed) as caught:
@@ -65,7 +65,7 @@ def test_a_close_is_seen_although_the_server_was_gone_right_after_it() -> None:
 
 def test_a_server_that_refuses_a_large_message_is_heard(echo_url: str) -> None:
     with connect(echo_url, deflate=None) as ws, pytest.raises(ConnectionClosed) as caught:
-        ws.send(bytes(64 * MIB))  # the server drops the rest, perhaps faster than this writes it
+        ws.send(bytes(64 * MIB))  # the server may discard the rest faster than it is written
         ws.recv(10)
     assert caught.value.code == 1009
 

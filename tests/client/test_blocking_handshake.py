@@ -1,4 +1,4 @@
-"""The blocking client's handshake: refused, reset, late, or answered with what is no answer."""
+"""The blocking client's handshake: refused, reset, late, or answered with garbage."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_connection_that_takes_too_long() -> None:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         port = listener.getsockname()[1]
-        for _ in range(2):  # the queue is full then, and nobody is answered
+        for _ in range(2):  # the queue is full then, and nobody gets an answer
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""How the blocking client waits for its socket: seldom awake, with or without poll."""
+"""How the blocking client waits for its socket: it rarely wakes up, with or without poll."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_waiting_for_a_server_that_does_not_read_takes_few_turns() -> None:
 
 
 def test_waiting_for_the_streams_end_takes_few_turns() -> None:
-    """The server has ended its half and no more is to be read: no reason to be awake."""
+    """The server has ended its half and nothing more can be read: no reason to wake up."""
 
     def script(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept() + b"\x81\x01x")
@@ -80,7 +80,7 @@ def test_a_socket_that_had_nothing_after_all_is_asked_again(
     echo_url: str, error: type[OSError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Fickle:
-        """A socket whose first read finds nothing."""
+        """A socket whose first read returns nothing."""
 
         def __init__(self, sock: socket.socket) -> None:
             self._sock = sock

@@ -1,4 +1,4 @@
-"""`SonoClient` that is lost and comes back, or is lost for good."""
+"""`SonoClient` when it loses its connection: it comes back, or gives up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
 
 class Clock:
-    """A clock that only pauses move; a client's, with back-off of half the longest time."""
+    """A clock that only pauses move, for a client whose back-off is half of the longest time."""
 
     def __init__(self, sono: SonoClient) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""`SonoClient`: talking, callbacks, questions and their time, iteration."""
+"""`SonoClient`: messages, callbacks, requests and their time-outs, iteration."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_iteration_gives_all_events_and_calls_back_too(room: tuple[Room, str]) -
         for incoming in sono:
             if incoming.event == "message":
                 seen.append(incoming.payload["message"])
-                assert sono.grab("mychannel") == ["Home"]  # what comes before is not lost
+                assert sono.grab("mychannel") == ["Home"]  # earlier messages are not lost
                 if len(seen) == 3:
                     server.joined[0].close(1000)
         assert seen == [0, 1, 2]

@@ -52,7 +52,7 @@ def ws() -> Iterator[WebSocket]:
 def doing(
     function: Callable[[], Any], event: threading.Event | None = None
 ) -> Iterator[Future[Any]]:
-    """Calls a function in another thread; begins when the event is set."""
+    """Call a function in another thread; the body begins when the event is set."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(function)
         if event:
@@ -78,7 +78,7 @@ def test_a_message_goes_to_one_of_the_threads_that_wait(ws: WebSocket) -> None:
 
 
 def test_what_one_thread_reads_for_another_wakes_it(ws: WebSocket) -> None:
-    """Pongs, echoes and closes are read by whoever polls; nobody sleeps on."""
+    """The leader reads the pongs, echoes and closes of all threads, and wakes the one concerned."""
 
     def ping() -> int:
         return sum(ws.ping(WAIT) > 0 for _ in range(200))
@@ -110,7 +110,7 @@ def polling(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_a_large_message_is_written_while_another_thread_waits_to_receive(
     polling: threading.Event,
 ) -> None:
-    """Who polls is told that there is something to write, too."""
+    """The thread that polls learns that there is something to write, too."""
     limits = Limits(max_message=8 * MIB, max_frame=8 * MIB)
     message = os.urandom(8 * MIB)
     with (
@@ -234,7 +234,7 @@ def test_waiting_beside_a_thread_that_polls_takes_few_turns(
     monkeypatch.setattr(Poll, "wait", counted)
     with doing(obeyed.recv) as other:
         for _ in range(100):
-            obeyed.send("nothing is answered to this")  # and nobody is woken for it
+            obeyed.send("nothing is answered to this")  # and it wakes nobody for that
         with pytest.raises(TimeoutError):
             obeyed.recv(SHORT)
         assert len(waits) <= 4
@@ -246,7 +246,7 @@ def test_waiting_beside_a_thread_that_polls_takes_few_turns(
 
 
 class Interrupted(BaseException):
-    """As KeyboardInterrupt."""
+    """Stands for KeyboardInterrupt."""
 
 
 def test_an_interrupted_wait_leaves_the_connection_usable(ws: WebSocket) -> None:
@@ -266,7 +266,7 @@ def test_an_interrupted_wait_leaves_the_connection_usable(ws: WebSocket) -> None
 
 
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-    """The next call is interrupted when it is through."""
+    """The next call is interrupted right after it."""
     real = getattr(owner, name)
 
     def interrupted(*arguments: Any) -> Any:
@@ -327,7 +327,7 @@ def test_an_interrupted_close_cuts_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_message_whose_send_was_interrupted_goes_on_its_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Half of it is out: the next call writes the rest."""
+    """Half of it has left: the next call writes the rest."""
     size = 32 * MIB
 
     def reads_late(server: Faulty, sock: socket.socket) -> None:
@@ -360,7 +360,7 @@ def test_close_ends_run_in_another_thread(room: tuple[Room, str], polling: threa
             assert polling.wait(WAIT)
             sono.close()
             assert running.result(WAIT) is None
-        assert ends == []  # nobody needs to be told of his own close
+        assert ends == []  # the caller knows about its own close
         sono.run()
         assert list(sono) == []
 

@@ -218,7 +218,7 @@ def test_what_is_no_url_is_refused() -> None:
 
 
 def test_large_messages_pass_each_other() -> None:
-    """Neither side stops reading because its own message is not through."""
+    """Neither side stops reading while its own message is still on its way."""
     limits = Limits(max_message=8 * MIB, max_frame=8 * MIB)
     message = os.urandom(8 * MIB)
     with (
@@ -284,7 +284,7 @@ def test_the_size_of_what_waits_is_bounded(
 
 
 def test_frames_that_follow_a_close_or_a_mistake_do_not_take_the_answers_with_them() -> None:
-    """What was said before it is answered before it is looked at."""
+    """The client answers earlier messages before it parses the mistake."""
     with faulty(Accepted(b"\x81\x01a\x81\x01b\xff\x00")) as server, connect(server.url) as ws:
         for expected in ("a", "b"):
             message = ws.recv(WAIT)

@@ -1,4 +1,4 @@
-"""`sono connect`, `listen` and `emit`: against a server in a thread, as processes of their own."""
+"""`sono connect`, `listen` and `emit`, as processes of their own, against a server in a thread."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def url(server: Running) -> str:
 
 
 def typed(server: Running, *arguments: str, lines: str) -> tuple[int, str, str]:
-    """What `sono connect` does with lines that are piped into it."""
+    """What `sono connect` does with lines piped into it."""
     done = subprocess.run(
         [sys.executable, *SONO, "connect", url(server), *arguments],
         input=lines,
@@ -210,7 +210,7 @@ class Screen:
         self.text = ""
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read until the pattern appears in what has been shown since the last time."""
+        """Read until the pattern appears in the output since the last call."""
         deadline = time.monotonic() + PATIENCE
         while not (found := re.search(pattern, self.text)):
             ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
@@ -227,7 +227,7 @@ class Screen:
         os.write(self._fd, text.encode())
 
     def leave(self) -> int:
-        """Ctrl-D, again where it was typed between two prompts; the exit status."""
+        """Press Ctrl-D, again if it came between two prompts; returns the exit status."""
         for _ in range(int(PATIENCE / 0.2)):
             self.type("\x04")
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -249,14 +249,14 @@ def test_a_session_in_a_terminal(server: Running) -> None:
         screen.wait_for(">")
         screen.type("hello\r")
         screen.wait_for(rf"{re.escape(me)}: hello")
-        screen.type("hal")  # what comes meanwhile does not spoil what is being typed
+        screen.type("hal")  # messages that arrive do not spoil the line being typed
         with SonoClient(url(server)) as other:
             other.message("from another")
             other.grab("myid")
         screen.wait_for("from another")
         screen.type("f\r")
         screen.wait_for(rf"{re.escape(me)}: half")
-        screen.type("\x1b[A\r")  # the history: the last line again
+        screen.type("\x1b[A\r")  # recalls the last line from the history
         screen.wait_for(rf"{re.escape(me)}: half")
         assert screen.leave() == 0
     finally:

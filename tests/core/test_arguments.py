@@ -1,4 +1,4 @@
-"""What an application passes: wrong callbacks are refused at once, and options are shown."""
+"""The arguments of an application: wrong callbacks are refused at once, and options are shown."""
 
 import inspect
 from collections.abc import Callable
@@ -25,7 +25,7 @@ URL = "ws://localhost/"
 
 
 async def later(*arguments: object) -> None:
-    """Nothing of it runs until it is awaited."""
+    """No part of it runs until it is awaited."""
 
 
 class Later:

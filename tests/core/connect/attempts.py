@@ -1,4 +1,4 @@
-"""An attempt of a `Connector`, on a transport in memory, and the server at its end."""
+"""One attempt of a `Connector`, on a transport in memory, with the server at its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def new_connector(url: str = URL, **options: Any) -> Connector:
 
 
 class Attempt:
-    """One attempt on a transport in memory, and the server at its end."""
+    """One attempt on a transport in memory, with the server at its end."""
 
     def __init__(self, connector: Connector, now: float = 0.0) -> None:
         self.connector = connector
@@ -32,7 +32,7 @@ class Attempt:
         self.server = new_connection(Role.SERVER, deflate=None)
 
     def raw(self) -> bytes:
-        """The bytes that were written since the last call."""
+        """The bytes written since the last call."""
         data = bytes(self.transport.wire)
         self.transport.wire.clear()
         return data
@@ -42,13 +42,13 @@ class Attempt:
         self.transport.write()
 
     def request(self) -> Request:
-        """What the server is asked for."""
+        """The request that the server receives."""
         (request,) = self.server.receive_data(self.raw())
         assert isinstance(request, Request)
         return request
 
     def answer(self, answer: Accept | Reject) -> Accept | None:
-        """The server answers; what the connector makes of it."""
+        """Let the server answer; returns what the connector makes of it."""
         self.request()
         self.server.send(answer)
         self.receives(self.server.data_to_send())
@@ -60,7 +60,7 @@ class Attempt:
         return self.connector.answered(response)
 
     def failure(self) -> ConnectError:
-        """The error that the attempt ended with."""
+        """The error that ended the attempt."""
         with pytest.raises(ConnectError) as caught:
             self.decide()
         assert self.layer.over
@@ -72,7 +72,7 @@ def redirect(location: str, status: int = 302) -> Reject:
 
 
 def follow(connector: Connector, location: str, status: int = 302) -> None:
-    """The server answers with a redirect, which is followed."""
+    """Let the server answer with a redirect, which the attempt follows."""
     assert connector.answered(redirect(location, status)) is None
 
 

@@ -1,4 +1,4 @@
-"""Whether and when a client connects again: with chance and time as numbers."""
+"""Whether and when a client connects again, with chance and time as numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sono_core.errors import ConnectError
 
 
 def at_most() -> float:
-    """As much of every delay as there can be, nearly."""
+    """Nearly the longest delay each time."""
     return math.nextafter(1.0, 0.0)
 
 

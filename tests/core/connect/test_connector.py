@@ -1,4 +1,4 @@
-"""A client's way to its open connection: in memory, with real bytes and a clock that stands."""
+"""A client's way to its open connection: in memory, with real bytes and a stopped clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redirects: which are followed, how many, and what another origin does not see."""
+"""Redirects: which ones are followed, how many, and what another origin does not see."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ HARMLESS = {"Origin": "http://o", "X-Other": "f"}
 
 
 def sent_after(*locations: str) -> set[str]:
-    """The names of the caller's header fields that the last of several servers sees."""
+    """The names of the caller's header fields that the last of several servers receives."""
     connector = new_connector(
         "ws://example.com:81/", headers=SECRETS | HARMLESS, credentials=["x-TOKEN"]
     )

@@ -1,4 +1,4 @@
-"""A client's way through TLS: to the server, to a proxy, and through one in the other."""
+"""Connecting through TLS: to the server, to a proxy, and one inside the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.core.connect.attempts import AGREED, Attempt, follow, new_connector, 
 
 
 class Sealed:
-    """A server's end of TLS: what it says and sees, without the records around it."""
+    """A server's end of TLS: the plaintext that it sends and receives."""
 
     def __init__(self, certificate: Any = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -22,7 +22,7 @@ class Sealed:
         self._established = False
 
     def take(self, data: bytes) -> bytes:
-        """Bytes of the client arrive; what they say."""
+        """Take bytes of the client; returns their plaintext."""
         self._incoming.write(data)
         said = b""
         try:
@@ -31,19 +31,19 @@ class Sealed:
                 self._established = True
             while piece := self._tls.read(65536):
                 said += piece
-        except ssl.SSLError:  # more is needed, or the client is not content
+        except ssl.SSLError:  # needs more bytes, or the client refuses the certificate
             pass
         return said
 
     def say(self, data: bytes = b"") -> bytes:
-        """The bytes that say this, and whatever TLS itself says."""
+        """The bytes that carry this plaintext, and whatever TLS itself has to send."""
         if data:
             self._tls.write(data)
         return self._outgoing.read()
 
 
 def shake(attempt: Attempt, *ends: Sealed) -> bytes:
-    """Carry bytes, through one TLS in another, until the innermost server is told something."""
+    """Move bytes, through one TLS inside another, until the innermost server receives something."""
     for _ in range(8):
         said = attempt.raw()
         for end in ends:
@@ -60,7 +60,7 @@ def shake(attempt: Attempt, *ends: Sealed) -> bytes:
 
 
 def answered_by(attempt: Attempt, request: bytes, *ends: Sealed) -> Accept | None:
-    """The server accepts the request that has come through these; what is made of it."""
+    """Let the server accept the request that came through these ends; the client's result."""
     (event,) = attempt.server.receive_data(request)
     assert isinstance(event, Request)
     attempt.server.send(Accept())

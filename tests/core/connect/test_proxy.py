@@ -1,4 +1,4 @@
-"""Proxies: their URLs, and what the environment says of them."""
+"""Proxies: their URLs, and the environment variables that name them."""
 
 from __future__ import annotations
 

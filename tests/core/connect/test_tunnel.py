@@ -24,7 +24,7 @@ AGREED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class Rig:
-    """A client's session behind a tunnel on a transport in memory, and the server at its end."""
+    """A client's session behind a tunnel on a transport in memory, with the server at its end."""
 
     def __init__(
         self, proxy: str = "http://p:3128", limits: Limits = DEFAULT_LIMITS, room: float = math.inf
@@ -46,19 +46,19 @@ class Rig:
         self.server = new_connection(Role.SERVER, deflate=None)
 
     def raw(self) -> bytes:
-        """The bytes that were written since the last call."""
+        """The bytes written since the last call."""
         data = bytes(self.transport.wire)
         self.transport.wire.clear()
         return data
 
     def receives(self, data: bytes, now: float = 0.0) -> None:
-        """Bytes arrive, as far as they are read."""
+        """Feed bytes, as long as the tunnel reads."""
         if self.tunnel.reading:
             self.tunnel.receive(data, now)
             self.transport.write()
 
     def serve(self) -> bytes:
-        """The server's answer to the request that has come through the tunnel."""
+        """Let the server answer the request that came through the tunnel."""
         (request,) = self.server.receive_data(self.raw())
         assert isinstance(request, Request)
         self.server.send(Accept())
@@ -79,7 +79,7 @@ FIRST = b"what is to go first through the tunnel"
 
 
 class Inner:
-    """What is carried; keeps what it is told."""
+    """The inner layer; records what it is told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, tuple[object, ...]]] = []
@@ -143,7 +143,7 @@ def test_credentials_go_to_the_proxy_and_only_there() -> None:
         b"HTTP/1.1 200\r\n\r\n",
         b"HTTP/1.1 299 \xe9\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nVia: p\r\nX: \xe9\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",  # which means nothing here
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",  # has no meaning here
         b"HTTP/1.1 204 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" + AGREED,
         b"HTTP/1.1 102 Wait\r\nX: y\r\n\r\n" * 8 + AGREED,
@@ -199,7 +199,7 @@ def test_messages_go_both_ways_and_the_end_comes_through() -> None:
 def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
     rig = Rig()
     data = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n" + AGREED
-    follows = open_rig().serve() + b"\x81\x02hi"  # its key is the same: randomness repeats
+    follows = open_rig().serve() + b"\x81\x02hi"  # its key is the same: the randomness repeats
     data += follows
     bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     for start, end in itertools.pairwise(bounds):

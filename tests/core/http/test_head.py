@@ -1,4 +1,4 @@
-"""head.py: one head, read strictly and within bounds."""
+"""head.py: reads one head, strictly and within bounds."""
 
 import pytest
 
@@ -10,7 +10,7 @@ HEAD = b"GET /a HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
 
 
 def read(data: bytes, step: int, limits: Limits) -> tuple[bytes, bytes] | tuple[int, str] | None:
-    """What a reader makes of the data, or its failure."""
+    """The head that a reader makes of the data, or its failure."""
     reader = HeadReader(limits)
     try:
         for i in range(0, len(data), step):

@@ -12,12 +12,12 @@ BOTH = pytest.mark.parametrize("role", list(Role))
 
 
 def frame_of(size: int) -> BinaryMessage:
-    """A message whose frame, sent by a server, has that many bytes; 130 to 65,539."""
+    """A message whose frame from a server has that many bytes; 130 to 65,539."""
     return BinaryMessage(bytes(size - 4))
 
 
 def fill(rig: Rig, size: int) -> None:
-    """Let exactly that many bytes wait for a peer that does not read."""
+    """Queue exactly that many bytes for a peer that does not read."""
     rig.blocks()
     while rig.waiting < size:
         rest = size - rig.waiting

@@ -1,4 +1,4 @@
-"""A handler that is derived from `BaseHandler` needs only what it is for."""
+"""A handler that is derived from `BaseHandler` defines only the methods that it uses."""
 
 from __future__ import annotations
 

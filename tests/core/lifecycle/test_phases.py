@@ -1,4 +1,4 @@
-"""The table of a session's life, walked cell by cell, and shown to be what the documents print."""
+"""Walks the table of a session's phases cell by cell, and compares it with the documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a session closes: RFC 6455, section 7, and the time that each step may take."""
+"""How a session closes: RFC 6455, section 7, and the time allowed for each step."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_illegal_close_raises_and_changes_nothing(
 
 
 def test_a_close_waits_for_a_peer_that_takes_what_is_before_it() -> None:
-    """Its time to answer begins when it has got the last byte."""
+    """Its time to answer begins when the last byte has left."""
     rig = Rig()
     fill(rig, 60_000)
     rig.session.close(1000, "", 0.0)

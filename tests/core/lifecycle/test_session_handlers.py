@@ -1,4 +1,4 @@
-"""Handlers that raise, and handlers that are exchanged."""
+"""Handlers that raise, and handlers that are replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session's handshake: what it tells, answers and times out, on either side."""
+"""A session's handshake on either side: callbacks, answers and time-outs."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_request_that_nobody_answers_gets_503() -> None:
 
 
 def test_a_request_that_was_read_late_still_gets_its_answer() -> None:
-    """The process was stopped for a minute; the peer had sent everything in time."""
+    """The process was stopped for a minute, but the peer had sent everything in time."""
     rig = Rig(opened=False)
     rig.now = 60.0
     rig.request()

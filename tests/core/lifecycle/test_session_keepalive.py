@@ -1,4 +1,4 @@
-"""A session's pings: sent after silence only, and waited for one at a time."""
+"""A session's pings: sent only after silence, and only one at a time."""
 
 from __future__ import annotations
 

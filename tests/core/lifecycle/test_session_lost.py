@@ -1,4 +1,4 @@
-"""A session whose stream ends, is reset or aborted, and `on_close` exactly once in every ending."""
+"""A session whose stream ends, is reset or aborted, and `on_close` exactly once in every case."""
 
 from __future__ import annotations
 

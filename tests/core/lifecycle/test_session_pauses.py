@@ -1,4 +1,4 @@
-"""A session that reads nothing for a while: its handler is busy, or its peer sends too fast."""
+"""A session that stops reading for a while: its handler is busy, or its peer sends too fast."""
 
 from __future__ import annotations
 

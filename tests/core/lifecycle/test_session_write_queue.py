@@ -1,4 +1,4 @@
-"""What waits to be written: the pause of reading, the queue's limit and the stall deadline."""
+"""The write queue: when reading pauses, the queue's limit and the stall deadline."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def test_a_connection_that_takes_no_byte_for_20_s_is_given_up() -> None:
     rig.now = 1.0
     rig.transport.write()
     rig.now = 11.0
-    rig.transport.write()  # in vain again
-    rig.tick(20.0)  # the ping; any sign of life keeps that one away
+    rig.transport.write()  # again in vain
+    rig.tick(20.0)  # the ping; any sign of life postpones it
     rig.sends(TextMessage("I only talk"))
     rig.tick(20.999)
     assert rig.session.open
@@ -166,7 +166,7 @@ def test_tick_tells_one_end_only() -> None:
     rig.tick(1.0)
     fill(rig, 200)
     rig.transport.write()
-    rig.tick(50.0)  # both have been due for long
+    rig.tick(50.0)  # both have long been due
     assert len(rig.handler.closes) == 1
     assert rig.session.deadlines.next == math.inf
 

@@ -1,4 +1,4 @@
-"""Lazy timers: when to look at which entry."""
+"""Lazy timers: which entry to check when."""
 
 from __future__ import annotations
 

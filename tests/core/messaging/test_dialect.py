@@ -1,4 +1,4 @@
-"""What all dialects share: each writes an event once."""
+"""What all dialects share: each encodes an event once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_each_dialect_writes_an_event_once(publication: Publish | Deliver) -> No
 
     def encode_other(publication: Publish | Deliver) -> bytes:
         calls.append("other")
-        return b""  # which is something, too
+        return b""  # which counts as an encoding, too
 
     one, other = dialect("one", encode_one), dialect("other", encode_other)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The hub: who is in which channels, who gets what, and the rules of channels."""
+"""The hub: membership, recipients, and the rules of channels."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_client_that_goes_leaves_all_its_channels() -> None:
 
 
 def test_a_client_that_goes_costs_what_its_own_channels_do() -> None:
-    """However many others there are: no other channel is touched."""
+    """However many other channels there are, the hub touches none of them."""
 
     class Watched(dict[str, Any]):
         def __getitem__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Names of channels and events, which every dialect checks by the same rules."""
+"""Names of channels and events, which all dialects check by the same rules."""
 
 from __future__ import annotations
 

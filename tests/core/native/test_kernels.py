@@ -60,7 +60,7 @@ STEP: dict[tuple[str, int], str] = {
 
 
 def state_after(data: bytes) -> str | None:
-    """Where the automaton stands, or None if it stopped."""
+    """The automaton's state, or None if it stopped."""
     state: str | None = ""
     for byte in data:
         state = STEP.get((state, byte)) if state is not None else None
@@ -71,8 +71,9 @@ BYTES = [bytes((byte,)) for byte in range(256)]
 
 
 def check(data: bytes) -> None:
-    """The validator fails with the byte with which the automaton stops, and at the end if it
-    does not stand between characters."""
+    """The validator fails at the byte that stops the automaton, and at the end if that is not
+    between characters.
+    """
     validator = Utf8Validator()
     for i, byte in enumerate(data):
         alive = state_after(data[: i + 1]) is not None
@@ -94,9 +95,9 @@ def test_all_sequences_of_one_and_two_bytes() -> None:
 
 
 def test_all_sequences_of_three_bytes() -> None:
-    """All third bytes after each pair that is alive; a dead pair is dead with its second byte.
+    """All third bytes after each valid pair; the second byte of an invalid pair already fails.
 
-    A whole character leaves nothing behind, which is shown for all; one of each length will do.
+    A whole character leaves no state behind. All pairs show that; one of each length continues.
     """
     pairs = [bytes(pair) for pair in itertools.product(range(256), repeat=2)]
     for pair in pairs:
@@ -113,7 +114,7 @@ def test_all_sequences_of_three_bytes() -> None:
             assert Utf8Validator().feed(pair + BYTES[three]) is alive, (pair, three)
 
 
-# One byte of each kind that the grammar tells apart, and its neighbours.
+# One byte of each class that the grammar distinguishes, and its neighbours.
 TELLING = sorted(
     {
         edge

@@ -136,7 +136,7 @@ def test_what_waits_unread_is_joined_in_linear_time() -> None:
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("size", [127 * 1024, 300_000, 3 * 1024 * 1024])
 def test_a_message_that_is_kept_is_never_written_again(size: int, text: bool) -> None:
-    """The memory of large messages is used again, but only of those that nobody has any more."""
+    """The extension reuses the memory of large messages only after the last reference is gone."""
     source = random.Random(size)
     one = reader(Limits(max_message=1 << 23, max_frame=1 << 23))
     kept: list[tuple[str | bytes, str | bytes]] = []
@@ -192,7 +192,7 @@ def test_delivery_wants_a_native_outbox() -> None:
 
 
 def test_references_are_given_back() -> None:
-    """Of what existed before too, whose loss no count of memory would show."""
+    """Including those to objects that existed before, whose leak no count of memory would show."""
 
     def raising(message: object) -> None:
         raise ValueError
@@ -247,7 +247,7 @@ def test_references_are_given_back() -> None:
 
 
 def test_memory_is_flat() -> None:
-    """Every path a few thousand times, the failing ones too; nothing may pile up."""
+    """Run every path a few thousand times, including those that fail; nothing may pile up."""
 
     def everything() -> None:
         for data in (

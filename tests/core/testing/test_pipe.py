@@ -1,4 +1,4 @@
-"""A stream in memory behaves as TCP's do, and time passes only when it is told to."""
+"""A stream in memory behaves like TCP, and time passes only when the test says so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Rig:
         return build
 
     def says(self, *messages: str) -> None:
-        """The client sends messages, which do not move yet."""
+        """Let the client send messages, which do not move yet."""
         for message in messages:
             assert self.near.send(TextMessage(message))
 
@@ -171,7 +171,7 @@ def test_who_leaves_without_reading_what_came_resets_the_stream(rig: Rig, unread
 def test_writing_to_who_has_left_fails(rig: Rig) -> None:
     rig.far.lost()
     rig.says("a")
-    rig.pair.client.step()  # writes, before it reads the end
+    rig.pair.client.step()  # writes before it reads the end
     assert rig.near.over
     assert [close.code for close in rig.client.closes] == [1006]
 

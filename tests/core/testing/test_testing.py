@@ -31,7 +31,7 @@ MASK = bytes(4)
 
 
 class Echo(BaseHandler):
-    """Sends back what it is sent; what it is for is in its public attributes."""
+    """Sends each message back; its public attributes are its state."""
 
     session: Session
 

@@ -1,4 +1,4 @@
-"""Contexts for TLS: what they ask for, what they say of files, and how they are exchanged."""
+"""Contexts for TLS: what they require, how they report bad files, and how they are replaced."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def shown(pair: Pair) -> bytes:
-    """The certificate that the client was shown."""
+    """The certificate that the client received."""
     pair.opened()
     assert pair.client.tls.tls is not None
     assert pair.client.tls.tls.selected_alpn_protocol() == "http/1.1"
@@ -118,7 +118,7 @@ def test_a_reload_counts_for_new_connections_alone(tmp_path: Path) -> None:
 def test_a_name_that_is_no_name_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No traceback, of which a peer could fill the log with any number."""
+    """No traceback, with which peers could fill the log."""
     printed: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     kept = Certificates(lambda: server_context(*certificates.save(tmp_path)))

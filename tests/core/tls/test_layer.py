@@ -121,7 +121,7 @@ def test_the_outbox_is_always_the_same() -> None:
 
 
 class TLSProxy:
-    """A proxy's end of TLS, as OpenSSL has it."""
+    """A proxy's end of TLS, by OpenSSL."""
 
     def __init__(self) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -138,7 +138,7 @@ class TLSProxy:
         return plain
 
     def encrypted(self, plain: bytes) -> bytes:
-        """This, and whatever TLS has to say itself."""
+        """The bytes for this plaintext, and whatever TLS itself has to send."""
         if plain:
             self._tls.write(plain)
         return self._outgoing.read()

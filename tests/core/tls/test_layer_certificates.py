@@ -1,4 +1,4 @@
-"""Certificates, names and versions: what either side refuses, and what the other is told."""
+"""Certificates, names and versions: what either side refuses, and what it tells the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a stream in TLS: clean, cut off or lost, and nothing is left."""
+"""The end of a stream in TLS: clean, cut off or lost; nothing stays behind."""
 
 from __future__ import annotations
 

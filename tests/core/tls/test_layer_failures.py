@@ -1,4 +1,4 @@
-"""Peers that speak no TLS or spoil it, and failures that hold nothing up."""
+"""Peers that do not speak TLS or break it, and failures that must not block anything."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_no_garbage_raises(seed: int) -> None:
 
 
 def failed(room: float) -> End:
-    """A server whose client speaks no TLS, and reads so many bytes."""
+    """A server whose client does not speak TLS, and reads that many bytes."""
     end = End(Role.SERVER, server_side())
     end.transport.room = room
     end.receive(b"GET / HTTP/1.1\r\n\r\n")
@@ -149,7 +149,7 @@ def test_after_a_failure_nothing_is_heard_and_nothing_sent() -> None:
 def test_a_failure_is_no_call_in_the_middle_of_another() -> None:
     pair = Pair().opened()
     end = pair.server
-    # The handler's answer is written at once, in the middle of its call, and the alert later.
+    # The handler's answer is written at once, in the middle of its call; the alert follows later.
     end.handler.reactions["on_message"] = lambda: (
         end.session.send(BinaryMessage(bytes(100 * KIB))),
         end.session.send(BinaryMessage(bytes(100 * KIB))),
@@ -166,7 +166,7 @@ def test_a_failure_is_no_call_in_the_middle_of_another() -> None:
 
 
 class Stub:
-    """An `SSLContext` of which one method of its objects fails when it is told to."""
+    """An `SSLContext` whose objects have one method that fails on demand."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""Keys that OpenSSL's own client exchanges on an open connection."""
+"""Key updates with OpenSSL's own client on an open connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.secure import End
 
 
 def talk(sock: socket.socket, process: subprocess.Popen[bytes]) -> bytes:
-    """Let s_client change its keys and ask for ours, and then send a request; what it says."""
+    """Let s_client change its keys and ask for ours, then send a request; returns the output."""
     end = End(Role.SERVER, server_side())
     sock.settimeout(20)
     assert process.stdin is not None

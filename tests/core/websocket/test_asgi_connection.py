@@ -36,7 +36,7 @@ RESPONSES = {"websocket.http.response": {}}
 
 
 def connection(opened: bool = True, headers: Any = (), **options: Any) -> ASGIConnection:
-    """One that is open, or whose request is to be answered."""
+    """A connection that is open, or whose request waits for an answer."""
     extensions = options.pop("extensions", {})
     scope = {**SCOPE, "headers": [*SCOPE["headers"], *headers], "extensions": extensions}  # type: ignore[misc]
     result = ASGIConnection(scope, **options)
@@ -49,7 +49,7 @@ def connection(opened: bool = True, headers: Any = (), **options: Any) -> ASGICo
 
 
 def sent(connection: ASGIConnection) -> list[Any]:
-    """What waits, as it is taken by a server."""
+    """Take what waits, as a server does."""
     events = []
     while connection.outbox.size:
         event, size = connection.outbox.first()
@@ -59,7 +59,7 @@ def sent(connection: ASGIConnection) -> list[Any]:
 
 
 def receive(connection: ASGIConnection, **event: Any) -> object:
-    """The event that a message makes."""
+    """The event for a message."""
     connection.take_event({"type": "websocket.receive", **event})
     return connection.next_event()
 

@@ -1,4 +1,4 @@
-"""connection.py: the state machine. What a peer may do is in rules/, here is what a caller may."""
+"""connection.py: the state machine. What a caller may do; what a peer may do is in rules/."""
 
 import itertools
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ EXAMPLES: dict[type, Event | Prepared] = {
 
 
 def in_state(role: Role, state: State) -> Connection:
-    """A connection of that role in that state, with nothing to send."""
+    """A connection with that role and state, and nothing to send."""
     if state is State.CONNECTING:
         connection = connecting(role)
     elif state is State.REQUESTED:
@@ -266,7 +266,7 @@ def test_a_prepared_frame_is_one_object_in_all_outboxes() -> None:
 
 
 def verified(server: Connection) -> Reject | None:
-    """What the request would be refused with."""
+    """The reason for refusing the request."""
     assert list(server.receive_data(request())) != []
     return server.verify()
 

@@ -88,14 +88,14 @@ def test_the_limit_is_exact(size: int) -> None:
 
 @pytest.mark.parametrize("size", [65_536, 65_537, 65_600, 65_794, 131_073])
 def test_all_that_has_come_is_inflated_however_much_at_once(size: int) -> None:
-    """zlib may have taken all that it was given while some of what that means is still inside."""
+    """zlib may have consumed all its input while some of the output is still inside."""
     packed = Deflater(15, True, 6).deflate(bytes(size))
     whole = sum(map(len, Inflater(15, True).inflate(packed, size, False)))
     bytewise, inflater = 0, Inflater(15, True)
     for byte in packed:
         bytewise += sum(map(len, inflater.inflate(bytes((byte,)), size - bytewise, False)))
     assert whole == bytewise
-    assert size - whole < 300  # what the last bits mean, which are not there yet
+    assert size - whole < 300  # what the last bits mean is not out yet
 
 
 @pytest.mark.parametrize("room", [1000, 1 << 20])

@@ -13,7 +13,7 @@ def decoder(role: Role = Role.CLIENT, *, compression: bool = False, **limits: in
 
 
 def decoded(decoder: FrameDecoder, *pieces: bytes) -> list[Frame]:
-    """All frames and pieces of frames, asked for after each piece."""
+    """All frames and pieces of frames; the decoder is asked after each chunk."""
     found = []
     for piece in pieces:
         decoder.feed(piece)

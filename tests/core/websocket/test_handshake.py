@@ -1,4 +1,4 @@
-"""handshake.py: both roles, without a connection. The rules themselves are in rules/."""
+"""handshake.py: both roles, without a connection. The rules are in rules/."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""outbox.py: bytes in order, emptied from the front at any byte. On both paths."""
+"""outbox.py: bytes in order, removed from the front at any byte. On both paths."""
 
 import random
 import tracemalloc
@@ -132,7 +132,7 @@ def test_a_frame_is_what_encode_frame_makes(kind: Any, size: int, rsv1: bool, ma
 
 
 def test_a_slow_reader_costs_references(kind: Any) -> None:
-    """A frame that is sent to many is not copied for one who does not read."""
+    """A frame for many is not copied for a member that does not read."""
     frame = bytes(1000)
     outboxes = [kind() for _ in range(100)]
     tracemalloc.start()

@@ -65,7 +65,7 @@ def test_a_lone_surrogate_is_the_callers_mistake(text: str) -> None:
 
 
 def test_a_prepared_message_has_one_compressed_frame_for_each_form() -> None:
-    """However many deflaters make it: a long-lived one must not keep them."""
+    """A long-lived message keeps none of the deflaters that compressed it."""
     prepared = Prepared(TextMessage("x" * 2000))
     frames = {id(prepared.frame(Deflater(15, False, 6))) for _ in range(100)}
     assert len(frames) == 1

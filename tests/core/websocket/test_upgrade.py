@@ -1,4 +1,4 @@
-"""upgrade.py: what an upgrade needs, and the 101. What is refused and when is in rules/."""
+"""upgrade.py: what an upgrade needs, and the 101. rules/ holds what is refused and when."""
 
 import base64
 import string

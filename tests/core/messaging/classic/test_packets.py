@@ -37,7 +37,7 @@ def refusal(text: str) -> PacketError:
     """Why the text is refused."""
     with pytest.raises(PacketError) as caught:
         parse(text)
-    # what the sender is told can be written, and is not longer for a longer packet
+    # the reason fits in a packet, and does not grow with the refused packet
     assert len(packets.error(caught.value.code, caught.value.text)) < 400 or "\\u" in text
     return caught.value
 
@@ -227,7 +227,7 @@ def test_brackets_after_strings_count() -> None:
 
 @pytest.mark.parametrize("piece", ['\\"', "\\\\", '"', "[", "{}", '"["', "\\"])
 def test_depth_is_found_in_linear_time(piece: str) -> None:
-    """A string without an end is not looked at again from each of its quotes."""
+    """The parser does not scan an unterminated string again from each of its quotes."""
     text = "[]" * 40 + '["' + piece * 400_000
     before = time.process_time()
     refusal(text)
@@ -299,7 +299,7 @@ def test_lone_surrogates_are_refused(escape: str) -> None:
 
 
 def test_a_lone_surrogate_in_the_text_itself_is_refused() -> None:
-    """None comes over a WebSocket; but a caller of the core may have any str."""
+    """A WebSocket never delivers these; but a caller of the core may pass any str."""
     assert refusal(with_message('"\ud800"')).code == "invalid-packet"
 
 

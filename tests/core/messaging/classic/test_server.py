@@ -35,7 +35,7 @@ def refusal(
 
 
 def text_of(effect: Effect | Reply) -> str:
-    """What a client that speaks the dialect gets."""
+    """What a client that speaks the dialect receives."""
     content = effect.content if isinstance(effect, Reply) else CLASSIC.written(effect)
     assert isinstance(content, str)
     return content
@@ -46,7 +46,7 @@ def move(hub: Hub, client: str, channel: str) -> None:
 
 
 def grab(hub: Hub, client: str, kind: object, event: str = "grab") -> Any:
-    """The parsed answer to a grab, which goes to the asker alone."""
+    """The parsed answer to a grab, which only the asker receives."""
     packet = {"protocol": "grab", "event": event, "payload": {"message": kind}}
     (effect,) = receive(hub, client, packet)
     assert isinstance(effect, Reply)
@@ -256,7 +256,7 @@ def test_what_cannot_be_written_is_the_callers_mistake(
 
 
 def test_what_is_passed_on_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its size is looked at before it is delivered: both look at the same text."""
+    """Its size is checked before delivery: the check and the delivery use the same text."""
     encoded: list[object] = []
 
     def counting(packet: object, message: object) -> str:
