@@ -12,9 +12,9 @@ from tests.helpers import new_connection
 
 
 class FakeTransport:
-    """A stream whose other end takes `room` bytes more.
+    """A stream whose other end takes `room` more bytes.
 
-    Whatever a session asks of it is kept.
+    It records whatever a session asks of it.
     """
 
     session: Session
@@ -56,9 +56,9 @@ class FakeTransport:
 
 
 class RecordingHandler:
-    """Remembers what it was told, and does in each method what a test wants.
+    """Records what it is told, and does in each method what a test wants.
 
-    It is an error to be called in the middle of another call.
+    Nested calls are an error.
     """
 
     def __init__(self) -> None:
@@ -186,29 +186,29 @@ class Rig:
         self.receives(b"")
 
     def pump(self) -> None:
-        """The loop's next turn, in which nothing was read."""
+        """The loop's next turn, without a read."""
         if self.session.pump_due:
             self.session.pump(self.now)
             self.transport.write()
 
     def tick(self, now: float) -> None:
-        """It is `now`, and the loop looks at the deadlines."""
+        """The time is `now`, and the loop checks the deadlines."""
         self.now = now
         if self.session.deadlines.next <= now:
             self.session.tick(now)
             self.transport.write()
 
     def blocks(self) -> None:
-        """The peer no longer reads."""
+        """The peer stops reading."""
         self.transport.room = 0
 
     def reads(self, size: float = math.inf) -> None:
-        """The peer reads again, so many bytes."""
+        """The peer reads again, that many bytes."""
         self.transport.room = size
         self.transport.write()
 
     def seen(self) -> list[Event]:
-        """What the peer makes of the bytes that were written since the last call."""
+        """The events in the bytes that were written since the last call."""
         data = bytes(self.transport.wire)
         self.transport.wire.clear()
         return list(self.peer.receive_data(data)) if data else []

@@ -37,7 +37,7 @@ ANY_TAKEOVER = Deflate(context_takeover=True, threshold=0)
 
 
 def repeatable(seed: int = 0) -> Callable[[int], bytes]:
-    """A source of bytes that gives the same ones each time; for tests alone."""
+    """A source of the same bytes each time; for tests alone."""
     return random.Random(seed).randbytes
 
 
@@ -51,7 +51,7 @@ def request_bytes(extensions: str | None = None) -> bytes:
 
 
 def response_bytes(client: Connection, extensions: str | None = None) -> bytes:
-    """Sends a client's request, and gives the valid response to it."""
+    """Send a client's request, and return a valid response to it."""
     client.send(Request("/ws", host="example.com"))
     match = re.search(rb"Sec-WebSocket-Key: (\S+)", client.data_to_send(), re.IGNORECASE)
     assert match
@@ -87,7 +87,7 @@ def open_connection(
     """A connection after its handshake, with an empty outbox.
 
     Args:
-        extensions: what the peer says in Sec-WebSocket-Extensions.
+        extensions: the peer's Sec-WebSocket-Extensions.
     """
     connection = new_connection(role, deflate, limits)
     (event,) = connection.receive_data(opening(connection, extensions))
@@ -101,7 +101,7 @@ def open_connection(
 
 
 class FakeLoop:
-    """A server's loop whose clock stands still until it is set, in the only thread."""
+    """A server's loop in the only thread; its clock stands still until a test sets it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -121,7 +121,7 @@ class FakeLoop:
 
 
 class FakeTransport:
-    """Remembers what a session asked of it; `Application.settle` moves the bytes."""
+    """Records what a session asks of it; `Application.settle` moves the bytes."""
 
     def __init__(self) -> None:
         self.closing = False
@@ -180,7 +180,7 @@ class Peer:
         return self.client.id
 
     def send(self, packet: object) -> None:
-        """Send a packet, or a text as it is, and let everything happen that follows."""
+        """Send a packet, or a text as it is, and everything that follows."""
         text = packet if isinstance(packet, str) else json.dumps(packet)
         self.send_event(TextMessage(text))
 
@@ -201,7 +201,7 @@ class Peer:
         self._application.settle()
 
     def move(self) -> bool:
-        """Carry the bytes that wait, in both directions; whether there were any."""
+        """Move the bytes that wait, in both directions; returns whether there were any."""
         session, connection, now = self.session, self.connection, self._application.loop.time()
         moved = False
         while data := bytes(session.outbox.peek()):
@@ -236,7 +236,7 @@ class Peer:
 
 
 class Application:
-    """A `Sono` whose clients are peers in memory."""
+    """A `Sono` whose clients are in memory."""
 
     def __init__(self, sono: Sono | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
         self.sono = sono or Sono()
@@ -252,7 +252,7 @@ class Application:
         return peer
 
     def settle(self) -> None:
-        """Carry bytes to and fro until none wait."""
+        """Move bytes to and fro until none wait."""
         moved = True
         while moved:
             moved = False
@@ -260,7 +260,7 @@ class Application:
                 moved |= peer.move()
 
     def assert_serves(self, *peers: Peer) -> None:
-        """These clients are connected and answered."""
+        """These clients are connected, and the server answers them."""
         for peer in peers:
             peer.take()
             peer.send({"protocol": "grab", "event": "grab", "payload": {"message": "myid"}})

@@ -8,7 +8,7 @@ from sono_client import SonoClient
 
 
 def main(url: str, channel: str) -> None:
-    """Enter a channel, say so, and listen."""
+    """Enter a channel, print that, and listen."""
     with SonoClient(url, reconnect=False) as sono:
         sono.change_channel(channel)
         sono.grab("mychannel")

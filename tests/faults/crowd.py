@@ -1,4 +1,4 @@
-"""Many clients in one thread that read, answer pings, and tell what came and how it ended."""
+"""Many clients in one thread that read, answer pings, and record messages and closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from sono_core import BinaryMessage, Close, Event, Ping, TextMessage
 from tests.servers import PATIENCE, Address, Wire
 
-_TURN = 0.02  # seconds, after which the thread looks whether it is to end
+_TURN = 0.02  # seconds between two checks whether the thread must end
 
 Hear = Callable[[int, "str | bytes"], object]
 
@@ -30,7 +30,7 @@ class Crowd:
         self, address: Address, count: int, target: str = "/echo", hear: Hear | None = None
     ) -> None:
         self._hear = hear or (lambda number, message: None)
-        self._lock = threading.Lock()  # what is sent and what is read goes through the same state
+        self._lock = threading.Lock()  # sending and receiving share the connections' state
         self._wires: list[Wire] = []
         self._ended = threading.Event()
         self._selector = selectors.DefaultSelector()
@@ -48,14 +48,14 @@ class Crowd:
             raise
 
     def send(self, number: int, *messages: str | bytes) -> None:
-        """Send something as that client; nothing, if it is gone."""
+        """Send messages as that client; none if its connection has ended."""
         with self._lock:
             if number not in self.closes:
                 with contextlib.suppress(OSError):
                     self._wires[number].send(*messages)
 
     def wait(self, done: Callable[[], bool], patience: float = PATIENCE) -> bool:
-        """Whether this becomes true in time; `closes` and `hear` may make it so."""
+        """Whether this becomes true in time; `closes`, `pings` and `hear` may make it so."""
         gave_up = threading.Event()
         for _ in range(int(patience / _TURN)):
             if done():

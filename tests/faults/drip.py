@@ -1,4 +1,4 @@
-"""Slowloris: handshakes of which one byte at a time comes."""
+"""Slowloris: handshakes that arrive one byte at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Drip:
 
     @property
     def over(self) -> bool:
-        """Whether the server has ended all."""
+        """Whether the server has ended all of them."""
         return len(self.lasted) == self._count
 
     def __enter__(self) -> Drip:

@@ -1,7 +1,7 @@
-"""Clients in rooms who say numbered things to each other through faults, and an oracle.
+"""Clients in rooms send each other numbered messages through faults, checked by an oracle.
 
-What they publish is a `message` or a `broadcast`; who loses its connection comes back into its
-room by itself. At the end the faults stop, and everybody must get everybody's last words.
+They publish a `message` or a `broadcast`; a client that loses its connection comes back into its
+room by itself. At the end the faults stop, and everybody must receive everybody's last messages.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ PLAN = Plan(
     calm=5000,
 )
 """Each connection lasts for some hundreds of kilobytes: that many thousands of messages."""
-_WINDOW = 64  # messages of one client under way: else most would be lost at each close
-_PATIENCE = 60.0  # seconds in which last words must come
-_POLL = 0.001  # seconds between two looks at what nobody tells
-_BROADCASTS = 0.2  # share of messages that do not come back to who sent them
+_WINDOW = 64  # messages of one client in flight: with more, most would be lost at each close
+_PATIENCE = 60.0  # seconds in which the last messages must come
+_POLL = 0.001  # seconds between two checks
+_BROADCASTS = 0.2  # share of messages that do not come back to their sender
 
 
 @dataclass
 class Outcome:
-    """How an exchange went."""
+    """The result of an exchange."""
 
     oracle: Oracle
     faults: Counter[str]
@@ -55,7 +55,7 @@ class Outcome:
         return self.complete and not self.refused and not self.oracle.finish()
 
     def figures(self) -> dict[str, Any]:
-        """For people and for JSON."""
+        """The figures, for people and for JSON."""
         oracle = self.oracle
         oracle.finish()
         return {
@@ -82,12 +82,12 @@ class _Member:
         self._oracle = oracle
         self._rng = random.Random(name)
         self._socket: object = None
-        self._said = self._back = 0  # the last number, and the last that came back
+        self._said = self._back = 0  # numbers of its last message, and of the last one back
         self.refused: list[Any] = []
 
     async def enter(self, url: str, stack: contextlib.AsyncExitStack) -> None:
         client = AsyncSonoClient(url)
-        # As shipped a client that loses its connection again and again waits up to half a minute.
+        # By default, a client that keeps losing its connection waits up to half a minute.
         backoff = Backoff(random=self._rng.random, base=0.01, cap=0.1)
         client._reconnection = Reconnection(backoff)
         client.on("message", self._hear)
@@ -105,14 +105,14 @@ class _Member:
         self._oracle.received(self.name, publisher, number)
 
     async def publish(self, count: int) -> None:
-        """Say so many things; what was said on a connection that ended counts."""
+        """Publish that many messages, including those that a lost connection swallows."""
         for _ in range(count):
             while self.client.socket.closed or self._waits_for_its_own():  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
             await self._say()
 
     def _waits_for_its_own(self) -> bool:
-        """Whether much is under way; on a new connection nothing is."""
+        """Whether many messages are in flight; a new connection begins with none."""
         return self.client.socket is self._socket and self._said - self._back > _WINDOW
 
     async def _say(self) -> None:
@@ -147,7 +147,7 @@ async def _exchange(
 
 
 async def _last_words(members: list[_Member], oracle: Oracle) -> bool:
-    """Whether everybody comes to hear everybody's: who is away is back some time."""
+    """Whether everybody receives everybody's last message; clients that are away will return."""
     given_up = time.monotonic() + _PATIENCE
     while time.monotonic() < given_up:
         await asyncio.gather(*(member.publish(1) for member in members))
@@ -166,12 +166,12 @@ def exchange(
     rooms: int = 4,
     size: int = 3,
 ) -> Outcome:
-    """Publish so many messages to a server that has a Sono with open channels at /ws.
+    """Publish messages to a server that has a Sono with open channels at /ws.
 
     Args:
         server: its address.
         messages: in all.
-        plan: what happens to connections.
+        plan: the faults of connections.
         rooms: channels.
         size: clients in each.
     """

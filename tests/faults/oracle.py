@@ -1,8 +1,8 @@
-"""What was sent to whom, and whether that is what came: gaps, duplicates, order, recipients.
+"""Compares what was sent to whom with what came: gaps, duplicates, order, recipients.
 
-Messages are numbered by their publisher, from 1. A message may be missing if its receiver can
-know of it: because its own connection ended meanwhile, or its publisher's did, on which it was
-sent. So a message is a gap if a later one came over the same two connections.
+Publishers number their messages from 1. A message may be missing if its receiver can know why:
+its own connection ended meanwhile, or the publisher's connection over which it was sent. So a
+missing message is a gap if a later one came over the same two connections.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
-_SHOWN = 20  # findings that are kept as they are; all are counted
+_SHOWN = 20  # findings that are kept in full; all are counted
 
 KINDS = ("gap", "duplicate", "reordered", "wrong recipient")
 
 
 class Finding(NamedTuple):
-    """Something that must not have happened."""
+    """An error."""
 
     kind: str
     publisher: str
@@ -26,31 +26,31 @@ class Finding(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """What is the same for many messages: shared by them."""
+    """What many messages have in common; they share it."""
 
     connection: int
     recipients: Collection[str]
 
 
 class _Line:
-    """What one receiver got of one publisher."""
+    """What one receiver got from one publisher."""
 
     __slots__ = ("connection", "last", "missing")
 
     def __init__(self) -> None:
         self.last = 0
-        self.connection = 0  # of the receiver, over which the last one came
-        self.missing: dict[int, bool] = {}  # numbers below the last, and whether that is a gap
+        self.connection = 0  # of the receiver, over which the last message came
+        self.missing: dict[int, bool] = {}  # numbers below the last, and whether each is a gap
 
 
 class Oracle:
-    """Knows what everybody should get, and is told what everybody got."""
+    """Knows what everybody should receive, and records what everybody received."""
 
     def __init__(self) -> None:
         self._sent: dict[str, list[_Sent]] = {}
         self._lines: dict[tuple[str, str], _Line] = {}
-        self._sending: Counter[str] = Counter()  # connections that each publisher had before
-        self._receiving: Counter[str] = Counter()  # and each receiver
+        self._sending: Counter[str] = Counter()  # earlier connections of each publisher
+        self._receiving: Counter[str] = Counter()  # earlier connections of each receiver
         self._finished = False
         self.sent = 0
         """Messages in all."""
@@ -63,10 +63,10 @@ class Oracle:
         self.findings: list[Finding] = []
         """The first of them."""
 
-    # -- what happens ---------------------------------------------------------------------------
+    # -- recording ------------------------------------------------------------------------------
 
     def sends(self, publisher: str, recipients: Collection[str]) -> int:
-        """A message is about to be sent to them; its number."""
+        """Record a message that is about to be sent to these recipients; returns its number."""
         numbered = self._sent.setdefault(publisher, [])
         facts = _Sent(self._sending[publisher], recipients)
         numbered.append(numbered[-1] if numbered and numbered[-1] == facts else facts)
@@ -74,15 +74,15 @@ class Oracle:
         return len(numbered)
 
     def sends_anew(self, publisher: str) -> None:
-        """What follows goes over another connection: the end of what it sent may be lost."""
+        """The publisher has a new connection: the last messages over the old one may be lost."""
         self._sending[publisher] += 1
 
     def receives_anew(self, receiver: str) -> None:
-        """What follows comes over another connection."""
+        """The receiver has a new connection."""
         self._receiving[receiver] += 1
 
     def received(self, receiver: str, publisher: str, number: int) -> None:
-        """A message has come."""
+        """Record a message that came."""
         numbered = self._sent.get(publisher, ())
         self.delivered += 1
         if not 0 < number <= len(numbered) or receiver not in numbered[number - 1].recipients:
@@ -99,7 +99,7 @@ class Oracle:
         else:
             self._note("duplicate", publisher, receiver, number)
 
-    # -- what that means ------------------------------------------------------------------------
+    # -- judging --------------------------------------------------------------------------------
 
     def complete(self) -> bool:
         """Whether the last message of each publisher has come to all its recipients."""
@@ -110,7 +110,7 @@ class Oracle:
         )
 
     def finish(self) -> list[Finding]:
-        """Nothing more will come: what is wrong."""
+        """Judge the whole exchange; nothing more will come."""
         if not self._finished:
             self._finished = True
             self._look_at_the_ends()
@@ -123,7 +123,7 @@ class Oracle:
         return self.findings
 
     def _look_at_the_ends(self) -> None:
-        """What did not come after the last that came."""
+        """Judge the messages after the last one that came."""
         everybody = {name for sent in self._sent.values() for facts in sent for name in facts[1]}
         for publisher, numbered in self._sent.items():
             for receiver in everybody:

@@ -1,7 +1,7 @@
 """A TCP proxy on loopback that spoils connections by a plan: the same seed, the same faults.
 
-It delays, cuts into slices, stalls, closes and resets. Where in the stream that happens depends
-on the plan alone, and not on how bytes arrive.
+It delays, slices, stalls, closes and resets. The plan alone decides where in the stream that
+happens, however the bytes arrive.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 Address = tuple[str, int]
-_NOW = struct.pack("ii", 1, 0)  # SO_LINGER: closing drops what waits, and resets
+_NOW = struct.pack("ii", 1, 0)  # SO_LINGER: closing discards what waits, and resets
 _PATIENCE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What happens to connections, on average. By default nothing.
+    """The faults of connections, on average. By default there are none.
 
     Args:
-        seed: of all chances.
-        slices: most bytes that are passed on at a time, from 1 to so many.
-        latency: most seconds that a slice is held.
-        cut, reset, stall: bytes, in each direction, after which a connection is closed, reset
-            or not read from for a while; 0 for never.
+        seed: of all random choices.
+        slices: each slice is passed on by itself; it has from 1 to this many bytes.
+        latency: the longest time in seconds that a slice is held.
+        cut, reset, stall: bytes, in each direction, until a connection is closed, reset or not
+            read from for a while; 0 for never.
         pause: seconds that a stall takes.
-        calm: bytes at the beginning to which nothing of the last three happens.
+        calm: bytes at the beginning without any of the last three faults.
     """
 
     seed: int = 0
@@ -45,7 +45,7 @@ class Plan:
     calm: int = 0
 
     def steps(self, connection: int, direction: str) -> Iterator[tuple[int, str]]:
-        """Bytes to pass on next, and what happens after them; without end."""
+        """The number of bytes to pass on next, and the fault after them; without end."""
         rng = random.Random(f"{self.seed} {connection} {direction}")
         rates = {name: getattr(self, name) for name in ("cut", "reset", "stall")}
         passed = 0
@@ -60,12 +60,12 @@ class Plan:
 
 
 class Proxy:
-    """Stands in front of a server, in a thread of its own, for a with statement.
+    """Stands in front of a server, in its own thread, for a with statement.
 
     Args:
-        target: where connections are passed on to.
-        plan: what happens to them.
-        limit: connections in all; who comes later is closed at once.
+        target: address of the server.
+        plan: the faults.
+        limit: connections in all; later ones are closed at once.
     """
 
     def __init__(self, target: Address, plan: Plan, limit: int = 100_000) -> None:
@@ -83,7 +83,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, name="proxy")
 
     def calm_down(self) -> None:
-        """From now on pass everything on as it is. From any thread."""
+        """Pass everything on unchanged from now on. May be called from any thread."""
         self._calm = True
 
     def __enter__(self) -> Proxy:
@@ -135,7 +135,7 @@ class Proxy:
                 results = await asyncio.gather(*tasks, return_exceptions=True)
             if any(isinstance(result, _Reset) for result in results):
                 _reset_when_closed(writers)
-        except (OSError, asyncio.CancelledError):  # the server is gone, or the proxy is to end
+        except (OSError, asyncio.CancelledError):  # The server is gone, or the proxy is to end.
             pass
         finally:
             for writer in writers:
@@ -148,7 +148,7 @@ class Proxy:
         number: int,
         direction: str,
     ) -> None:
-        """One direction, up to its end; raises for a fault that ends both."""
+        """Pass on one direction, up to its end; raises for a fault that ends both."""
         plan = self._plan
         held = random.Random(f"{plan.seed} {number} {direction} held")
         for size, fault in plan.steps(number, direction):
@@ -173,11 +173,11 @@ class Proxy:
 
 
 class _Cut(Exception):  # noqa: N818 - nothing went wrong
-    """The connection is closed here."""
+    """Closes the connection."""
 
 
 class _Reset(Exception):  # noqa: N818
-    """The connection is reset here."""
+    """Resets the connection."""
 
 
 def _reset_when_closed(writers: list[asyncio.StreamWriter]) -> None:

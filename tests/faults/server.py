@@ -1,7 +1,7 @@
-"""The server that is held under faults, in a process: `python -m tests.faults.server --help`.
+"""The server under faults, in its own process: `python -m tests.faults.server --help`.
 
 /echo sends back, /fan sends to everybody at /fan, /ws is a Sono whose clients open channels, and
-/stats tells how the process is, as JSON; /stats?collect collects garbage first.
+/stats describes the process as JSON; /stats?collect collects garbage first.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _echo(ws: WebSocket, message: str | bytes) -> None:
 
 
 def _step_the_clock() -> None:
-    """Let the wall clock go back and forth by an hour each time that somebody looks at it."""
+    """Make the wall clock jump back and forth by an hour at each reading."""
     honest = time.time
     steps = itertools.cycle((3600.0, -3600.0))
     time.time = lambda: honest() + next(steps)
@@ -130,7 +130,7 @@ def _descriptors(most: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
-    logging.basicConfig(filename=os.devnull)  # a pipe would be full soon
+    logging.basicConfig(filename=os.devnull)  # a pipe would soon be full
     chosen = _parser().parse_args(arguments)
     limits, timeouts = changed(chosen.set)
     application = Application(limits)

@@ -1,4 +1,4 @@
-"""A listening socket of which one call of one connection fails, as the system may let it fail."""
+"""A listening socket whose connections fail in one call, as the operating system may let them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers import listener
 
 
 class Fault:
-    """Lets the n-th call of a kind fail, once, on the next connection that is accepted.
+    """Makes the n-th call of a kind fail, once, on the next connection that is accepted.
 
     Args:
         call: name of the method; empty for none.
@@ -29,7 +29,7 @@ class Fault:
         """Whether it has failed."""
 
     def check(self, call: str) -> None:
-        """To be called first by each method; raises where it is to fail."""
+        """Called first by each method; raises where it is to fail."""
         self.calls[call] += 1
         if call == self._call and self.calls[call] == self._nth:
             self.hit = True
@@ -37,7 +37,7 @@ class Fault:
 
 
 class FaultyListener(socket.socket):
-    """Listens; give it a `fault`, and the next connection has it."""
+    """Listens; hands its `fault` to the next connection."""
 
     fault: Fault | None = None
 
@@ -53,7 +53,7 @@ class FaultyListener(socket.socket):
 
 
 class FaultySocket(socket.socket):
-    """A connection of which a call may fail."""
+    """A connection with a call that may fail."""
 
     fault: Fault = Fault()
 
@@ -79,6 +79,6 @@ class FaultySocket(socket.socket):
 
 
 def faulty_listener(send_buffer: int | None = None) -> FaultyListener:
-    """One on a free port of 127.0.0.1."""
+    """A listener on a free port of 127.0.0.1."""
     sock: FaultyListener = listener(send_buffer, FaultyListener)
     return sock

@@ -24,7 +24,7 @@ LARGE = bytes(range(256)) * 512
 
 
 class Application:
-    """An echo that keeps how connections ended."""
+    """An echo that records how connections ended."""
 
     def __init__(self) -> None:
         self.closes: queue.Queue[Close] = queue.Queue()
@@ -51,7 +51,7 @@ class Stage:
         return len(os.listdir("/dev/fd"))
 
     def converse(self, fault: Fault) -> bool:
-        """Whether a whole conversation went well on a connection with that fault."""
+        """Whether a whole conversation succeeds on a connection with that fault."""
         self.listener.fault = fault
         spoiled = contextlib.suppress(OSError, AssertionError, LocalProtocolError)
         with spoiled, Wire(self.server.address) as wire:
@@ -67,13 +67,13 @@ class Stage:
         return False
 
     def check(self) -> None:
-        """The bystander is served, its neighbour is gone without a trace, others may come."""
+        """The bystander is served, its neighbour has left no trace, and others may connect."""
         self.bystander.send("unharmed")
         assert self.bystander.message() == "unharmed"
         until(lambda: self.server.call(lambda: len(self.server.server._transports)) == 1)
         until(lambda: self.open_descriptors() == self.descriptors, what="closing its socket")
         application = self.application
-        assert application.closes.qsize() == application.opened - 1  # each was told its end, once
+        assert application.closes.qsize() == application.opened - 1  # each heard of its end, once
 
 
 @pytest.fixture(params=["selector", "asyncio"])
@@ -108,7 +108,7 @@ def test_d06_a_call_that_may_be_repeated_harms_nobody(stage: Stage, number: int)
         for nth in range(1, calls[call] + 1):
             fault = Fault(call, nth, number)
             assert stage.converse(fault), (call, nth)
-            hits += fault.hit  # how many calls there are varies a little
+            hits += fault.hit  # the number of calls varies a little
             stage.check()
     assert hits > 6
 
@@ -117,7 +117,7 @@ def test_d06_a_call_that_may_be_repeated_harms_nobody(stage: Stage, number: int)
 def test_d06_the_nth_call_failing_ends_that_connection_alone(
     stage: Stage, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And the event loop has nothing to complain of."""
+    """Nor does the event loop log anything."""
     calls = calls_of_a_whole_conversation(stage)
     ended = hits = 0
     for call in CALLS:

@@ -23,7 +23,7 @@ FAULTS = (errno.EAGAIN, errno.EINTR, errno.EPIPE, errno.ECONNRESET, errno.ENOBUF
 
 
 def unreliable(rng: random.Random) -> socket.socket:
-    """A listening socket one in twenty of whose connections' calls fails or does half."""
+    """A listening socket whose connections fail, or do half, in one of twenty calls."""
 
     class Unreliable(socket.socket):
         def fault(self) -> None:
@@ -55,7 +55,7 @@ def unreliable(rng: random.Random) -> socket.socket:
 
 
 class Application:
-    """Does anything to anybody in every handler, and counts the ends of connections."""
+    """Does anything to any connection in every handler, and counts the ends of connections."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -120,7 +120,7 @@ class Application:
 
 
 def misbehave(address: tuple[str, int], rng: random.Random) -> None:
-    """A client's life."""
+    """Behave as one client, at random."""
     with contextlib.suppress(OSError, AssertionError, LocalProtocolError), Wire(address) as wire:
         for _ in range(rng.randrange(8)):
             choice = rng.randrange(10)

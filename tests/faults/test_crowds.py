@@ -17,7 +17,7 @@ from tests.servers import PATIENCE, Wire, dial, read_all, status
 
 MIB = 1 << 20
 SLACK = 0.3  # seconds that a busy machine may add to a latency
-ROUNDS = 5  # of a measured latency: another process may spoil one, the server's fault spoils all
+ROUNDS = 5  # of a measured latency: another process may spoil one, a fault of the server spoils all
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")
 
 
@@ -34,7 +34,7 @@ def test_d01_idle_connections_take_little_and_none_is_timed_out(kind: str) -> No
         with Crowd(server.address, count) as crowd:
             began, opened = time.monotonic(), server.stats()["cpu"]
             assert crowd.wait(lambda: min(crowd.pings) >= 1)
-            time.sleep(pong + 0.5)  # a first answer that went unnoticed would end its connection
+            time.sleep(pong + 0.5)  # an answer that was not noticed would end its connection
             assert crowd.wait(lambda: min(crowd.pings) >= 2)
             pinged, taken = server.stats(), time.monotonic() - began
             assert crowd.closes == {}
@@ -44,7 +44,7 @@ def test_d01_idle_connections_take_little_and_none_is_timed_out(kind: str) -> No
 
 
 def latencies(server: Victim, members: int, messages: int, pause: float) -> list[float]:
-    """Seconds from sending to each delivery of a fan-out to so many members that read."""
+    """Seconds from sending to each delivery of a fan-out to that many members that read."""
     taken: list[float] = []
 
     def hear(number: int, message: str | bytes) -> None:
@@ -133,7 +133,7 @@ def test_d05_without_descriptors_nothing_spins_nobody_is_harmed_and_accepting_re
 
 
 def cpu_of(server: Victim) -> float:
-    """Seconds of CPU time that it has used; it need not accept a connection to say so."""
+    """Seconds of CPU time that it has used, without a connection to it."""
     return time.clock_gettime(clock_of(server.pid))
 
 

@@ -126,7 +126,7 @@ def test_d08_a_handler_that_raises_ends_its_connection_alone(
 def test_d08_a_handler_that_blocks_makes_others_wait_and_loses_none(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two seconds, beyond all deadlines: nobody is timed out who answered."""
+    """Two seconds exceed all deadlines, but nobody that answered is timed out."""
     monkeypatch.setattr("tests.servers.kind", kind)
     heard: queue.Queue[int] = queue.Queue()
     timeouts = Timeouts(ping_interval=0.4, pong=1.5)

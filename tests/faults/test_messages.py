@@ -1,6 +1,6 @@
 """Tens of thousands of messages through resets, closes, stalls and slices: none goes astray.
 
-A million are `python -m benchmarks.soak messages`.
+For a million, run `python -m benchmarks.soak messages`.
 """
 
 from __future__ import annotations
@@ -57,5 +57,5 @@ def test_a_server_that_loses_or_doubles_one_message_is_found_out(defect: str) ->
     with running(sono.connect) as server:
         outcome = exchange(server.address, 600, plan=Plan(), rooms=1)
     assert not outcome.ok
-    # What goes once more to all may have been meant for one, or for all but its sender.
+    # A doubled message may have been meant for one, or for all but its sender.
     assert {defect} <= set(outcome.oracle.found) <= {defect, "wrong recipient"}

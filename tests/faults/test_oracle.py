@@ -1,4 +1,4 @@
-"""The oracle finds each kind of error, and nothing where there is none."""
+"""The oracle finds each kind of error, and none where there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BOTH = ("x", "y")
 
 
 def published(count: int, recipients: tuple[str, ...] = ("x",)) -> Oracle:
-    """An oracle after `a` has sent so many messages."""
+    """An oracle after `a` has sent that many messages."""
     oracle = Oracle()
     for number in range(count):
         assert oracle.sends("a", recipients) == number + 1

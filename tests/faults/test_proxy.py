@@ -1,4 +1,4 @@
-"""The proxy does what its plan says, and the same each time."""
+"""The proxy follows its plan, and does the same each time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA = bytes(range(256)) * 100
 
 @contextlib.contextmanager
 def sink() -> Iterator[tuple[Address, list[list[int]]]]:
-    """A server that sends everything back, and the sizes of what it read, by connection."""
+    """A server that sends everything back; yields the sizes of its reads, by connection."""
     reads: list[list[int]] = []
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -45,7 +45,7 @@ def sink() -> Iterator[tuple[Address, list[list[int]]]]:
 
 
 def through(proxy: Proxy, data: bytes = DATA) -> tuple[bytes, BaseException | None]:
-    """What comes back, and how it ended if it did not end well."""
+    """The bytes that come back, and the error that ended them, if any."""
     came = b""
     with dial(proxy.address) as sock:
         sender = threading.Thread(target=send_all, args=(sock, data))
@@ -73,7 +73,7 @@ def test_without_a_plan_everything_is_passed_on() -> None:
 
 
 def test_slices() -> None:
-    """Apart in time too, so that the receiver reads one by one, as far as it is quick enough."""
+    """Slices are apart in time too, so that a quick receiver reads them one by one."""
     plan = Plan(slices=3, latency=0.001)
     assert {size for size, _ in itertools.islice(plan.steps(0, "up"), 200)} == {1, 2, 3}
     with sink() as (address, reads), Proxy(address, plan) as proxy:

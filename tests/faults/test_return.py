@@ -1,4 +1,4 @@
-"""Clients that were dropped at once come back apart, and all of them (D9)."""
+"""Clients that were all dropped at once come back, and not all at once (D9)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOST = Close(1006, "", False)
 
 
 def returns(clients: int, away: float, rate: int) -> tuple[list[float], int]:
-    """When each client is back on a fake clock, and how many attempts that took.
+    """When each client is back, on a fake clock, and how many attempts that took.
 
     Args:
         clients: all dropped at 0.
@@ -64,7 +64,7 @@ def test_d09_ten_thousand_that_were_dropped_at_once_return_evenly() -> None:
 
 @pytest.mark.parametrize("away", [0.0, 5.0, 60.0])
 def test_d09_a_server_that_takes_a_thousand_a_second_is_not_overrun(away: float) -> None:
-    """However long it was away: everybody is back within minutes, after few attempts each."""
+    """However long the server was away, everybody is back in minutes, after a few attempts each."""
     back, tried = returns(10_000, away, rate=1000)
     assert len(back) == 10_000
     assert max(back) < away + 120
@@ -104,8 +104,8 @@ def test_d09_hundreds_whose_server_is_killed_all_come_back_apart(kind: str) -> N
     with victim(kind) as server:
         asyncio.run(connected(server))
     assert len(arrivals) == count  # each once
-    assert len(set(delays)) == len(delays)  # nobody waits as long as another
-    # What they planned: on a busy machine they all come late, in the same turn of their loop.
+    assert len(set(delays)) == len(delays)  # no two delays are equal
+    # The planned delays: on a busy machine all clients are late, in the same turn of their loop.
     first = delays[:count]
     assert max(first) - min(first) > 0.2
     assert max(Counter(int(delay * 20) for delay in first).values()) < count / 2

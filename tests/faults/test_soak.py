@@ -1,4 +1,4 @@
-"""The soak's verdicts: what it must notice, and a run of each kind that is short enough."""
+"""The soak's verdicts: what it must notice, and a short run of each kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def _as_many_descriptors_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is the process's, and so would be other tests'."""
+    """The limit belongs to the process, so other tests would inherit it."""
     monkeypatch.setattr("benchmarks.soak.__main__.more_descriptors", lambda: None)
 
 
@@ -28,7 +28,7 @@ REST = {"open": 0.0, "descriptors": 10.0, "threads": 2.0, "objects": 20_000.0, "
 
 
 def failures(**after: float) -> list[str]:
-    """What is said of a run at whose end these numbers are others than at its beginning."""
+    """The failures of a run that ends with numbers other than those that it began with."""
     load = _Load("ws://127.0.0.1/", 1)
     load.done["messages"] = 1
     samples = {name: [value] * 3 for name, value in REST.items() if name != "open"}
@@ -88,7 +88,7 @@ def test_messages_and_their_figures(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator needs a C compiler")
 def test_a_flood_and_its_figures(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    main(["flood", "--clients", "50", "--json", str(file)])  # how fast this is, is not asked here
+    main(["flood", "--clients", "50", "--json", str(file)])  # the speed is not tested here
     figures = json.loads(file.read_text())["figures"]
     assert (figures["members"], figures["packets"]) == (50, 2000)
     assert 0 < figures["longest wait in ms with"] < 1000 * PATIENCE

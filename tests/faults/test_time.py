@@ -1,4 +1,4 @@
-"""Faults of time: stopped processes and a wall clock that steps (D4, D10)."""
+"""Faults of time: stopped processes and a wall clock that jumps (D4, D10)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_d04_a_client_that_is_alive_is_never_taken_for_a_stopped_one(kind: str) 
         Crowd(server.address, 5) as crowd,
     ):
         assert crowd.wait(lambda: min(crowd.pings) >= 1)
-        threading.Event().wait(2.5)  # an answer that went unnoticed would end its connection
+        threading.Event().wait(2.5)  # an answer that was not noticed would end its connection
         assert crowd.wait(lambda: min(crowd.pings) >= 10)
         assert crowd.closes == {}
         assert server.closed() == {}
@@ -67,7 +67,7 @@ def test_d04_a_client_that_is_alive_is_never_taken_for_a_stopped_one(kind: str) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_d10_steps_of_the_wall_clock_time_nothing_out(kind: str) -> None:
-    """Each look at the wall clock is an hour off; the deadlines are those of every other test."""
+    """Each reading of the wall clock is an hour off; deadlines are those of every other test."""
     settings = {"ping_interval": 0.2, "pong": 2.0, "handshake": 2.0}
     with (
         victim(kind, "--stepping-clock", **settings) as server,
@@ -81,13 +81,13 @@ def test_d10_steps_of_the_wall_clock_time_nothing_out(kind: str) -> None:
         with server.wire() as late:
             late.send("still in time")
             assert late.message() == "still in time"
-        silent = server.wire()  # and deadlines still come
+        silent = server.wire()  # deadlines still come
         with silent:
             until(lambda: server.closed().get("1006", 0) == 1)
 
 
 def test_d10_no_package_looks_at_the_wall_clock() -> None:
-    """Neither the module's functions, however they are imported, nor C's."""
+    """Neither through Python's functions, however they are imported, nor through C's."""
     found = []
     for path in sources("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -115,11 +115,11 @@ def test_d10_a_server_that_was_stopped_reads_before_it_times_anybody_out(kind: s
         Crowd(server.address, 10) as crowd,
         server.wire() as silent,
     ):
-        assert isinstance(silent.next(), Ping)  # a pong is waited for now, here and there
+        assert isinstance(silent.next(), Ping)  # at this point the server waits for pongs
         server.signal(signal.SIGSTOP)
         for number in range(10):
             crowd.send(number, "sent while it was stopped")
         threading.Event().wait(2.5)  # longer than all deadlines
         server.signal(signal.SIGCONT)
-        until(lambda: server.closed() == {"1006": 1})  # who did not answer
+        until(lambda: server.closed() == {"1006": 1})  # the one that did not answer
         assert crowd.closes == {}

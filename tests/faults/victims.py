@@ -1,4 +1,4 @@
-"""Servers and clients in processes of their own, and what they say of themselves."""
+"""Servers and clients in their own processes, and their view of themselves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Victim:
         return self.program.process.pid
 
     def stats(self, collect: bool = False) -> dict[str, Any]:
-        """What it says of itself, over a connection that this is for."""
+        """Its statistics, over a connection of their own."""
         response = get(self.address, "/stats?collect" if collect else "/stats")
         stats: dict[str, Any] = json.loads(response.partition(b"\r\n\r\n")[2])
         return stats
@@ -46,7 +46,7 @@ class Victim:
         return closed
 
     def resident(self) -> int:
-        """Bytes of memory that it has now; 0 where the system does not tell."""
+        """Bytes of memory that it has now; 0 if the system does not tell."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         except OSError:
@@ -63,7 +63,7 @@ class Victim:
 
 @contextlib.contextmanager
 def victim(kind: str, *options: str, **settings: float) -> Iterator[Victim]:
-    """A server with these time-outs and limits, killed at the end if it still runs."""
+    """A server with these time-outs and limits; killed at the end if it still runs."""
     started = Victim(kind, *options, **settings)
     process = started.program.process
     try:
@@ -76,7 +76,7 @@ def victim(kind: str, *options: str, **settings: float) -> Iterator[Victim]:
 
 
 def until(condition: Callable[[], bool], patience: float = PATIENCE, what: str = "it") -> float:
-    """Wait for something that nobody tells; the seconds that it took."""
+    """Wait for a condition that has no event; returns the seconds that it took."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < patience, f"{what} does not happen"
@@ -85,6 +85,6 @@ def until(condition: Callable[[], bool], patience: float = PATIENCE, what: str =
 
 
 def p99(values: list[float]) -> float:
-    """What one in a hundred exceeds."""
+    """The value that one in a hundred exceeds."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]

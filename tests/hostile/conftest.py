@@ -1,4 +1,4 @@
-"""Servers in processes of their own, whose memory is read, and a bystander."""
+"""Servers in their own processes, whose memory is watched, and a bystander."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = ("selector native", "selector pure", "asyncio native", "asyncio pure")
 MIB = 1 << 20
 FULL = bool(os.environ.get("SONO_HOSTILE_FULL"))
 """Whether the sizes are those of the list, where they are reduced otherwise."""
-LATENCY = 2.0  # seconds in which a bystander is answered, on a busy machine too
+LATENCY = 2.0  # seconds in which a bystander gets its answer, even on a busy machine
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -51,11 +51,11 @@ class Victim:
 
     @contextlib.contextmanager
     def growing_less_than(self, size: int) -> Iterator[None]:
-        """It never holds so many bytes more in the with statement than before."""
+        """The memory in the with statement stays below the memory before plus this many bytes."""
         if not self.proc.is_dir():  # only Linux tells
             yield
             return
-        (self.proc / "clear_refs").write_text("5")  # forget the peak
+        (self.proc / "clear_refs").write_text("5")  # resets the peak
         before = self.resident()
         yield
         peak = next(
@@ -68,7 +68,7 @@ class Victim:
 
 @contextlib.contextmanager
 def pure(wanted: bool) -> Iterator[None]:
-    """Processes that are started run in pure Python, or on the native path."""
+    """Makes started processes run in pure Python, or on the native path."""
     before = os.environ.pop("SONO_PURE", None)
     if wanted:
         os.environ["SONO_PURE"] = "1"
@@ -94,7 +94,7 @@ def running_victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
 
 @pytest.fixture
 def victim(running_victim: Victim) -> Iterator[Victim]:
-    """A server; at the end of the test it lives, and a bystander is answered as ever."""
+    """A server that must survive the test, and still answer a bystander."""
     with running_victim.wire() as bystander:
         yield running_victim
         assert_answered(bystander)

@@ -1,6 +1,6 @@
-"""The server that is attacked: `python -m tests.hostile.server selector|asyncio`, in a process.
+"""The server under attack: `python -m tests.hostile.server selector|asyncio`, in its own process.
 
-Shipped limits; the deadlines are shorter, so that nobody waits for them.
+It has the default limits, and shorter deadlines, so that tests need not wait for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TIMEOUTS = Timeouts(handshake=2.0, write_stall=1.0, close=1.0)
 
 sono = Sono()
 guarded = Sono()
-waiting: list[HTTPRequest] = []  # whose authorisation takes its time
+waiting: list[HTTPRequest] = []  # whose authorisation takes time
 
 
 @guarded.authenticate
@@ -59,7 +59,7 @@ def answer(request: HTTPRequest) -> None:
 
 
 def main(kind: str) -> None:
-    logging.basicConfig(filename=os.devnull)  # a pipe would be full soon
+    logging.basicConfig(filename=os.devnull)  # a pipe would soon be full
     if kind == "selector":
         with serve("127.0.0.1", 0, timeouts=TIMEOUTS) as server:
             print(f"listening on ws://127.0.0.1:{server.address[1]}/", flush=True)

@@ -40,7 +40,7 @@ Script = Callable[[socket.socket, str], None]
 
 @contextlib.contextmanager
 def accepting(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server, by its port, that does that with each connection."""
+    """A server that handles each connection so; yields its port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
@@ -62,7 +62,7 @@ def accepting(talk: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def serving(script: Script) -> contextlib.AbstractContextManager[int]:
-    """A server that reads the head of each request and then does what the script says."""
+    """A server that reads the head of each request, then follows the script."""
 
     def talk(sock: socket.socket) -> None:
         head = b""
@@ -142,7 +142,7 @@ def test_row_22_masking_keys_are_distinct_and_from_a_secure_source() -> None:
     for _ in range(10_000):
         client.send(BinaryMessage(b""))
         keys.add(client.data_to_send()[2:6])
-    assert len(keys) > 9_990  # of 10,000 out of 2^32 one pair in a hundred runs is alike
+    assert len(keys) > 9_990  # two of 10,000 keys of 32 bits are alike in one of a hundred runs
     assert sum(asked) >= 40_000 - 4096
 
 
@@ -167,7 +167,7 @@ def test_row_23_a_view_is_sent_as_the_bytes_that_it_shows() -> None:
 def test_row_29_a_head_without_end(client: Callable[..., object]) -> None:
     def answer(sock: socket.socket, head: str) -> None:
         sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nX: ")
-        while True:  # each byte in time, and the whole never
+        while True:  # each byte in time, but never all of them
             sock.sendall(b"x")
             time.sleep(0.02)
 
@@ -227,4 +227,4 @@ def test_row_31_certificates_that_prove_nothing_are_refused(
     with accepting(answer) as port, pytest.raises(ConnectError, match=reason):
         options = {"ssl": certificates.client_side()} if trusting else {}
         client(f"wss://localhost:{port}/", **options)
-    assert not any(requests)  # nothing was said to who is not known
+    assert not any(requests)  # no answer to an unauthenticated client

@@ -31,12 +31,12 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv1: bool = F
 
 
 def declaring(size: int, payload: bytes = b"") -> bytes:
-    """The beginning of a frame that says how long it will be."""
+    """The beginning of a frame that announces this length."""
     return struct.pack("!BBQ", 0x80 | BINARY, 0x80 | EIGHT_BYTES, size) + MASK + payload
 
 
 def pour(wire: Wire, parts: Iterator[bytes] | list[bytes]) -> None:
-    """Send until the server no longer listens."""
+    """Send until the server stops listening."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         for part in parts:
             wire.sock.sendall(part)
@@ -71,7 +71,7 @@ def test_row_13_many_that_declare_much_and_send_little(victim: Victim) -> None:
             for wire in wires[::2]:
                 wire.sock.sendall(declaring(1 << 30, b"x" * 14))
             for wire in wires[1::2]:
-                wire.sock.sendall(declaring(MIB, b"x" * 14))  # which it may
+                wire.sock.sendall(declaring(MIB, b"x" * 14))  # which is allowed
             for wire in wires[::2]:
                 assert code(wire) == 1009
 
@@ -200,7 +200,7 @@ def test_row_28_who_asks_and_never_reads(victim: Victim, event: Ping | TextMessa
         wire.sock.settimeout(0.2)
         data = wire.encoded(*[event] * (MIB // 1000 if isinstance(event, Ping) else 20))
         stopped = False
-        for _ in range(3000):  # until nothing more is read, and then until it is cut off
+        for _ in range(3000):  # until the server stops reading, then cuts the client off
             try:
                 wire.sock.sendall(data)
             except TimeoutError:

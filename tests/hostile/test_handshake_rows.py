@@ -20,7 +20,7 @@ from tests.servers import ask, dial, get, read_all, status
 
 
 def pour(sock: socket.socket, *parts: bytes) -> bytes:
-    """Send the parts, as far as they are taken; the answer."""
+    """Send the parts, as long as the server takes them; returns the answer."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         for part in parts:
             sock.sendall(part)
@@ -60,7 +60,7 @@ def test_row_02_many_tiny_headers(victim: Victim, number: int, cut: bool) -> Non
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """The least of several: what the machine does besides only adds."""
+    """The least of several measurements: other processes can only add to it."""
     taken = []
     for _ in range(5):
         begun = time.process_time()
@@ -70,7 +70,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def assert_linear(parse: Callable[[str], object], make: Callable[[int], str]) -> None:
-    """Twice as much takes at most thrice as long."""
+    """Twice the input takes at most three times as long."""
 
     def attempt(size: int) -> Callable[[], object]:
         text = make(size)
@@ -99,7 +99,7 @@ def test_row_03_spaces_in_a_list(victim: Victim) -> None:
 def test_row_04_quoted_strings(victim: Victim, value: str) -> None:
     spent = victim.cpu()
     answer = ask(victim.address, request(("sec-websocket-extensions", value)))
-    assert status(answer) in (400, 403)  # what is quoted must be a token (section 9.1)
+    assert status(answer) in (400, 403)  # a quoted value must be a token (section 9.1)
     assert victim.cpu() - spent < 0.2
 
 
@@ -158,7 +158,7 @@ def test_row_07_a_hook_that_refuses_or_fails_leaks_nothing(
     for _ in range(100):
         refused()
     before = len(list((victim.proc / "fd").iterdir()))
-    with victim.growing_less_than(8 * MIB):  # that of 10,000 is no more than that of 3,000
+    with victim.growing_less_than(8 * MIB):  # 10,000 take no more than 3,000
         for _ in range(10_000 if FULL else 1_000):
             refused()
     time.sleep(0.1)
@@ -236,7 +236,7 @@ def test_row_34_what_comes_before_authorisation_waits_for_it(victim: Victim, all
         other.send(packet("message", "after"))
         assert (
             json.loads(other.message())["payload"]["message"] == "after"
-        )  # no packet of the refused
+        )  # no packet of the refused client
 
 
 def test_row_35_handshakes_that_interleave_share_nothing(victim: Victim) -> None:

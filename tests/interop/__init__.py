@@ -1,1 +1,1 @@
-"""Against other implementations: the Autobahn|Testsuite, peers in Python, a browser."""
+"""Tests against other implementations: the Autobahn|Testsuite, peers in Python, a browser."""

@@ -1,4 +1,4 @@
-"""What the tests of ASGI run under real servers: a chat that says how its connections ended."""
+"""The application under real ASGI servers: a chat that reports how its connections ended."""
 
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
@@ -17,7 +17,7 @@ def leave(client: Client, message: object) -> None:
 
 @sono.on("flood")
 def flood(client: Client, message: object) -> bool:
-    """Much for a client that may not read: 128 KiB so many times, to everybody."""
+    """Sends much to clients that may not read: 128 KiB that many times, to everybody."""
     for _ in range(int(str(message))):
         sono.emit("x" * 64 * KIB, "flooded")
     return False

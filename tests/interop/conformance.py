@@ -1,10 +1,10 @@
-"""Runs the Autobahn|Testsuite against Sono in both roles, and sums up what it reports.
+"""Runs the Autobahn|Testsuite against Sono in both roles, and summarizes its reports.
 
 python -m tests.interop.conformance [--all | --seed N] [--peer NAME] [--write FILE]
 
-The peers under test, and the sample that is taken without --all, are in selection.py. A case
-passes when it is OK or INFORMATIONAL, under --strict (NON-STRICT fails) and --require-deflate
-(UNIMPLEMENTED, which is what a peer without permessage-deflate gets, fails).
+selection.py lists the peers under test, and the sample that runs without --all. A case passes if
+it is OK or INFORMATIONAL, under --strict (NON-STRICT fails) and --require-deflate (UNIMPLEMENTED
+fails, which the suite gives to a peer without permessage-deflate).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def autobahn_folder() -> Path | None:
 
 @dataclass(frozen=True)
 class Report:
-    """What the suite says of one peer."""
+    """The suite's verdicts on one peer."""
 
     peer: str
     results: dict[str, str]  # case id to verdict
@@ -74,7 +74,7 @@ def case_order(case: str) -> list[int]:
 
 
 def environment() -> dict[str, str]:
-    """For the commands under test: this tree is imported, and coverage does not slow it."""
+    """For the commands under test: they import this tree, and coverage does not slow them down."""
     env = uncovered()
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     return env
@@ -121,10 +121,10 @@ def run(
     cases: Sequence[str] = ALL_CASES,
     timeout: float = 3600,
 ) -> Report:
-    """Runs the cases against the peer of that name.
+    """Run the cases against the peer of that name.
 
-    Case ids end in `*` for all that start so. `timeout` is in seconds. RuntimeError when the
-    suite or the peer under test did not start.
+    A case id that ends in `*` stands for all ids that start so. `timeout` is in seconds. Raises
+    RuntimeError if the suite or the peer under test did not start.
     """
     folder = autobahn_folder()
     if folder is None:
@@ -156,7 +156,7 @@ def run(
         output=re.sub(r"reports: .*\n", "", finished.stdout) if passed else finished.stdout,
         suite=suite_version(out),
     )
-    if passed:  # otherwise the reports stay, and the output's last line says where
+    if passed:  # otherwise the reports stay, and the output's last line tells where
         shutil.rmtree(out)
     return report
 
@@ -178,7 +178,7 @@ def read_results(out: Path) -> dict[str, str]:
     """The verdicts in the suite's index.json."""
     try:
         index = json.loads((out / "index.json").read_text())
-    except FileNotFoundError:  # not one case was run
+    except FileNotFoundError:  # no case was run
         return {}
     return {
         case: worse(entry["behavior"], entry["behaviorClose"])
@@ -187,7 +187,7 @@ def read_results(out: Path) -> dict[str, str]:
 
 
 def worse(behavior: str, closing: str) -> str:
-    """Of a case's two verdicts, the one that says more against the peer."""
+    """The worse of a case's two verdicts."""
     harmless = {"OK": 0, "INFORMATIONAL": 1}
     return max(behavior, closing, key=lambda verdict: harmless.get(verdict, 2))
 
@@ -228,7 +228,7 @@ the others through a sample of 12.* and 13.* and through all other groups; \
 
 
 def markdown(reports: Sequence[Report], everything: bool) -> str:
-    """The summary, without a date: the same results give the same text."""
+    """The summary, without a date, so that the same results give the same text."""
     introduction = INTRODUCTION.format(
         cases="all cases" if everything else "a selection of the cases",
         suite=reports[0].suite,

@@ -1,6 +1,6 @@
 """The asyncio client under test of Autobahn: echoes until each case closes.
 
-By callback in every other case, which is another way through the client.
+Every other case runs with callbacks, which take another way through the client.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Other implementations as servers and clients, all of which can do the same for the tests.
+"""Other implementations as servers and clients, with one interface for the tests.
 
 A server echoes, and obeys two texts: `fragments` and `close CODE REASON`. It takes the
 subprotocol `chat`. A client has the methods of `Client`.
@@ -20,7 +20,7 @@ MAX_MESSAGE = 4 << 20  # bytes
 
 @dataclass(frozen=True)
 class Options:
-    """How both sides are set up."""
+    """The options of both sides."""
 
     deflate: bool = False
     server_tls: tls.SSLContext | None = None
@@ -31,7 +31,7 @@ class Options:
 
 
 class Client(Protocol):
-    """What the tests do with a client."""
+    """A client as the tests use it."""
 
     subprotocol: str | None
 
@@ -48,7 +48,7 @@ class Client(Protocol):
         """Wait for the pong."""
 
     async def close(self, code: int, reason: str) -> int:
-        """Close; the code of the answer."""
+        """Close; returns the code of the answer."""
 
     async def closed(self) -> tuple[int, str]:
         """Wait for the server's close."""
@@ -58,7 +58,7 @@ class Client(Protocol):
 
 
 def command(message: object) -> tuple[str, int, str]:
-    """A text's command, code and reason."""
+    """The command, code and reason in a text."""
     name, _, rest = (message if isinstance(message, str) else "").partition(" ")
     if name not in ("close", "fragments"):
         return "", 0, ""
@@ -100,7 +100,7 @@ async def aiohttp_server(options: Options) -> AsyncIterator[str]:
             name, code, reason = command(message.data)
             if name == "close":
                 await ws.close(code=code, message=reason.encode())
-            elif name or message.type == WSMsgType.TEXT:  # it writes whole messages alone
+            elif name or message.type == WSMsgType.TEXT:  # it can only write whole messages
                 await ws.send_str("".join(FRAGMENTS) if name else message.data)
             else:
                 await ws.send_bytes(message.data)

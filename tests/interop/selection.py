@@ -1,4 +1,4 @@
-"""What is held against the Autobahn|Testsuite, and which of its cases a run of CI takes.
+"""What runs against the Autobahn|Testsuite, and which of its cases a run of CI takes.
 
 All 517 cases take ten minutes for one peer on one path, nearly all of it in 12.* and 13.*. So
 each run takes one combination of peer and path through the whole suite, and the others through
@@ -44,7 +44,7 @@ RAISED_LIMITS = (
 
 @dataclass(frozen=True)
 class Peer:
-    """A program that echoes what it is sent."""
+    """A program that echoes messages."""
 
     role: str
     command: tuple[str, ...]
@@ -62,9 +62,9 @@ PEERS = {
 PATHS = ("native", "pure")
 COMBINATIONS = tuple(f"{peer}-{path}" for peer, path in itertools.product(PEERS, PATHS))
 
-# Each case of 12.* and 13.* echoes 1,000 messages. The sections differ in what is sent or in
-# what is negotiated, the 18 cases of one in the messages' size and fragments: 1 to 20 seconds
-# each. The other groups take ten seconds in all.
+# Each case of 12.* and 13.* echoes 1,000 messages, and takes 1 to 20 seconds. The sections
+# differ in their messages or in what they negotiate, the 18 cases of one section in the size and
+# fragments of messages. The other groups take ten seconds in all.
 QUICK_GROUPS = tuple(group for group in GROUPS if group < 12)
 SLOW_SECTIONS = (*(f"12.{n}" for n in range(1, 6)), *(f"13.{n}" for n in range(1, 8)))
 SLOW_CASES = range(1, 19)
@@ -73,7 +73,7 @@ ALL_CASES = ("*",)
 
 
 def sample(seed: int, combination: str) -> tuple[str, ...]:
-    """The quick groups, and one case of each slow section: others for each combination."""
+    """The quick groups, and one case of each slow section; each combination gets others."""
     source = random.Random(f"{combination} {seed}")
     return (
         *(f"{group}.*" for group in QUICK_GROUPS),
@@ -96,7 +96,7 @@ def taken_whole(seed: int, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def commit_seed(folder: Path = ROOT) -> int:
-    """A number from the hash of the commit that is checked out; 0 outside of a repository."""
+    """A number from the hash of the checked-out commit; 0 outside of a repository."""
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--verify", "HEAD"],

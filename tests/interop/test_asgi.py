@@ -1,6 +1,6 @@
 """`Sono.asgi` under real ASGI servers, with our own client.
 
-Only what is installed is tried: `pip install '.[test,interop]'`.
+Only installed servers are tested: `pip install '.[test,interop]'`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMMANDS = {
 
 @contextlib.contextmanager
 def serving(name: str, application: str = APPLICATION) -> Iterator[tuple[Program, Address]]:
-    """An ASGI server in a process of its own."""
+    """An ASGI server in its own process."""
     module = name.split(maxsplit=1)[0]
     for wanted in (module, "starlette"):
         there = importlib.util.find_spec(wanted) is not None
@@ -54,7 +54,7 @@ def serving(name: str, application: str = APPLICATION) -> Iterator[tuple[Program
 
 
 def stop(server: Program) -> None:
-    """Wait until it has ended, without complaints of ours: hypercorn has some of its own."""
+    """Wait until it has ended without complaints of ours; hypercorn has some of its own."""
     _, errors = server.process.communicate(timeout=PATIENCE)
     assert server.process.returncode in (0, -signal.SIGTERM)
     for noise in (b"/sono_", b"was destroyed", b"never retrieved", b"never awaited"):
@@ -62,7 +62,7 @@ def stop(server: Program) -> None:
 
 
 def wait_for(server: Program, address: Address) -> None:
-    """Until somebody listens there."""
+    """Wait until somebody listens there."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(address):
@@ -90,7 +90,7 @@ def address(server: tuple[Program, Address]) -> Address:
 
 
 class Talker:
-    """A client that keeps what comes until it is asked for."""
+    """A client that keeps messages until a test asks for them."""
 
     def __init__(self, address: Address, **options: Any) -> None:
         url = f"ws://127.0.0.1:{address[1]}/ws"
@@ -123,7 +123,7 @@ class Talker:
 
 
 def left(talker: Talker, client_id: str) -> Any:
-    """How that client's connection ended: others may have ended lately."""
+    """How that client's connection ended; others may have ended recently."""
     while (told := talker.next("left"))[0] != client_id:
         pass
     return told
@@ -160,7 +160,7 @@ def test_a_close_of_the_client(address: Address, name: str) -> None:
     with Talker(address) as other:
         with Talker(address) as leaver:
             (leaver_id,) = leaver.sono.grab("myid")
-        code = 1006 if name == "hypercorn" else 1000  # it reports no other
+        code = 1006 if name == "hypercorn" else 1000  # it reports no other code
         assert left(other, leaver_id)[:2] == [leaver_id, code]
 
 
@@ -189,14 +189,14 @@ def test_who_does_not_read_is_given_up(server: tuple[Program, Address]) -> None:
             for _ in range(16):
                 quick.next("flooded")
         while quick.next("left")[1] != 4008:
-            pass  # of the tests before this one
+            pass  # of earlier tests
         quick.sono.message("still here")
         assert quick.next() == "still here"
     assert resident(started) - before < 32 * MIB
 
 
 def resident(server: Program) -> int:
-    """Bytes of memory of the process and those that it started."""
+    """Bytes of memory of the process and its children."""
     pids = [server.process.pid]
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():

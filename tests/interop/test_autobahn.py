@@ -1,6 +1,6 @@
 """The Autobahn|Testsuite in both roles: every case is OK or INFORMATIONAL.
 
-One combination of peer and path takes the whole suite, the others a sample; selection.py tells
+One combination of peer and path runs the whole suite, the others a sample; selection.py explains
 how they are chosen, and how to choose.
 """
 

@@ -1,4 +1,4 @@
-"""The examples on other loops: the same session, waited for in other ways, behaves the same."""
+"""The examples on other loops: the same session behaves the same, however the loop waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.processes import Program, program
 from tests.servers import PATIENCE, Wire, dial, get, read_all, status
 
 LOOPS = ("threads", "gevent", "trio")
-# Messages, and how they are framed and closed; what follows is about speed and compression.
+# Messages, framing and closing; later groups are about speed and compression.
 CASES = tuple(f"{group}.*" for group in range(1, 8))
 LIMIT = 180  # seconds: a server takes about ten
 
@@ -44,7 +44,7 @@ def loop(request: pytest.FixtureRequest) -> str:
 
 @contextlib.contextmanager
 def hurried(loop: str, **timeouts: float) -> Iterator[Program]:
-    """An example whose time-outs are so many seconds."""
+    """An example with these time-outs, in seconds."""
     settings = ", ".join(f"{name}={value}" for name, value in timeouts.items())
     serve = SERVE.get(loop, "example.serve(0, timeouts)")
     with program("-c", HURRIED.format(loop=loop, timeouts=settings, serve=serve)) as started:
@@ -102,11 +102,11 @@ def test_what_is_no_upgrade_is_refused(server: Program) -> None:
 
 def test_a_close_is_answered_and_the_stream_ends_without_a_reset(server: Program) -> None:
     with Wire(server.address()) as wire:
-        # What follows the Close frame is not read by the protocol, and must not reset the stream.
+        # The protocol ignores what follows the Close frame; it must not reset the stream.
         wire.sock.sendall(wire.encoded(Close(1000, "bye")) + b"\x82\x84\x00\x00\x00\x00late")
         assert wire.closed() == Close(1000)
         wire.wait_for_end()
-        wire.sock.sendall(b"later")  # the server has ended its half alone
+        wire.sock.sendall(b"later")  # only the server has ended its half
         wire.sock.shutdown(socket.SHUT_WR)
         assert read_all(wire.sock) == b""
 
@@ -165,12 +165,12 @@ def test_a_slow_reader_is_read_from_no_more_and_then_cut_off(loop: str) -> None:
 
 
 def wait_for_reset(sock: socket.socket) -> None:
-    """The peer has left the stream, in both directions."""
+    """The server has left the stream, in both directions."""
     sock.setblocking(False)
     deadline = time.monotonic() + PATIENCE
     poll = select.poll()
-    poll.register(sock, 0)  # an error or a reset is told anyway
+    poll.register(sock, 0)  # errors and resets are reported anyway
     while not poll.poll(50):
         assert time.monotonic() < deadline, "the connection stays"
         with contextlib.suppress(BlockingIOError):
-            sock.send(b"x")  # answered by a reset if nobody is there
+            sock.send(b"x")  # the system answers with a reset if nobody is there

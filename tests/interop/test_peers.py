@@ -1,6 +1,6 @@
 """Our clients with other servers, and other clients with our servers: all understand each other.
 
-Only what is installed is tried: `pip install '.[test]'`, `npm install --prefix benchmarks/peers`.
+Only installed peers are tested: `pip install '.[test]'`, `npm install --prefix benchmarks/peers`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class BlockingClient:
 
 
 def _left(ws: Any) -> list[Any]:
-    """Messages up to the end, however that is."""
+    """Messages up to the end, whatever that is."""
     from sono_client import ConnectionClosed
 
     messages: list[Any] = []
@@ -198,7 +198,7 @@ async def node_server(options: Options) -> AsyncIterator[str]:
 async def converse(
     open_client: OpenClient, url: str, options: Options, *, fragments: bool, answer: int = 4001
 ) -> None:
-    """Everything that both sides can.
+    """Exercise everything that both sides support.
 
     Args:
         fragments: the server can send them.
@@ -247,7 +247,7 @@ MODULES = {"websocket-client": "websocket"}
 
 
 def need(name: str, deflate: bool, can_compress: bool = True) -> None:
-    """Skip what this peer, or this machine, has not got."""
+    """Skip what this peer, or this machine, lacks."""
     if name == "ws":
         found = shutil.which("node") is not None
         module = NODE_SCRIPT.parents[2] / "benchmarks/peers/node_modules/ws"

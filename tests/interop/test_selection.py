@@ -1,4 +1,4 @@
-"""Which cases of Autobahn a run takes: varied, repeatable, and in time all of them."""
+"""Which cases of Autobahn a run takes: varied, repeatable, and over time all of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_in_time_samples_take_every_case() -> None:
 def test_the_seed_is_the_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("git", shutil.which("git") is not None, "install it with: apt-get install git")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)  # in a hook it would name another repository
+        monkeypatch.delenv(name)  # in a Git hook it would name another repository
     assert selection.commit_seed(tmp_path) == 0
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     assert selection.commit_seed(tmp_path) == 0

@@ -1,4 +1,4 @@
-"""A session on an asyncio transport, which is a fake: what is handed over, and what is told."""
+"""A session on a fake asyncio transport: what it is handed, and what it is told."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Wired(SessionProtocol):
         self.waiting = True
 
     def turn(self) -> None:
-        """The next turn of the loop, in which is written what was to be written soon."""
+        """The loop's next turn, in which the scheduled writes happen."""
         assert self.waiting
         self.waiting = False
         self.flush(self.now)
@@ -108,11 +108,11 @@ def test_what_the_stream_could_not_write_stays_in_the_outbox_until_it_has() -> N
     assert (len(stream.written), wired.session.outbox.size) == (10, 90)
     stream.room = 50
     stream.drain()
-    wired.flush(2.0)  # some of it has gone meanwhile: nobody stalls
+    wired.flush(2.0)  # some of it has left meanwhile, so nobody stalls
     assert wired.session.outbox.size == 40
     stream.room = math.inf
     stream.drain()
-    wired.resume_writing()  # in the middle of the transport's own writing
+    wired.resume_writing()  # while the transport itself is writing
     assert wired.session.outbox.size == 40
     wired.turn()
     assert wired.session.outbox.size == 0

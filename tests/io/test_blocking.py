@@ -1,4 +1,4 @@
-"""A session on a socket that is waited for: what is waited for, and what a turn does."""
+"""A session on a socket that a program waits for: what to wait for, and what a turn does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HELLO = b"\x81\x85\0\0\0\0hello"
 
 
 class FakeSocket:
-    """Gives what is put into it, and keeps what is sent."""
+    """Returns what a test puts into it, and keeps what is sent."""
 
     def __init__(self) -> None:
         self.coming: deque[bytes | OSError] = deque()

@@ -1,6 +1,6 @@
 """fast.py and what is built on it: one connection's bytes over a socket pair, without a loop.
 
-All of it runs on either path; the counters say that in C nothing ordinary takes a detour.
+All tests run on either path; counters show that C handles ordinary traffic without detours.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_every_kind_of_message_is_echoed(wire: Callable[..., Wired]) -> None:
 
 @native
 def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
-    """Whole, fragmented, in pieces, large: what C delivers and sends, Python does not."""
+    """Whole, fragmented, in pieces, large: what C delivers and sends, Python never touches."""
     one = wire(echo)
     context: Any = one.loop.context
     before = (context.messages, context.turns, context.detours, context.sent, context.sent_fallback)
@@ -73,7 +73,7 @@ def test_valid_input_takes_no_detour(wire: Callable[..., Wired]) -> None:
             1 if isinstance(m, str) else 2, m.encode() if isinstance(m, str) else m, mask=MASK
         )
         for m in MESSAGES
-        if len(m) <= 65536  # what the socket takes at once
+        if len(m) <= 65536  # the socket takes this much at once
     ]
     fragmented = encode_frame(1, b"a", fin=False, mask=MASK) + encode_frame(0, b"b", mask=MASK)
     count = 0

@@ -1,4 +1,4 @@
-"""The C loop's own promises: what it refuses, what it forgets, what it keeps."""
+"""The C loop's own promises: what it refuses, what it releases, what it keeps."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_flush_that_raises_forgets_nobody(
 
 @native
 def test_the_loops_memory_is_flat(wire: Callable[..., Wired]) -> None:
-    """Connections come and go, and every path is taken; nothing may pile up."""
+    """Connections come and go on every path; nothing may pile up."""
 
     def everything() -> None:
         one = Wired(echo)
@@ -103,5 +103,5 @@ def test_the_loops_memory_is_flat(wire: Callable[..., Wired]) -> None:
         return sys.getallocatedblocks() - before
 
     growth()
-    # What leaks does so in each round; caches that fill up do not.
+    # A leak grows in each round; a cache that fills up does not.
     assert min(growth() for _ in range(4)) < 100

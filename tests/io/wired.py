@@ -1,4 +1,4 @@
-"""One connection of the selector server over a socket pair, with no loop around it."""
+"""One connection of the selector server over a socket pair, without a loop around it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OnMessage = Callable[[WebSocket, Any], object]
 
 
 class FakeLoop:
-    """What a transport asks of its loop, with a clock that stands still."""
+    """What a transport needs of its loop, with a clock that stands still."""
 
     ended = False
 
@@ -78,7 +78,7 @@ def readable(sock: socket.socket) -> bool:
 
 
 class Wired:
-    """A transport whose socket's other end is here, with a client's `Connection`."""
+    """A transport on a socket pair, with a client's `Connection` at the other end."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Wired:
         self.write(Request("/", host="a"))
         self.turn()
         self.read()
-        self.turn()  # in which it is found that no frame came with the request
+        self.turn()  # this turn finds that no frame came with the request
 
     def _accept(self, request: HTTPRequest) -> None:
         self.ws = request.accept(self._on_message, lambda ws, close: self.closes.append(close))
@@ -120,7 +120,7 @@ class Wired:
         self.write_raw(self.client.data_to_send())
 
     def write_raw(self, data: bytes) -> None:
-        """Into the socket, as far as it goes, with turns of the server in between."""
+        """Send into the socket until it is full, with turns of the server in between."""
         view = memoryview(data)
         while view:
             try:
@@ -130,7 +130,7 @@ class Wired:
                 self._unread += self._receive()
 
     def turn(self) -> None:
-        """What the selector server does in one turn for this connection."""
+        """The selector server's work for this connection in one turn."""
         self.loop.context.flush(0.0)
         again, self.loop.again = self.loop.again, []
         if self.loop.events & READ and readable(self.transport._sock):
@@ -143,7 +143,7 @@ class Wired:
             transport.flush(0.0)
 
     def read_raw(self) -> bytes:
-        """All that was written to the client and not read yet."""
+        """Everything that was written to the client and not read yet."""
         unread, self._unread = self._unread, b""
         return unread + self._receive()
 
@@ -159,14 +159,14 @@ class Wired:
             found += data
 
     def read(self) -> list[Event]:
-        """What the client makes of all that was written to it."""
+        """The client's events in everything that was written to it."""
         data = self.read_raw()
         events = list(self.client.receive_data(data)) if data else []
         self.write_raw(self.client.data_to_send())
         return events
 
     def exchange(self) -> list[Event]:
-        """Turns until nothing moves any more, and what the client got."""
+        """Take turns until nothing moves any more; returns what the client received."""
         found: list[Event] = []
         quiet = 0
         while quiet < 2:
@@ -187,4 +187,4 @@ def echo(ws: WebSocket, message: str | bytes) -> None:
 
 
 class Stop(BaseException):
-    """What is not for a handler of errors."""
+    """Exceptions that are not for an error handler."""
