@@ -21,7 +21,7 @@ from .rows import FILES, row_named
 
 ROOT = Path(__file__).parents[1]
 ROWS = ("K1", "K2", "K3", "S1", "S2", "S3", "S4", "F1", "F2", "M1", "A1", "C1")
-"""What is compared by default."""
+"""Compared by default."""
 FLOOR = 0.97
 """The ratio below which a change counts as slower."""
 _TIMEOUT = 120.0  # seconds for one measurement, including the start of its server

@@ -54,7 +54,7 @@ class Row(NamedTuple):
     title: str
     cases: tuple[Case, ...]
     note: str = ""
-    """How its figures are to be read, where that is not plain."""
+    """How to read its figures, if that is not plain."""
 
 
 @dataclass(frozen=True, kw_only=True)

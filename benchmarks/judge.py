@@ -25,7 +25,7 @@ class Verdict(enum.Enum):
     PASSED = "passed"
     MISSED = "MISSED"
     INVALID = "INVALID"
-    """A server's core was not saturated: the load was measured, or the machine's other work."""
+    """A server's core was not saturated: other work of the machine, or the load, was the limit."""
     FAILED = "FAILED"
     """A server or the load failed, or answers were wrong."""
     NOT_MEASURED = "not measured"

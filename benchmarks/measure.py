@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 NOISY = 0.15
-"""The spread of rounds, as a share of their median, from which on a figure is called noisy."""
+"""A figure is called noisy from this spread of rounds on, as a share of their median."""
 WARM_UP = 0.2
-"""Seconds before each measurement that do not count."""
+"""Uncounted seconds before each measurement."""
 
 
 class Reading(NamedTuple):
@@ -21,11 +21,11 @@ class Reading(NamedTuple):
     value: float
     """In the unit of the case."""
     wall: float | None = None
-    """The same by the clock on the wall; None where `value` is that."""
+    """The same by wall-clock time; None where `value` is that."""
     busy: float | None = None
     """The share of the time in which the server's core worked for it."""
     load_busy: float | None = None
-    """The same of the load generator's core."""
+    """The same for the load generator's core."""
     errors: int = 0
     """Replies that were wrong or missing."""
 

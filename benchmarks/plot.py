@@ -24,7 +24,7 @@ class Panel(NamedTuple):
     title: str
     subtitle: str
     logarithmic: bool = False
-    """Where servers are too far apart for bars to be seen."""
+    """If the servers are so far apart that short bars would be invisible."""
 
 
 PANELS = (

@@ -10,7 +10,7 @@ from .targets import CEILING
 _ALWAYS = ("--path",)
 _TALKING = (*_ALWAYS, "--greet", "--engineio")
 _UNDERSTOOD = {"echo": _ALWAYS, "connect": _ALWAYS, "idle": _TALKING}
-"""What commands of the load generator take of a peer's options; `fanout` takes all."""
+"""The options of a peer that each command of the load generator accepts; `fanout` accepts all."""
 
 
 def _ceiling(mode: str, port: int, deflate: bool) -> list[str]:

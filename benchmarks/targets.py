@@ -13,11 +13,11 @@ class Target(NamedTuple):
     row: str
     case: str
     peer: str
-    """The other side; empty for a bound."""
+    """The other subject; empty for an upper bound."""
     bound: float
-    """Ratio: at least so many times as good as the peer. Else: at most so much, in the unit."""
+    """A ratio: at least so many times as good as the peer. A bound: at most this."""
     by_wall: bool = False
-    """Compare by the clock on the wall, not by the server's CPU time."""
+    """Compare by wall-clock time instead of the server's CPU time."""
 
     @property
     def key(self) -> tuple[str, str]:

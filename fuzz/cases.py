@@ -25,7 +25,7 @@ class Frame(NamedTuple):
     declared: int = -1
     """The length that the header gives; -1 for the payload's."""
     wrong_mask: bool = False
-    """Masked where it must not be, and the reverse."""
+    """Masked where a mask is illegal, and the reverse."""
 
     def encode(self, key: bytes) -> bytes:
         """The frame as bytes; masked if there is a key."""
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
     frames: tuple[Frame, ...]
     cut: int = 0
-    """Bytes that are missing at its end."""
+    """Bytes missing at its end."""
 
 
 AFTER = Frame(FIN | TEXT, b"after")  # shows whether the connection went on

@@ -28,7 +28,7 @@ AGREEMENTS = (
     ),
 )
 PULLS = ("events", "next", "deliver")
-"""Ways to ask for what came: the iterator, at the end only, or with messages to a callback."""
+"""Ways to get the events: from the iterator, at the end only, or with messages to a callback."""
 
 _ONE_BY_ONE = 500  # bytes; a longer input is cut into this many pieces at most
 

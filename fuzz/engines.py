@@ -36,7 +36,7 @@ class Report(NamedTuple):
     executions: int
     seconds: float
     corpus: int
-    """Inputs that differ in what they reach, or that were begun from."""
+    """Inputs that differ in what they reach, or with which the run began."""
     findings: list[str]
 
 

@@ -15,7 +15,7 @@ from hypothesis import settings
 from sono_core import native_available
 
 LEFT_TO_CHECK = ("autobahn", "browser", "slow")
-"""Markers whose tests `make test` may leave to `make check`."""
+"""Markers of tests that `make test` may leave to `make check`."""
 
 OUTCOMES = ("passed", "failed", "error")
 

@@ -23,9 +23,9 @@ class FakeTransport:
         self.now = 0.0
         self.room = math.inf
         self.wire = bytearray()
-        """What was written and not yet taken by the peer."""
+        """Written bytes that the peer has not taken yet."""
         self.asked: list[str] = []
-        """What the session asked for, in order."""
+        """The session's requests, in order."""
 
     def write_soon(self) -> None:
         self.asked.append("write_soon")
@@ -63,7 +63,7 @@ class RecordingHandler:
 
     def __init__(self) -> None:
         self.log: list[object] = []
-        """The events in order; of messages and pongs their payloads; errors."""
+        """The events in order; for messages and pongs their payloads; errors."""
         self.reactions: dict[str, Callable[[], object]] = {}
         """What to do in a method, by its name."""
         self._inside = False

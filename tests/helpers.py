@@ -33,7 +33,7 @@ from sono_server.serving.requests import HTTPRequest, RequestHandler
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455, section 1.3
 ANY_TAKEOVER = Deflate(context_takeover=True, threshold=0)
-"""Agrees to whatever the other side's header says, and compresses every message."""
+"""Agrees to any header of the other side, and compresses every message."""
 
 
 def repeatable(seed: int = 0) -> Callable[[int], bytes]:
@@ -153,10 +153,10 @@ class Peer:
         self.packets: list[Any] = []
         """The packets that came, parsed."""
         self.texts: list[str] = []
-        """The same as they came."""
+        """The same packets, unparsed."""
         self.closed: Close | None = None
         self.client: Client | None = None
-        """The application's view of this peer."""
+        """The application's object for this client."""
         loop = application.loop
 
         def deliver(request: HTTPRequest) -> None:

@@ -1,4 +1,4 @@
-"""Two sessions in TLS, a client and a server, joined in memory by bytes that are cut at will."""
+"""A client's and a server's session in TLS, joined in memory by bytes that are cut anywhere."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class End:
         self.tls = SecureSession(self.session, context, server_hostname=hostname)
         self.transport.session = self.tls  # type: ignore[assignment]
         self.unread = b""
-        """What the other side has written, while this one does not read."""
+        """Bytes that the other side has written while this one does not read."""
         self.shut = False
         """Whether the other side has seen the end of this one's stream."""
 
@@ -84,7 +84,7 @@ class End:
         return "abort" in asked or ("close" in asked and not self.tls.outbox.size)
 
     def take(self) -> bytes:
-        """What was written since the last call."""
+        """The bytes written since the last call."""
         self.transport.write()
         data = bytes(self.transport.wire)
         self.transport.wire.clear()
@@ -96,14 +96,14 @@ class End:
         self.transport.write()
 
     def tick(self, now: float) -> None:
-        """It is `now`, and the loop looks at the deadlines."""
+        """The time is `now`, and the loop checks the deadlines."""
         self.transport.now = now
         if not self.tls.over and self.tls.deadlines.next <= now:
             self.tls.tick(now)
             self.transport.write()
 
     def turn(self, cut: Callable[[bytes], Iterator[bytes]]) -> bool:
-        """Read what came and do what is due; whether there was any of it."""
+        """Read what has arrived and do what is due; returns whether anything had arrived."""
         if self.tls.over:
             self.unread = b""
             return False
@@ -162,7 +162,7 @@ class Pair:
                         other.receive(b"")
 
     def opened(self) -> Pair:
-        """After both handshakes."""
+        """Complete both handshakes."""
         self.carry()
         (request,) = self.server.log
         (accept,) = self.client.log

@@ -1,4 +1,4 @@
-"""A server in a thread, and clients for it made of a socket and the core. Nothing sleeps."""
+"""A server in a thread, and clients made of a socket and the core. Nothing sleeps."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def accept_echo(request: HTTPRequest) -> None:
 
 
 kind = "selector"
-"""Which server `Running` runs: selector, asyncio or uvloop. Set by the fixture `each_server`."""
+"""The server that `Running` runs: selector, asyncio or uvloop. Set by the fixture `each_server`."""
 
 
 class Running:
     """A server that runs in a thread of its own.
 
     Args:
-        handle: what is done with each request; on asyncio it may be a coroutine function.
-        options: for `serve`; the server listens on a free port of 127.0.0.1.
+        handle: called with each request; on asyncio it may be a coroutine function.
+        options: for `serve`; by default the server listens on a free port of 127.0.0.1.
     """
 
     def __init__(self, handle: Callable[[HTTPRequest], object], **options: Any) -> None:
@@ -66,7 +66,7 @@ class Running:
         self.server: Any = serve(**options) if kind == "selector" else serve_async(**options)
         self.address: Address = self.server.address[:2]
         self.error: BaseException | None = None
-        """What ended the loop, if it did not end by itself."""
+        """The exception that ended the loop, if any."""
         self._handle = handle
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -97,13 +97,13 @@ class Running:
                     await result
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """What the function returns when it is called in the server's thread."""
+        """The result of the function, called in the server's thread."""
         results: queue.Queue[Result] = queue.Queue()
         self.server.call_soon(lambda: results.put(function()))
         return results.get(timeout=PATIENCE)
 
     def turn(self) -> None:
-        """Wait until the loop has done what is there to be done."""
+        """Wait until the loop has done all that was waiting."""
         self.call(lambda: None)
 
     def join(self) -> None:
@@ -122,7 +122,7 @@ class Running:
 def running(
     handle: Callable[[HTTPRequest], object] = accept_echo, **options: Any
 ) -> Iterator[Running]:
-    """A server for the length of a with statement; what its loop raised is raised here."""
+    """A server for the length of a with statement; raises what its loop raised."""
     server = Running(handle, **options)
     try:
         yield server
@@ -196,7 +196,7 @@ def status(response: bytes) -> int:
 
 
 class Wire:
-    """A client: a blocking socket and the core's connection, without any policy.
+    """A client: a blocking socket and the core's connection, without a session.
 
     Args:
         upgrade: whether to send the request and wait for the 101.
@@ -230,13 +230,13 @@ class Wire:
                 raise
 
     def encoded(self, *events: Event) -> bytes:
-        """The bytes of events, not yet sent."""
+        """The bytes of events, without sending them."""
         for event in events:
             self.connection.send(event)
         return self.connection.data_to_send()
 
     def flush(self) -> None:
-        if data := self.connection.data_to_send():  # sendall waits for room even for nothing
+        if data := self.connection.data_to_send():  # sendall waits for room even to send nothing
             self.sock.sendall(data)
 
     def send(self, *events: Event | str | bytes) -> None:
@@ -250,7 +250,7 @@ class Wire:
         self.flush()
 
     def next(self) -> Event:
-        """The next event; answers that the core gives by itself are sent."""
+        """The next event; sends the core's automatic answers."""
         while not self._events:
             assert not self.ended, "the stream has ended"
             data = self.sock.recv(1 << 18)
@@ -261,7 +261,7 @@ class Wire:
         return self._events.popleft()
 
     def message(self) -> str | bytes:
-        """The next event's message: it must be one. Pings are passed over."""
+        """The message in the next event, which must be one. Pings are passed over."""
         event = self.next()
         while isinstance(event, Ping):
             event = self.next()
@@ -271,7 +271,7 @@ class Wire:
         return event.data
 
     def closed(self) -> Close:
-        """The Close that comes next, after any messages and pings."""
+        """The next Close, after any messages and pings."""
         while not isinstance(event := self.next(), Close):
             assert not isinstance(event, (Accept, Reject)), event
         return event
@@ -283,7 +283,7 @@ class Wire:
             self.ended = True
 
     def close(self) -> None:
-        """End the stream as it is."""
+        """End the stream without a Close."""
         self.sock.close()
 
     def reset(self) -> None:

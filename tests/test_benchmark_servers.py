@@ -1,4 +1,4 @@
-"""The servers that benchmarks measure: Sono's command, and every peer that is installed."""
+"""The servers that the benchmarks measure: Sono's command, and every installed peer."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ UPGRADE = (
 
 
 def peers(mode: str) -> pytest.MarkDecorator:
-    """All that have that mode."""
+    """All peers with that mode."""
     having = [peer for peer in PEERS if mode in peer.modes]
     return pytest.mark.parametrize("peer", having, ids=lambda peer: peer.name)
 
 
 def need(peer: Peer) -> None:
-    """Skip the test if the peer is not there."""
+    """Skip the test if the peer is not installed."""
     if why := peer.obstacle():
         pytest.skip(f"{peer.name} is missing: {why}")
 
@@ -301,7 +301,7 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether processes end soon; nobody is told when an orphan does."""
+    """Whether these processes end soon; there is no event for orphans."""
     given_up = time.monotonic() + PATIENCE
     while any(map(alive, pids)) and time.monotonic() < given_up:
         time.sleep(0.01)
@@ -309,7 +309,7 @@ def gone(pids: list[int]) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not waited for does not."""
+    """Whether a process runs; zombies do not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

@@ -40,7 +40,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only
 
 @dataclass(frozen=True, kw_only=True)
 class MadeUp(Case):
-    """A case whose readings are given."""
+    """A case with given readings."""
 
     readings: dict[str, list[Reading]] = field(default_factory=dict)
 
@@ -386,14 +386,14 @@ def test_ids_of_rows_may_be_written_small() -> None:
 
 @pytest.fixture
 def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a checkout whose extensions are not built."""
+    """As in a checkout without built extensions."""
     monkeypatch.delenv("SONO_PURE", raising=False)
     monkeypatch.setattr("benchmarks.peers.requirements.native_available", False)
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The rows that would be measured, in place of doing it."""
+    """The rows that would be measured, without measuring."""
     rows: list[object] = []
 
     def measure(options: argparse.Namespace, *how: object) -> int:

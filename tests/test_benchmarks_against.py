@@ -1,4 +1,4 @@
-"""Comparing two checkouts: whose figures they are, and what counts as slower."""
+"""Comparing two checkouts: which figures belong to which, and what counts as slower."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.measure import Reading
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder that has an environment."""
+    """A checkout with an environment."""
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
@@ -20,7 +20,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def figures(monkeypatch: pytest.MonkeyPatch, this: float, other: float) -> list[tuple[str, str]]:
-    """Have measurements give these values; which were taken."""
+    """Make measurements return these values; yields those that were taken."""
     taken = []
 
     def measure(checkout: Path, python: str, row: str, case: str, seconds: float) -> Reading:

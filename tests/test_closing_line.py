@@ -1,4 +1,4 @@
-"""The last line of a run, on made-up figures and of a run of pytest."""
+"""The last line of a run: on made-up figures, and after a run of pytest."""
 
 from __future__ import annotations
 

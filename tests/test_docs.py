@@ -1,4 +1,4 @@
-"""The documents' programs run, and their tables say what the code says."""
+"""The documents' programs run, and their tables match the code."""
 
 import ast
 import re
@@ -45,7 +45,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def port(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The port of one of README's servers, in which the port alone is changed."""
+    """The port of one of README's servers; only the port is changed."""
     number = free_port()
     program = README[request.param].replace("8080", str(number))
     assert program != README[request.param]
@@ -179,7 +179,7 @@ def test_the_protocol_names_every_error_code() -> None:
 
 
 def promises() -> dict[str, list[str]]:
-    """What docs/security.md promises, and the code that each row names."""
+    """The promises of docs/security.md, and the code that each row names."""
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     table = text.partition("| promise | where |\n|---|---|\n")[2].partition("\n\n")[0]
     rows = [line.strip("|").rsplit("|", 1) for line in table.splitlines()]
@@ -190,7 +190,7 @@ PROMISES = promises()
 
 
 def exists(name: str) -> bool:
-    """Whether there is that path, `path::test` or `make target`."""
+    """Whether that path, `path::test` or `make target` exists."""
     if name.startswith("make "):
         target = name.removeprefix("make ")
         return f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")

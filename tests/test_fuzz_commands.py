@@ -1,4 +1,4 @@
-"""The commands that fuzz: what they find is told, written and in the exit status."""
+"""The fuzzing commands: how they report what they find, in text, files and exit status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = (b"word", b"term")
 
 
 def _check(data: bytes) -> None:
-    """A rule that mutations of any file break soon."""
+    """A rule that mutations of any file soon break."""
     assert b"word" not in data, "planted"
 
 
@@ -192,7 +192,7 @@ def test_the_fuzz_command_needs_a_target(arguments: list[str]) -> None:
 
 
 def run_atheris(folder: Path, more: str = "") -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, where Python first runs what is in sitecustomize."""
+    """Run the command in a process of its own, in which Python first runs sitecustomize."""
     (folder / "sitecustomize.py").write_text(more)
     path = os.pathsep.join((str(folder), str(ROOT)))
     command = [sys.executable, "-m", "fuzz.fuzz", "asgi", "--seconds", "1", "--engine", "atheris"]

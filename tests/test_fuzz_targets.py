@@ -1,4 +1,4 @@
-"""The fuzz targets: each holds for its corpus, and none is blind to what it is there for."""
+"""The fuzz targets: each holds for its corpus, and none misses the defects that it is for."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_what_is_slow_once_is_forgiven() -> None:
     assert not delays
 
 
-# -- planted defects: the target, a file of its corpus, what is put where -------------------------
+# -- planted defects: the target, a file of its corpus, what to replace and by what ----------------
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -142,7 +142,7 @@ _feed = HeadReader.feed
 
 
 def _only_whole(reader: HeadReader, data: bytes) -> tuple[bytes, bytes] | None:
-    """Loses what comes byte by byte."""
+    """Loses what arrives byte by byte."""
     return _feed(reader, data) if len(data) > 1 else None
 
 

@@ -1,7 +1,7 @@
-"""The import rules of docs/architecture.md, on the syntax trees and in a fresh process.
+"""The import rules of docs/architecture.md, checked on syntax trees and in a fresh process.
 
-Ranks of packages come first, then those of the modules within each: what stands later may import
-what stands earlier, and never the reverse.
+Ranks of packages come first, then those of the modules within each: a later one may import the
+earlier ones, and never the reverse.
 """
 
 import ast
@@ -109,7 +109,7 @@ OUTSIDE = {
     "typing_extensions",
     "urllib",
 }
-# What only these may import: the choice between C and Python, and TLS, which others load if needed.
+# Imports that only these modules have: for the choice between C and Python, and for TLS.
 ALONE = {
     "sono_core.native.path": {"os"},
     "sono_core.tls.contexts": {"os", "ssl"},
@@ -137,7 +137,7 @@ def package_of(module: str) -> str:
 
 
 def offered(package: str) -> set[str]:
-    """What a package names for others, some of it modules; in full."""
+    """The names that a package offers to others, in full; some are modules."""
     tree = SOURCES.get(f"{package}.__init__")
     if tree is None:
         return set()
@@ -150,7 +150,7 @@ def offered(package: str) -> set[str]:
 
 
 def imports(module: str, tree: ast.Module) -> set[str]:
-    """Absolute names of all modules that are imported anywhere in it, under conditions too."""
+    """Absolute names of all modules that it imports anywhere, also under conditions."""
     parents = module.split(".")[:-1]
     found = set()
     for node in ast.walk(tree):
@@ -293,10 +293,10 @@ def test_a_fresh_process_with_the_whole_core_but_tls_has_loaded_no_io() -> None:
     ]
     program += "".join(f"import {module}\n" for module in without_tls)
     program += f"loaded = {set(NEVER_LOADED)!r} & set(sys.modules)\n"
-    if sys.version_info < (3, 11):  # there msgspec's uuid loads platform, and that subprocess
+    if sys.version_info < (3, 11):  # there msgspec's uuid loads platform, which loads subprocess
         program += "loaded -= before\n"
     program += "print(sorted(loaded))"
-    # -S and -I: nothing that the environment would load by itself is counted
+    # -S and -I: the environment adds no imports of its own
     paths = [str(ROOT)]
     dependencies = ["h11", "msgspec"]
     if sys.version_info < (3, 11):  # for Unpack

@@ -1,7 +1,7 @@
 """The load generator and the ceiling of the benchmarks: what they count, and what they notice.
 
-A load generator that believes everything measures nothing, so most of this is about servers that
-answer wrongly, on purpose.
+A load generator that believes everything measures nothing, so most of these tests run it against
+servers that answer wrongly on purpose.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run(programs: load.Programs) -> Callable[..., dict[str, Any]]:
 
 @contextlib.contextmanager
 def ceiling(programs: load.Programs, mode: str) -> Iterator[Address]:
-    """The ceiling's address, while it runs."""
+    """The address of a running ceiling."""
     process = subprocess.Popen(
         [programs.ceiling, "--port=0", mode], stdout=subprocess.PIPE, text=True
     )
@@ -92,7 +92,7 @@ class Room:
     """Fan-out as a user would write it.
 
     Args:
-        greeting: what a connection must say to be let in.
+        greeting: what a connection must send to be let in.
         apart: whether senders get no copy.
     """
 
@@ -168,7 +168,7 @@ def test_fanout_counts_the_deliveries_to_all(run: Any) -> None:
     with running(Room().enter) as server:
         result = run("fanout", server.address[1], "--connections=20", "--in-flight=4")
     assert result["errors"] == 0, result
-    # what was on its way when the time began and ended makes a difference
+    # messages in flight at the beginning and the end make a difference
     assert abs(result["messages"] - 20 * result["published"]) <= 2 * 20 * 4
     assert result["bytes"] == 128 * result["messages"]
     assert 0 < result["latency_us"]["p50"] <= result["latency_us"]["p99"]
@@ -246,7 +246,7 @@ def test_connect_counts_clean_closes(run: Any) -> None:
 
 
 class Idle:
-    """A running `load idle`; a with statement ends it."""
+    """A running `load idle`; the with statement ends it."""
 
     def __init__(self, program: Path, port: int, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -312,7 +312,7 @@ def test_idle_counts_connections_that_the_server_ends(programs: load.Programs) -
 
 
 def altered(change: Callable[[str], str | bytes | None]) -> Callable[[WebSocket, str], None]:
-    """An echo that is none; what changes to None is dropped."""
+    """An echo that changes messages; those that become None are dropped."""
 
     def echo(ws: WebSocket, message: str) -> None:
         changed = change(message)
@@ -323,7 +323,7 @@ def altered(change: Callable[[str], str | bytes | None]) -> Callable[[WebSocket,
 
 
 def swapped(text: str) -> str:
-    """Two of its characters that differ change places, where no look at its ends sees it."""
+    """Swap two characters, where no check of the ends notices it."""
     at = next(i for i in range(20, 60) if text[i] != text[i + 1])
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
@@ -345,7 +345,7 @@ def test_a_wrong_echo_is_an_error(run: Any, change: Any, what: str) -> None:
         result = run("echo", server.address[1])
     assert result["errors"] > 0
     assert result["first_error"] == what
-    if change is not swapped:  # which is seen on samples
+    if change is not swapped:  # only samples show it
         assert result["messages"] == 0
 
 
@@ -376,7 +376,7 @@ def test_a_delivery_with_wrong_content_is_an_error(run: Any) -> None:
 
 
 def events(sock: socket.socket, connection: Connection) -> Iterator[object]:
-    """What a peer sends, up to its end; answers of the core are sent."""
+    """Everything that a peer sends, up to its end; the core's answers are sent."""
     while data := sock.recv(65536):
         yield from connection.receive_data(data)
         sock.sendall(connection.data_to_send())
@@ -384,7 +384,7 @@ def events(sock: socket.socket, connection: Connection) -> Iterator[object]:
 
 @contextlib.contextmanager
 def scripted(talk: Callable[[socket.socket, Connection], object]) -> Iterator[int]:
-    """The port of a server that upgrades, then does what it is told, one thread a connection."""
+    """A server that upgrades, then follows the script, one thread a connection; its port."""
     threads: list[threading.Thread] = []
     server = listener()
 
@@ -445,7 +445,7 @@ def test_a_close_that_is_answered_with_another_code_is_an_error(run: Any) -> Non
         sock.recv(65536)
         sock.sendall(answers.pop(0) if answers else b"\x88\x02\x03\xe9")
 
-    answers = [b"\x88\x02\x03\xe8"]  # the first is right: else it would not begin
+    answers = [b"\x88\x02\x03\xe8"]  # the first is right: otherwise load would not begin
     with scripted(talk) as port:
         result = run("connect", port, "--concurrency=1")
     assert result["first_error"] == "the server answered a close with another code"

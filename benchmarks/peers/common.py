@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 MAX_MESSAGE = 64 << 20
-"""Bytes of a message that every server takes: more than any benchmark sends."""
+"""Size in bytes of the largest message that every server accepts: more than any benchmark sends."""
 BACKLOG = 1024
 """Connections that the kernel holds until they are accepted."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from .requirements import MissingError, Requirement
 
 Command = Callable[[str, int, bool], list[str]]
-"""What starts a server: from its mode, its port and whether it compresses."""
+"""The command line of a server, from its mode, its port and whether it compresses."""
 
 
 @dataclass(frozen=True)

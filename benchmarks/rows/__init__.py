@@ -23,7 +23,7 @@ FILES = {
     "slow_readers": "slow_readers",
     "fanout_cost": "fanout_cost",
 }
-"""The row of each id, in the order in which they run."""
+"""The row of each id, in the order of a run."""
 
 
 def row_named(name: str) -> Row:

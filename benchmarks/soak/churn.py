@@ -24,7 +24,7 @@ _SHORTEST_INTERVAL = 1.0  # seconds
 _PATIENCE = 30.0  # seconds for the server to notice that everybody has left
 _POLL = 0.05
 DEADLINES = {"handshake": 3.0, "ping_interval": 3.0, "pong": 3.0, "close": 3.0}
-"""Of the server: below those that are shipped, so that many come, and rest begins soon."""
+"""The server's time-outs: below the defaults, so that many come due, and rest begins soon."""
 _SETTLE = 4.0  # seconds from the last client to rest: entries of timers stay until they are due
 _ROOMS = 20
 _SPARE_OBJECTS = 200  # objects that the interpreter and libraries create and keep now and then

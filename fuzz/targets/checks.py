@@ -19,13 +19,13 @@ class Target(NamedTuple):
     check: Callable[[bytes], None]
     """Raises AssertionError, or anything else, if the rule is broken."""
     words: tuple[bytes, ...] = ()
-    """What means something in such an input."""
+    """Bytes with a meaning in such an input."""
     longest: int = 4096
-    """Bytes that an input grows to."""
+    """Bytes that an input may grow to."""
     per_byte: float = 20e-6
-    """Seconds of CPU that a byte may take; some ten times what it does."""
+    """Seconds of CPU that a byte may take; some ten times what it does take."""
     once: float = 0.1
-    """Seconds of CPU that any input may take beside them."""
+    """Seconds of CPU that any input may take in addition."""
 
     def run(self, data: bytes) -> None:
         """Hold an input to the rule.

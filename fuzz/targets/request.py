@@ -33,9 +33,9 @@ class Answered(NamedTuple):
 
     request: Request | None
     answer: bytes
-    """What a server sends, the frames too."""
+    """Everything that a server sends, including frames."""
     events: list[Event]
-    """What followed the request."""
+    """The events after the request."""
 
 
 def answered(pieces: Sequence[bytes], limits: Limits) -> Answered:

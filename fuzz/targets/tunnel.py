@@ -99,7 +99,7 @@ def _check(data: bytes) -> None:
         assert len(whole.reasons) <= 1, f"it failed twice: {whole.reasons}"
         assert whole.reasons or not end, "a whole answer was not taken"
         if whole.status is not None:
-            assert whole.reasons, f"refused with {whole.status}, and nobody is told"
+            assert whole.reasons, f"refused with {whole.status}, and the inner layer is not told"
             assert not 200 <= whole.status <= 299, f"refused with {whole.status}"
         for reason in whole.reasons:
             assert len(reason) <= limits.max_head_line + 100, "the reason has no end"

@@ -89,7 +89,7 @@ class Faulty:
         """Set when the client's part of the test is done."""
         self.request = b""
         self.received = b""
-        """What came after the request."""
+        """The bytes after the request."""
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

@@ -35,7 +35,7 @@ class Crowd:
         self._ended = threading.Event()
         self._selector = selectors.DefaultSelector()
         self.closes: dict[int, Close] = {}
-        """How connections ended, by number; 1006 for those that were just cut off."""
+        """How connections ended, by number; 1006 for those without a Close."""
         self.pings = [0] * count
         """Pings that each client has received; the core answers them."""
         self._thread = threading.Thread(target=self._run, name="crowd")

@@ -34,9 +34,9 @@ class Drip:
         self.begun = threading.Event()
         """All are connected."""
         self.lasted: list[float] = []
-        """Seconds after which the server ended each."""
+        """Seconds until the server ended each."""
         self.answers: Counter[bytes] = Counter()
-        """The status lines that it ended them with."""
+        """The status lines with which it ended them."""
 
     @property
     def over(self) -> bool:

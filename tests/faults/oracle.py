@@ -57,11 +57,11 @@ class Oracle:
         self.delivered = 0
         """Copies of them that came."""
         self.excused = 0
-        """Copies that did not, as a connection ended; known after `finish`."""
+        """Copies that did not come because a connection ended; known after `finish`."""
         self.found: Counter[str] = Counter()
-        """How many findings of each kind there are."""
+        """The number of findings of each kind."""
         self.findings: list[Finding] = []
-        """The first of them."""
+        """The first findings."""
 
     # -- recording ------------------------------------------------------------------------------
 

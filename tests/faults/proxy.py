@@ -77,9 +77,9 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.address: Address = self._listener.getsockname()
         self.connections = 0
-        """So many have come."""
+        """Connections so far."""
         self.faults: Counter[str] = Counter()
-        """What was done to them."""
+        """The faults so far."""
         self._thread = threading.Thread(target=self._run, name="proxy")
 
     def calm_down(self) -> None:

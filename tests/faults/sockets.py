@@ -24,7 +24,7 @@ class Fault:
         self._nth = nth
         self._error = error
         self.calls: Counter[str] = Counter()
-        """How often each was called."""
+        """The number of calls of each method."""
         self.hit = False
         """Whether it has failed."""
 

@@ -61,7 +61,7 @@ class Application:
         self.rng = rng
         self.inside = False
         self.broken: list[str] = []
-        """What must not happen."""
+        """Violations."""
         self.opened: list[WebSocket] = []
         self.closed: Counter[WebSocket] = Counter()
 

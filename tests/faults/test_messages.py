@@ -18,7 +18,7 @@ from tests.faults.victims import KINDS, victim
 from tests.servers import running
 
 GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}
-"""So that nobody is slowed down, who says more than people do."""
+"""Rates that throttle nobody: these clients send more than people do."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,7 @@ from tests.servers import Address, Wire
 KINDS = ("selector native", "selector pure", "asyncio native", "asyncio pure")
 MIB = 1 << 20
 FULL = bool(os.environ.get("SONO_HOSTILE_FULL"))
-"""Whether the sizes are those of the list, where they are reduced otherwise."""
+"""Whether to use the sizes of the list; otherwise they are reduced."""
 LATENCY = 2.0  # seconds in which a bystander gets its answer, even on a busy machine
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 

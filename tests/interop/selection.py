@@ -48,7 +48,7 @@ class Peer:
 
     role: str
     command: tuple[str, ...]
-    """What Python runs; a server prints its URL."""
+    """The arguments of Python; a server prints its URL."""
 
 
 ECHO = ("examples/echo.py", "--host=127.0.0.1", "--port=0", *RAISED_LIMITS)

@@ -22,7 +22,7 @@ class FakeSocket:
         self.coming: deque[bytes | OSError] = deque()
         self.room = 1 << 30
         self.error: OSError | None = None
-        """What sending raises."""
+        """The exception that sending raises."""
         self.sent = bytearray()
         self.done: list[str] = []
 

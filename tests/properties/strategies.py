@@ -1,7 +1,6 @@
 """Frame streams as a peer may send them, ways to cut and spoil them, and calls of a caller.
 
-A `Stream` carries the events that it must give, computed from how it was made and not by
-decoding it.
+A `Stream` carries the events that it must give, which come from its plan, not from decoding.
 """
 
 from __future__ import annotations
@@ -59,13 +58,13 @@ masks = st.one_of(st.just(b"\0\0\0\0"), st.binary(min_size=4, max_size=4))
 
 
 class Terms(NamedTuple):
-    """How the peer compresses what it sends."""
+    """How the peer compresses its messages."""
 
     takeover: bool
     bits: int
 
     def extensions(self, receiver: Role) -> str:
-        """What the peer says in Sec-WebSocket-Extensions."""
+        """The peer's Sec-WebSocket-Extensions."""
         sender = "client" if receiver is Role.SERVER else "server"
         parts = ["permessage-deflate"]
         if not self.takeover:
@@ -80,7 +79,7 @@ terms_or_none = st.one_of(st.none(), terms)
 
 
 def extensions_of(agreed: Terms | None, receiver: Role) -> str | None:
-    """The header with which a receiver of such streams is opened."""
+    """The header with which to open a receiver of such streams."""
     return agreed.extensions(receiver) if agreed else None
 
 
@@ -106,13 +105,13 @@ class Compressor:
 
 
 class Planned(NamedTuple):
-    """A message, and how it goes over the wire."""
+    """A message, and its form on the wire."""
 
     message: TextMessage | BinaryMessage
     cuts: list[float]
     """Where it is fragmented, from 0 to 1."""
     between: list[Ping | Pong]
-    """Control frames, one after each fragment as far as they reach."""
+    """Control frames, one after each fragment until they run out."""
     compressed: bool
 
 
@@ -125,7 +124,7 @@ class Stream(NamedTuple):
     ends: tuple[int, ...]
     """Where its frames end."""
     events: tuple[Event, ...]
-    """What it must give."""
+    """The events that it must give."""
 
     @property
     def extensions(self) -> str | None:
@@ -215,9 +214,9 @@ class Edit(NamedTuple):
     """One change of a byte string."""
 
     near_frame: int
-    """Which frame's first bytes it is near to; none if there are fewer frames."""
+    """The frame whose first bytes it is near to; none if there are fewer frames."""
     place: float
-    """Otherwise where, from 0 to 1."""
+    """Otherwise the position, from 0 to 1."""
     offset: int
     kind: str
     value: bytes
@@ -234,7 +233,7 @@ edits = st.builds(
 
 
 def spoil(data: bytes, ends: tuple[int, ...], changes: list[Edit]) -> bytes:
-    """The data with these changes made; most of them hit the head of a frame."""
+    """The data with these changes; most of them hit the head of a frame."""
     starts = (0, *ends[:-1])
     spoiled = bytearray(data)
     for edit in changes:
@@ -254,7 +253,7 @@ def spoil(data: bytes, ends: tuple[int, ...], changes: list[Edit]) -> bytes:
 
 
 def spoiled_stream(stream: Stream, changes: list[Edit], cut: float) -> Stream:
-    """A stream with changes made and its end cut off; what it gives is not known."""
+    """A stream with changes, and its end cut off; its events are unknown."""
     data = spoil(stream.data, stream.ends, changes)
     data = data[: round(cut * len(data))]
     return stream._replace(data=data, events=())
@@ -269,7 +268,7 @@ spoiled_streams = st.builds(
 
 
 def head_with_length(first: int, form: int, masked: bool, size: int) -> bytes:
-    """A frame's head with its length in 1, 3 or 9 bytes, the shortest or not."""
+    """A frame's head with its length in 1, 3 or 9 bytes, the shortest form or not."""
     bit = 0x80 if masked else 0
     if form == 127:
         return bytes((first, bit | form)) + size.to_bytes(8, "big")
@@ -286,7 +285,7 @@ HEADS_WITH_LENGTHS = [
     for size in (*_SIZES, 1 << 20, (1 << 20) + 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 ]
 
-# Bytes that are half frames: headers at random, so that much of it is understood.
+# Bytes of which half are frames: with random headers, so that much of it is valid.
 frame_like = st.lists(
     st.one_of(
         st.builds(lambda head, mask: head + mask, st.sampled_from(HEADS_WITH_LENGTHS), masks),
@@ -311,7 +310,7 @@ class Chunking(NamedTuple):
     """Bytes of a chunk; 0 stands for `cuts`."""
     cuts: list[float]
     pulls: list[bool]
-    """Whether events are asked for after a chunk, in turn."""
+    """Whether events are pulled after a chunk, in turn."""
 
     def pieces(self, data: bytes) -> list[bytes]:
         """The data in chunks, none of them empty."""
@@ -320,7 +319,7 @@ class Chunking(NamedTuple):
         return [piece for piece in split_at(data, self.cuts) if piece]
 
     def pulls_after(self, number: int) -> bool:
-        """Whether events are asked for after that chunk."""
+        """Whether events are pulled after that chunk."""
         return self.pulls[number % len(self.pulls)]
 
 

@@ -28,7 +28,7 @@ any_bytes = st.one_of(st.binary(max_size=40), frame_like)
 
 
 def feed(connection: Connection, data: bytes, chunking: Chunking) -> list[Event]:
-    """All events of the data and of the stream's end; a request is accepted."""
+    """All events of the data and of the stream's end; requests are accepted."""
     events = []
     for piece in [*chunking.pieces(data), b""]:
         for event in connection.receive_data(piece):
@@ -39,7 +39,7 @@ def feed(connection: Connection, data: bytes, chunking: Chunking) -> list[Event]
 
 
 def check_end(connection: Connection, events: list[Event], *, accepted: bool) -> None:
-    """The stream has ended; so has the connection, and it stays so."""
+    """The stream has ended; so has the connection, for good."""
     closes = [event for event in events if isinstance(event, Close)]
     assert connection.state is State.CLOSED
     assert len(closes) == (1 if accepted else 0)

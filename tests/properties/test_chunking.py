@@ -23,8 +23,8 @@ from .strategies import (
     terms_or_none,
 )
 
-# Bytes that come before the request is answered are held within a limit, and how many these are
-# depends on the chunks; so the limit is out of reach here.
+# A limit holds for the bytes that come before the request is answered; how many these are
+# depends on the chunks. So the limit is out of reach here.
 LIMITS = Limits(max_early_data=1 << 24)
 
 WHOLE = Chunking(0, [], [True])
@@ -33,9 +33,9 @@ WHOLE = Chunking(0, [], [True])
 def outcome(
     connection: Connection, data: bytes, chunking: Chunking, *, end: bool
 ) -> tuple[list[Event], bytes, State]:
-    """What comes of the data: the events, the bytes to send and the state.
+    """The results of the data: the events, the bytes to send and the state.
 
-    A request is accepted as soon as it is seen.
+    Requests are accepted at once.
     """
     events: list[Event] = []
 

@@ -1,7 +1,7 @@
-"""`Hub` under random operations: who is where stays consistent, and nobody gets what is not his.
+"""`Hub` under random operations: memberships stay consistent, and only recipients get messages.
 
-A second hub is told the same and must answer the same; a model of one dictionary says in which
-channels each client is, its current one first.
+A second hub gets the same calls and must answer the same. The model is one dictionary: the channels
+of each client, its current one first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ values = st.sampled_from([None, 1, "text", [1, {"a": "b"}], {"from": "me"}])
 
 
 def snapshot(hub: Hub) -> object:
-    """Everything that can be seen of a hub, in its order."""
+    """Everything visible of a hub, in its order."""
     return (
         [(client, hub.channel_of(client), hub.channels_of(client)) for client in hub.clients],
         [(name, list(hub.members(name))) for name in hub.channels],
@@ -37,12 +37,12 @@ def snapshot(hub: Hub) -> object:
 
 
 def written(effect: Effect) -> Any:
-    """What a client gets of it, parsed."""
+    """What a client receives of it, parsed."""
     return json.loads(CLASSIC.written(effect))
 
 
 class Hubs(RuleBasedStateMachine):
-    """Two hubs that are told the same."""
+    """Two hubs that get the same calls."""
 
     hub: Hub
     twin: Hub
@@ -62,12 +62,12 @@ class Hubs(RuleBasedStateMachine):
         return list(self.where)
 
     def mates(self, client: str) -> list[str]:
-        """Who is a member of the client's current channel, the client included."""
+        """The members of the client's current channel, including the client."""
         current = self.where[client][0]
         return [other for other, where in self.where.items() if current in where]
 
     def both(self, call: Callable[[Hub], Any]) -> Any:
-        """What both hubs make of a call; a refused one changes nothing."""
+        """Make a call on both hubs; a refused one must change nothing."""
         before = snapshot(self.hub)
         outcomes: list[Any] = []
         for hub in (self.hub, self.twin):
@@ -85,7 +85,7 @@ class Hubs(RuleBasedStateMachine):
         return first
 
     def receive(self, client: str, packet: object) -> list[Effect | Reply] | MessagingError:
-        """What both hubs make of a packet."""
+        """Give a packet to both hubs."""
 
         def call(hub: Hub) -> list[Effect | Reply]:
             parsed = CLASSIC.parse(json.dumps(packet), self.limits)
@@ -216,7 +216,7 @@ class Hubs(RuleBasedStateMachine):
 
     @rule(channel=st.one_of(st.none(), names), skip=st.one_of(st.none(), clients))
     def recipients(self, channel: str | None, skip: str | None) -> None:
-        """Of a publication that may come from elsewhere, for any channel."""
+        """A publication that may come from elsewhere, for any channel."""
         publication = Publish(channel, "event", "payload", None, skip)
         got = list(self.hub.recipients(publication))
         assert got == list(self.twin.recipients(publication))

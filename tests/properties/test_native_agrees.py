@@ -1,4 +1,4 @@
-"""The native code and Python's give the same, event for event and error for error."""
+"""C and Python give the same, event for event and error for error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def inflater(agreed: Terms | None) -> Inflater | None:
 
 
 def outcome(reader: Reader, data: bytes, chunking: Chunking) -> list[Item | tuple[int, str]]:
-    """All that comes out, and the failure that ends it."""
+    """All events, and the failure that ends them."""
     found: list[Item | tuple[int, str]] = []
     pieces = chunking.pieces(data)
     try:
@@ -69,7 +69,7 @@ def outcome(reader: Reader, data: bytes, chunking: Chunking) -> list[Item | tupl
 def delivered(
     reader: Reader, outbox: Outbox, data: bytes, chunking: Chunking, messages: int, size: int
 ) -> list[object]:
-    """The same by `deliver`, a share at a time, with `next` for what it leaves."""
+    """The same by `deliver`, a share at a time, with `next` for the rest."""
     found: list[object] = []
     outbox.room = 1
     pieces = chunking.pieces(data)

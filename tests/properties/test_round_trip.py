@@ -46,14 +46,14 @@ def test_frames_of_every_kind_give_the_events_they_were_made_of(
 
 
 class Setting(NamedTuple):
-    """What both sides say of permessage-deflate, their own options and the headers between."""
+    """Both sides' permessage-deflate options, their own and those in the headers between them."""
 
     client: Deflate | None
     server: Deflate | None
     offer: str | None
-    """Replaces what the client offers."""
+    """Replaces the client's offer."""
     client_bits: int | None
-    """Is added to what the server answers, if it agrees."""
+    """Added to the server's answer, if it agrees."""
     shared: bool
     """Whether the server takes its compressors from a pool."""
 
@@ -89,7 +89,7 @@ settings = st.builds(
 
 
 def replaced(head: bytes, value: str | None, more: str | None) -> bytes:
-    """The head with another value of Sec-WebSocket-Extensions, or a longer one."""
+    """The head with another value of Sec-WebSocket-Extensions, or with a longer one."""
     lines = head.split(b"\r\n")
     for number, line in enumerate(lines):
         if line.startswith(b"Sec-WebSocket-Extensions: "):
@@ -100,7 +100,7 @@ def replaced(head: bytes, value: str | None, more: str | None) -> bytes:
 
 
 def pair(setting: Setting) -> tuple[Connection, Connection]:
-    """A client and a server that have shaken hands, with the headers changed on their way."""
+    """A client and a server after their handshake, with the headers changed on the way."""
     client = Connection(Role.CLIENT, deflate=setting.client, random=repeatable())
     server = Connection(
         Role.SERVER,
@@ -108,7 +108,7 @@ def pair(setting: Setting) -> tuple[Connection, Connection]:
         deflaters=SharedDeflaters() if setting.shared else None,
     )
     client.send(Request("/", host="example.com"))
-    # A client that does not want context takeover insists on the server's not using it.
+    # A client that does not want context takeover insists that the server does not use it.
     takeover = setting.client is not None and setting.client.context_takeover
     request = replaced(client.data_to_send(), setting.offer if takeover else None, None)
     (event,) = server.receive_data(request)
@@ -138,7 +138,7 @@ def test_two_connections_understand_each_other(
     closer: str,
     close: Close,
 ) -> None:
-    """Under every agreement on compression; prepared messages too; pongs come by themselves."""
+    """Under every agreement on compression, also with prepared messages; pongs are automatic."""
     client, server = pair(setting)
     ends = {"client": (client, server), "server": (server, client)}
     under_way: dict[str, list[Event]] = {"client": [], "server": []}

@@ -1,7 +1,7 @@
-"""Two connections driven against each other by random legal and illegal calls.
+"""Two connections under random legal and illegal calls, each connected to the other.
 
-What is expected comes from what was sent: each side's sent events, its automatic answers
-included, in their order; the other side receives a prefix of them.
+The expected events come from the sending side: its sent events and automatic answers, in their
+order; the other side receives a prefix of them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .strategies import closes, illegal_values, messages, pings, pongs, roles
 
 REQUEST = Request("/chat?room=1", host="example.com", subprotocols=("a", "b"))
 
-# For each kind of event, what is illegal in it whenever the kind itself is legal.
+# For each kind of event, what is illegal in it even if the kind itself is legal.
 ILLEGAL_HANDSHAKES: dict[type, list[Event]] = {
     Request: [
         Request("/", host="example.com", method="POST"),
@@ -75,7 +75,7 @@ any_kind: st.SearchStrategy[Any] = st.one_of(
 
 
 class Side:
-    """A connection with what is known of it."""
+    """A connection and the model of its state."""
 
     def __init__(self, role: Role, deflate: Deflate | None) -> None:
         source = repeatable() if role is Role.CLIENT else None
@@ -85,10 +85,10 @@ class Side:
         self.received: list[Event] = []
         """Every event that it gave after the handshake."""
         self.answer: Event | None = None
-        """What it gave, or sent, as the handshake's answer."""
+        """The event of the handshake's answer, received or sent."""
         self.opened = False
         self.ended = False
-        """Its peer's stream has ended, as far as it was told."""
+        """Whether its peer's stream has ended, as far as it knows."""
         self.closed_itself = False
 
     @property
@@ -107,7 +107,7 @@ class TwoConnections(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.sides: dict[Role, Side] = {}
-        self.wire: dict[Role, bytearray] = {}  # by who sent it
+        self.wire: dict[Role, bytearray] = {}  # by sender
 
     @initialize(
         deflates=st.lists(
@@ -201,7 +201,7 @@ class TwoConnections(RuleBasedStateMachine):
 
     @rule(role=roles)
     def write(self, role: Role) -> None:
-        """All that waits goes on the wire."""
+        """All waiting bytes go on the wire."""
         connection = self.sides[role].connection
         size = connection.outbox.size
         data = connection.data_to_send()
@@ -211,7 +211,7 @@ class TwoConnections(RuleBasedStateMachine):
 
     @rule(role=roles, share=st.floats(0, 1))
     def write_a_part(self, role: Role, share: float) -> None:
-        """As a transport does that may not write everything."""
+        """As a transport does that cannot write everything."""
         outbox = self.sides[role].connection.outbox
         waiting = outbox.size
         chunk = bytes(outbox.peek())
@@ -223,7 +223,7 @@ class TwoConnections(RuleBasedStateMachine):
 
     @rule(sender=roles, share=st.sampled_from([0.01, 0.3, 0.9, 1.0]), pull=st.booleans())
     def deliver(self, sender: Role, share: float, pull: bool) -> None:
-        """Some bytes arrive, at least one of those on the wire."""
+        """Some of the bytes on the wire arrive, at least one."""
         wire = self.wire[sender]
         size = min(len(wire), int(share * len(wire)) + 1)
         side = self.sides[self.other(sender)]
@@ -297,7 +297,7 @@ class TwoConnections(RuleBasedStateMachine):
 
     @rule(sender=roles, pull=st.booleans())
     def end_of_stream(self, sender: Role, pull: bool) -> None:
-        """The stream from that side breaks off; what is on the wire is lost."""
+        """The stream from that side breaks off; the bytes on the wire are lost."""
         side = self.sides[self.other(sender)]
         side.connection.receive_data(b"")
         side.ended = True
@@ -339,7 +339,7 @@ class TwoConnections(RuleBasedStateMachine):
                 assert state is State.CLOSED
 
     def teardown(self) -> None:
-        """Everything arrives, then both streams end: both sides are closed, and stay so."""
+        """Everything arrives, then both streams end: both sides are closed, for good."""
         for _ in range(4):
             for role in self.sides:
                 self.write(role)

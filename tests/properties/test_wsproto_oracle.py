@@ -1,7 +1,7 @@
 """Agreement with wsproto, an independent implementation, on frame streams after the handshake.
 
-Where the two differ, the difference is a row of `KNOWN` with the section that decides it; a
-difference that is no row fails, and so does a row that is no difference any more.
+Each known difference is a row of `KNOWN`, with the section that decides it. A difference without
+a row fails, and so does a row without a difference.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .strategies import (
 
 
 class Reading(NamedTuple):
-    """What a stream gave."""
+    """The results of a stream."""
 
     events: tuple[Event, ...]
     failure: int | None
@@ -165,7 +165,7 @@ def has_no_limits(stream: Stream, sono: Reading, theirs: Reading) -> bool:
     return (
         sono.failure in (1008, 1009)
         and begins_with(theirs, sono)
-        # where Sono gives up wsproto goes on; unless it has inflated something that is wrong
+        # wsproto goes on where Sono gives up, unless it has inflated something invalid
         and (stream.terms is not None or wsproto_reads(fails_at(stream)).failure is None)
     )
 
@@ -188,7 +188,7 @@ def sees_bad_text_later(stream: Stream, sono: Reading, theirs: Reading) -> bool:
     more = theirs.events[len(sono.events) :]
     if not all(isinstance(event, (Ping, Pong, Close)) for event in more):
         return False
-    if stream.terms:  # what a compressed text would go on with cannot be made up
+    if stream.terms:  # the rest of a compressed text cannot be made up
         return True
     bad = fails_at(stream)
     return 1007 in (
@@ -198,7 +198,7 @@ def sees_bad_text_later(stream: Stream, sono: Reading, theirs: Reading) -> bool:
 
 
 def judges_heads_in_another_order(stream: Stream, sono: Reading, theirs: Reading) -> bool:
-    """Of a head that has not come whole; with zeros after it both fail alike."""
+    """For a head that has not arrived whole; with zeros after it both fail alike."""
     if sono.events != theirs.events:
         return False
     rest = bytes(16)
@@ -337,7 +337,7 @@ def test_a_known_difference_still_occurs(row: Difference) -> None:
 
 
 def test_wsproto_does_not_answer_by_itself() -> None:
-    """The difference that no event shows: RFC 6455, sections 5.5.1 and 5.5.2."""
+    """A difference that no event shows: RFC 6455, sections 5.5.1 and 5.5.2."""
     data = encode_frame(PING, b"p") + encode_frame(8, encode_close(1000, ""))
     connection = open_connection(Role.CLIENT)
     assert len(list(connection.receive_data(data))) == 2
@@ -421,7 +421,7 @@ def test_bytes_that_resemble_frames(role: Role, agreed: Terms | None, data: byte
     check(Stream(role, agreed, data, (), ()))
 
 
-# Texts that are almost UTF-8, in a fragmented message; what hypothesis would hardly find.
+# Texts that are almost UTF-8, in a fragmented message; hypothesis would hardly find them.
 almost_texts = st.lists(
     st.one_of(
         st.sampled_from(b"a\x80\x8f\x90\x9f\xa0\xbf\xc0\xc3\xe0\xed\xf0\xf4\xf5").map(
@@ -467,7 +467,7 @@ def test_wsproto_reads_what_sono_sends(
 def test_sono_reads_what_wsproto_sends(
     receiver: Role, agreed: Terms | None, payloads: list[str | bytes], size: int
 ) -> None:
-    """Which it fragments and compresses."""
+    """Sono fragments and compresses it."""
     stream = Stream(receiver, agreed, b"", (), ())
     extension = PerMessageDeflate()
     if stream.extensions:

@@ -1,7 +1,7 @@
 """What the tests of the rules share: connections in each state, raw frames, and every cut.
 
-A rule is held against three ways in which its bytes may arrive, for the answer depends on the
-bytes alone: at one go, one by one, and cut in two.
+Each rule is tested with three ways in which its bytes may arrive, because the answer must depend
+on the bytes alone: at once, one by one, and cut in two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 
 
 class Counter:
-    """A source of bytes that never repeats itself, and can be followed."""
+    """A source of bytes that never repeats, but is predictable."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -50,12 +50,12 @@ def raw(
     form: int | None = None,
     length: int | None = None,
 ) -> bytes:
-    """A frame written out by hand.
+    """A frame made by hand.
 
     Args:
         first: FIN, RSV and opcode.
         form: 7, 16 or 64 bits for the length; the shortest by default.
-        length: what the header says, if that is not the payload's.
+        length: in the header, if it differs from the payload's.
     """
     size = len(payload) if length is None else length
     if form is None:
@@ -74,7 +74,7 @@ def frames(role: Role, *parts: tuple[int, bytes]) -> bytes:
 
 
 def split(stream: bytes) -> list[tuple[int, bytes]]:
-    """First byte and unmasked payload of each frame that was sent."""
+    """First byte and unmasked payload of each sent frame."""
     found = []
     position = 0
     while position < len(stream):
@@ -101,7 +101,7 @@ def close_payload(code: int, reason: bytes = b"") -> bytes:
 
 
 def deflated(data: bytes, **options: int) -> bytes:
-    """One message's payload as RFC 7692, section 7.2.1, wants it."""
+    """One message's payload in the form of RFC 7692, section 7.2.1."""
     stream = zlib.compressobj(wbits=-15, **options)
     return (stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
@@ -146,7 +146,7 @@ def response(
     key: str | None = None,
     **instead: str,
 ) -> bytes:
-    """Takes the request of `client` and answers it; arguments as of `request`."""
+    """Take the request of `client` and answer it; arguments as for `request`."""
     asked = client.data_to_send().decode("latin-1")
     match = re.search(r"^sec-websocket-key: (\S+)\r$", asked, re.IGNORECASE | re.MULTILINE)
     assert match
@@ -164,7 +164,7 @@ def response(
 
 
 def connecting(role: Role, **options: Any) -> Connection:
-    """A connection with nothing sent or received."""
+    """A connection before it has sent or received anything."""
     return Connection(role, random=Counter() if role is Role.CLIENT else None, **options)
 
 
@@ -176,7 +176,7 @@ def requesting(*, subprotocols: tuple[str, ...] = (), **options: Any) -> Connect
 
 
 def opened(role: Role, extensions: str | None = None, **options: Any) -> Connection:
-    """A connection after its handshake; `extensions` is what the peer's header says."""
+    """A connection after its handshake; `extensions` is the value of the peer's header."""
     more = [("Sec-WebSocket-Extensions", extensions)] if extensions else []
     if role is Role.SERVER:
         connection = connecting(role, **options)
@@ -193,7 +193,7 @@ def opened(role: Role, extensions: str | None = None, **options: Any) -> Connect
 
 # -- arrivals ---------------------------------------------------------------------------------
 
-MAX_CUTS = 16  # places to cut that are tried: every one in short data, else evenly spread
+MAX_CUTS = 16  # cuts to try: every one in short data, else evenly spread
 
 
 def arrivals(data: bytes) -> Iterator[list[bytes]]:
@@ -210,7 +210,7 @@ def arrivals(data: bytes) -> Iterator[list[bytes]]:
 
 
 class Outcome:
-    """What came of some bytes: the events, what was sent, and the connection."""
+    """The results of some bytes: the events, the bytes to send, and the connection."""
 
     def __init__(self, connection: Connection, events: list[Event]) -> None:
         self.connection = connection
@@ -234,26 +234,26 @@ class Outcome:
 
     @property
     def status(self) -> int:
-        """Of the HTTP response that was sent."""
+        """The status of the HTTP response that was sent."""
         match = re.match(rb"HTTP/1\.1 (\d{3}) ", self.sent)
         assert match, self.sent
         return int(match[1])
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """Of the HTTP response that was sent."""
+        """The headers of the HTTP response that was sent."""
         head = self.sent.partition(b"\r\n\r\n")[0].decode("latin-1")
         fields = (line.partition(": ") for line in head.split("\r\n")[1:])
         return [(name.lower(), value) for name, _, value in fields]
 
 
 def outcome(make: Callable[[], Connection], data: bytes, *, end: bool = False) -> Outcome:
-    """What comes of `data`, which is the same however it arrives.
+    """The results of `data`, which are the same however it arrives.
 
-    A server accepts its request.
+    Servers accept the request.
 
     Args:
-        end: the stream ends behind the data.
+        end: the stream ends after the data.
     """
     outcomes = []
     for pieces in arrivals(data):
@@ -281,7 +281,7 @@ def fails(
 ) -> None:
     """`data` fails the connection with `code`, after the events `before` and the pongs for them.
 
-    What follows is not looked at, and nothing follows the Close.
+    The rest of the data is ignored, and nothing follows the Close.
     """
     after = frames(role, (FIN | TEXT, b"never seen"), (FIN | PING, b"nor this"))
     for following in (b"", after):
@@ -330,7 +330,7 @@ def client_refuses(
     end: bool = False,
     **options: Any,
 ) -> Reject:
-    """A client takes what `make` answers for no valid 101, and says so in one `Reject`."""
+    """The answer of `make` is no valid 101 to a client, which says so in one `Reject`."""
     outcomes = []
     data = make(requesting(subprotocols=subprotocols, **options))
     for pieces in arrivals(data):

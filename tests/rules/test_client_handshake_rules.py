@@ -33,7 +33,7 @@ from tests.rules.peers import (
 
 
 def accepts(*more: tuple[str, str], subprotocols: tuple[str, ...] = (), **instead: str) -> Accept:
-    """A client takes the 101, however it arrives."""
+    """A client accepts the 101, however it arrives."""
     found: set[Accept] = set()
     data = response(requesting(subprotocols=subprotocols), *more, **instead)  # type: ignore[arg-type]
     for pieces in arrivals(data):
@@ -48,7 +48,7 @@ def accepts(*more: tuple[str, str], subprotocols: tuple[str, ...] = (), **instea
 
 
 def fails(*more: tuple[str, str], **options: object) -> None:
-    """A 101 with these headers is no valid answer; there is no status of a refusal then."""
+    """A 101 with these headers is invalid; the `Reject` has no status then."""
     reject = client_refuses(lambda client: response(client, *more, **options))  # type: ignore[arg-type]
     assert reject.status == 0
     assert reject.body
@@ -382,7 +382,7 @@ def test_a_refusal_without_a_body_needs_no_end() -> None:
 
 
 def sized(size: int) -> Iterator[tuple[bytes, bool]]:
-    """A refusal's body of that size, as each way to give its length."""
+    """A refusal with a body of that size, for each way to give its length."""
     head = b"HTTP/1.1 403 Forbidden\r\n"
     body = b"x" * size
     yield head + b"Content-Length: %d\r\n\r\n" % size + body, False

@@ -52,7 +52,7 @@ def noise(size: int) -> bytes:
 
 
 def answered(offers: str, deflate: Deflate | None = TAKEOVER) -> str | None:
-    """What a server says in Sec-WebSocket-Extensions."""
+    """A server's answer in Sec-WebSocket-Extensions."""
     server = connecting(Role.SERVER, deflate=deflate)
     list(server.receive_data(request(("Sec-WebSocket-Extensions", offers))))
     server.send(Accept())
@@ -243,7 +243,7 @@ def test_blocks_with_bfinal_do_not_end_the_connection_or_the_message(role: Role)
         stream = zlib.compressobj(wbits=-15)
         return stream.compress(data) + stream.flush(zlib.Z_FINISH)
 
-    # the example of section 7.2.3.4, and blocks behind the final one
+    # the example of section 7.2.3.4, and blocks after the final one
     example = bytes.fromhex("f348cdc9c9070000")
     hello = frames(role, (FIN | RSV1 | TEXT, example))
     more = frames(role, (FIN | RSV1 | TEXT, final(b"one ") + final(b"two ") + deflated(b"three")))
@@ -302,7 +302,7 @@ def test_a_bomb_is_1009_within_the_limit_and_64_kib(role: Role) -> None:
         (close,) = events
         assert isinstance(close, Close)
         assert close.code == 1009
-        # the bytearray grows by an eighth at once; what came in is held up to three times
+        # the bytearray grows by an eighth at once; up to three times the input is held
         assert peak < (1 << 20) * 9 // 8 + 3 * 64 * 1024 + 4 * len(data)
 
 

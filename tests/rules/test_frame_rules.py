@@ -216,7 +216,7 @@ def test_max_message_holds_for_one_frame_and_for_all_fragments_together(
     limits = Limits(max_message=1000)
     payload = b"x" * size
     whole = frames(role, (FIN | BINARY, payload))
-    # in the second form the header of the last fragment already tells
+    # in the second form the header of the last fragment already exceeds the limit
     pieces = frames(role, (BINARY, payload[:600]), (0, b""), (FIN, payload[600:]))
     if passing:
         passes(role, whole, BinaryMessage(payload), limits=limits)
@@ -260,7 +260,7 @@ def test_max_fragments_counts_all_of_them_the_empty_ones_too(
     role: Role, payload: bytes, count: int, passing: bool
 ) -> None:
     limits = Limits(max_fragments=5)
-    pings = [(FIN | PING, b"")] * 2  # which are no fragments
+    pings = [(FIN | PING, b"")] * 2  # which are not fragments
     parts = [(BINARY, payload), *[(0, payload)] * (count - 2), *pings, (FIN, payload)]
     message = BinaryMessage(payload * count)
     if passing:

@@ -1,4 +1,4 @@
-"""A server's answer to a request, and what follows the request meanwhile."""
+"""A server's answer to a request, and the bytes that follow the request meanwhile."""
 
 import pytest
 
@@ -88,7 +88,7 @@ def test_more_than_max_early_data_before_the_answer_is_400(extra: int, pulled: b
             if pulled:
                 assert list(events) == []
         if extra:
-            list(server.receive_data(early))  # behind the limit nothing counts any more
+            list(server.receive_data(early))  # nothing counts after the limit
         server.send(Accept())
         status = server.data_to_send()[9:12]
         assert status == (b"400" if extra else b"101")

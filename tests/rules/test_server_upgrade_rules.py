@@ -1,4 +1,4 @@
-"""What a server asks of an upgrade: RFC 6455, sections 4.2, 9.1, 10.2 and 10.3."""
+"""What a server requires of an upgrade: RFC 6455, sections 4.2, 9.1, 10.2 and 10.3."""
 
 import time
 
@@ -95,11 +95,11 @@ def test_a_missing_or_repeated_version_is_426() -> None:
         KEY[:-2],
         KEY + "=",
         KEY + "A",
-        "dGhlIHNhbXBsZSBub25jZR==",  # decodes to the same, but no encoder ends so
+        "dGhlIHNhbXBsZSBub25jZR==",  # decodes to the same bytes, but no encoder ends so
         "dGhlIHNhbXBsZSBub25jZf==",
         "dGhlIHNhbXBsZSBub25j",  # 15 bytes
         "dGhlIHNhbXBsZSBub25jZTE=",  # 17 bytes
-        "dGhlIHNhbXBsZSBub25j_-==",  # the alphabet of URLs
+        "dGhlIHNhbXBsZSBub25j_-==",  # the URL-safe alphabet
         "dGhl IHNhbXBsZSBub25jZQ==",
         f"{KEY}, {KEY}",
         f'"{KEY}"',
@@ -364,6 +364,6 @@ def test_a_hostile_value_takes_time_in_proportion_to_its_length(
             assert b" 400 " in server.data_to_send()
         return best
 
-    # Of CPU time, which a busy machine does not stretch. Eight times the input takes about 8 times
-    # as long, and 64 times if it were squared.
+    # CPU time, which a busy machine does not stretch. Eight times the input takes about 8 times as
+    # long if the parser is linear, 64 times if it is quadratic.
     assert seconds(32_000) < 25 * seconds(4_000) + 0.01

@@ -1,4 +1,4 @@
-"""TCP, as hostile peers and full buffers make it. Each test's name is the rule."""
+"""TCP under hostile peers and full buffers. Each test's name is the rule."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.servers import (
 
 
 class FaultySocket(socket.socket):
-    """A socket whose next calls fail as the test wants; by name of the call.
+    """A socket whose next calls fail as a test wants, by name of the call.
 
-    A number is an errno; a negative number writes at most so many bytes.
+    A positive number is an errno; a negative one limits how many bytes a write takes.
     """
 
     faults: dict[str, deque[int]]
@@ -71,7 +71,7 @@ def faulty(faults: dict[str, deque[int]]) -> socket.socket:
 
 
 class Application:
-    """An echo that keeps how its connections ended."""
+    """An echo that records how its connections ended."""
 
     def __init__(self) -> None:
         self.closes: queue.Queue[Close] = queue.Queue()
@@ -84,7 +84,7 @@ class Application:
 
 
 def assert_forgotten(server: Running) -> None:
-    """The server holds no connection any more; asked of its own thread."""
+    """The server's own thread says that it holds no connection any more."""
     while server.call(lambda: len(server.server._transports)):
         pass
 
@@ -155,7 +155,7 @@ def test_a_send_that_fails_while_the_request_is_answered_ends_that_connection_al
 
 
 def test_a_send_that_fails_in_the_middle_of_a_fan_out_harms_nobody() -> None:
-    """Not even the handler that is sending: the loss is told when it has returned."""
+    """Not even the handler that is sending: it has returned when `on_close` is called."""
     faults = {"send": deque[int]()}
     members: list[WebSocket] = []
     depth: list[int] = []
@@ -164,7 +164,7 @@ def test_a_send_that_fails_in_the_middle_of_a_fan_out_harms_nobody() -> None:
     def fan_out(ws: WebSocket, message: str | bytes) -> None:
         depth.append(1)
         for member in members:
-            member.send(bytes(100_000))  # much: written at once
+            member.send(bytes(100_000))  # so much that it is written at once
         depth.pop()
 
     def closed(ws: WebSocket, close: Close) -> None:
@@ -200,7 +200,7 @@ def test_the_server_closes_tcp_first() -> None:
     with running() as server, Wire(server.address) as wire:
         wire.send(Close(1000))
         assert wire.next() == Close(1000, "", True)
-        wire.wait_for_end()  # without having ended anything itself
+        wire.wait_for_end()  # although the client has ended nothing itself
 
 
 def test_the_client_waits_for_the_server_to_close_tcp() -> None:
@@ -217,7 +217,7 @@ def test_the_client_waits_for_the_server_to_close_tcp() -> None:
 
 def test_the_server_lingers_so_that_a_reset_does_not_destroy_the_close_frame() -> None:
     with running() as server, Wire(server.address) as wire:
-        # A frame from hell, and megabytes after it that nobody wants to read.
+        # An invalid frame, and megabytes after it that nobody reads.
         wire.sock.sendall(b"\xff" * 10)
         for _ in range(16):
             wire.sock.sendall(bytes(1 << 18))

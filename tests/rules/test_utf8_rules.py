@@ -21,7 +21,7 @@ from tests.rules.peers import (
 ROLES = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.value)
 AGREED = f"{DEFLATE}; server_no_context_takeover"
 
-# Each ends with the first byte that cannot be right.
+# Each ends with the first invalid byte.
 WRONG = {
     "a lone continuation": b"\x80",
     "the last continuation": b"\xbf",
@@ -80,7 +80,7 @@ def test_text_fails_as_soon_as_a_byte_is_wrong(role: Role, wrong: bytes) -> None
     masked = role is Role.SERVER
     for before in (b"", "κόσμε".encode()):
         text = before + wrong
-        # of a frame that announces more than ever comes, one byte at a time
+        # one byte at a time, in a frame that announces more than ever comes
         for first, prefix in ((FIN | TEXT, b""), (TEXT, b""), (FIN, raw(TEXT, masked=masked))):
             connection = opened(role)
             data = prefix + raw(first, text, masked=masked, form=16, length=60_000)

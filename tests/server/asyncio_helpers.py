@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 
 def run(kind: str, main: Awaitable[None]) -> None:
-    """Run a coroutine on the loop of that kind; whatever it leaves open is an error."""
+    """Run a coroutine on a loop of that kind; anything that it leaves open is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         if kind == "uvloop":
@@ -23,7 +23,7 @@ def run(kind: str, main: Awaitable[None]) -> None:
 
 
 def wait_for(done: Callable[[], bool]) -> None:
-    """Until something has happened in the server's thread."""
+    """Wait until something has happened in the server's thread."""
     for _ in range(5000):
         if done():
             return

@@ -19,7 +19,7 @@ SOON = 3.0
 
 
 class Closes:
-    """Accepts everything as an echo, and keeps how the connections ended."""
+    """Accepts everything as an echo, and records how the connections ended."""
 
     def __init__(self) -> None:
         self.sockets: queue.Queue[WebSocket] = queue.Queue()
@@ -38,7 +38,7 @@ class Closes:
 
 @contextlib.contextmanager
 def held(server: Running) -> Iterator[None]:
-    """The loop stands still for the length of a with statement."""
+    """Hold the loop still for the length of a with statement."""
     inside, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -54,7 +54,7 @@ def held(server: Running) -> Iterator[None]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody tells."""
+    """Wait for a condition that has no event."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
@@ -68,12 +68,12 @@ def assert_serves(server: Running) -> None:
 
 
 def assert_gone(server: Running, left: int) -> None:
-    """Only so many connections are left in the server."""
+    """The server has only that many connections left."""
     until(lambda: server.call(lambda: len(server.server._transports)) == left)
 
 
 def count_turns(server: Running) -> Callable[[], int]:
-    """How often the loop has turned since; to be asked for after the loop was busy."""
+    """The number of turns since this call; ask for it after the loop was busy."""
     count = itertools.count()
     original = server.server._wait
     turns = 0

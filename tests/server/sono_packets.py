@@ -1,4 +1,4 @@
-"""What the tests of `Sono` send and see."""
+"""What the tests of `Sono` send and receive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers import Wire
 
 
 def message(text: object, event: str = "message") -> dict[str, Any]:
-    """What a client sends to its channel."""
+    """A client's message to its channel."""
     return {"protocol": "message", "event": event, "payload": {"message": text}}
 
 
@@ -19,7 +19,7 @@ def move(channel: str) -> dict[str, Any]:
 
 
 def payloads(peer: Peer) -> list[Any]:
-    """What the packets since the last time carry."""
+    """The messages in the packets since the last call."""
     return [packet["payload"] for packet in peer.take()]
 
 

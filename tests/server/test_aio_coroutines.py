@@ -1,4 +1,4 @@
-"""Coroutine functions as handlers: one after the other, and what they raise."""
+"""Coroutine functions as handlers: one at a time, and what happens when they raise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_coroutine_functions_are_awaited_one_after_the_other() -> None:
             wire.send("a", "b")
             other.send("c")
             for client, name in ((other, "c"), (wire, "a"), (wire, "b")):
-                assert name == "b" or "b" not in gates  # before a is done, though c is
+                assert name == "b" or "b" not in gates  # before a is done, although c is
                 wait_for(lambda name=name: name in gates)  # type: ignore[misc]
                 server.call(gates[name].set)
                 assert client.message() == f"done {name}"
@@ -61,7 +61,7 @@ def test_a_slow_coroutine_makes_its_own_peer_wait_and_memory_stays_bounded() -> 
     ):
         wire.sock.settimeout(1.0)
         data = wire.encoded(*[TextMessage("x" * 60_000)] * 400)
-        with pytest.raises(TimeoutError):  # 24 MB do not go: nobody takes them
+        with pytest.raises(TimeoutError):  # 24 MB do not leave, because nobody reads them
             wire.sock.sendall(data)
         assert seen == [60_000]
         server.call(lambda: gate[0].set())

@@ -142,7 +142,7 @@ def test_signals_end_the_iteration_and_are_given_back(
 
 
 def descriptors() -> int:
-    """How many file descriptors are open, where the system tells."""
+    """How many file descriptors are open, if the system tells."""
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
@@ -156,7 +156,7 @@ def test_cancelled_at_any_await_nothing_is_left_open(on_asyncio: str) -> None:
                 request.accept(echo)
 
     async def main() -> None:
-        async with serve_async("127.0.0.1", 0):  # what a loop opens once and keeps
+        async with serve_async("127.0.0.1", 0):  # a loop opens some once and keeps them
             pass
         await asyncio.sleep(0.01)
         before = descriptors()
@@ -173,7 +173,7 @@ def test_cancelled_at_any_await_nothing_is_left_open(on_asyncio: str) -> None:
                 await task
             if sock:
                 sock.close()
-            for _ in range(100):  # uvloop closes what it was told to close in turns to come
+            for _ in range(100):  # uvloop closes its descriptors some turns later
                 if descriptors() == before:
                     break
                 await asyncio.sleep(0.001)

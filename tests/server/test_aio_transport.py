@@ -1,6 +1,6 @@
-"""The server on asyncio, as far as it is asyncio's own: bytes, time, other threads.
+"""What is special to the server on asyncio: bytes, time, other threads.
 
-See `each_server` in conftest: it runs the tests of behaviour on this server too.
+The fixture `each_server` in conftest runs the tests of behaviour on this server too.
 """
 
 from __future__ import annotations

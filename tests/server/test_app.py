@@ -1,4 +1,4 @@
-"""`Sono`: connecting, and what a client has. Mostly in memory."""
+"""`Sono`: connecting, and the attributes of a client. Mostly in memory."""
 
 from __future__ import annotations
 

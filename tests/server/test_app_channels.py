@@ -54,7 +54,7 @@ def test_emit_reaches_everybody_in_whatever_channel() -> None:
 
 
 def test_emit_before_anybody_has_connected_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may come from another thread, while the loop is adding the first client."""
+    """The call may come from another thread, while the loop is adding the first client."""
     sono = Sono()
     monkeypatch.setattr(sono._dispatcher, "hub", None)
     sono.emit("x")

@@ -1,4 +1,4 @@
-"""`Sono.on`: functions that see an event, and what becomes of packets."""
+"""`Sono.on`: functions that see an event, and the fate of packets."""
 
 from __future__ import annotations
 

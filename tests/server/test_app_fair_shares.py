@@ -45,7 +45,7 @@ def test_who_sends_too_fast_is_read_from_more_slowly_and_loses_nothing() -> None
 @pytest.mark.parametrize(
     ("protocol", "emits", "turns"),
     [
-        ("message", False, [2, 4, 6, 8, 10]),  # each to four, and twice that is more than seven
+        ("message", False, [2, 4, 6, 8, 10]),  # each reaches four, and two reach more than seven
         ("broadcast", False, [3, 6, 9, 10]),
         ("message", True, list(range(1, 11))),
         ("directmessage", False, [10]),
@@ -87,6 +87,6 @@ def test_what_a_client_asks_for_counts_as_if_it_had_sent_it() -> None:
         asker.send(*[grab] * more)
         for _ in range(more):
             asker.message()
-    assert len(grab) * more < 4000  # what it sent alone could come at once
+    assert len(grab) * more < 4000  # its packets alone could come at once
     # The answer to the last packet waits until those before it are paid for.
     assert time.monotonic() - began >= (size * (more - 1) - 4000) / 2000

@@ -1,4 +1,4 @@
-"""`Sono` on a server: other threads, `run`, and what `run` serves beside clients."""
+"""`Sono` on a server: other threads, `run`, and what `run` serves besides clients."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tests.servers import PATIENCE
 
 
 class Talk:
-    """What an ASGI server does for one connection."""
+    """An ASGI server's side of one connection."""
 
     def __init__(self) -> None:
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
@@ -31,7 +31,7 @@ class Talk:
         self.give("connect")
 
     def give(self, kind: str, **event: Any) -> None:
-        """Let the application receive something."""
+        """Let the application receive an event."""
         self._given.put_nowait({"type": f"websocket.{kind}", **event})
 
     def text(self, event: str, message: object, protocol: str = "message", **rest: Any) -> None:
@@ -51,11 +51,11 @@ class Talk:
         self.sent.put_nowait(event)
 
     async def next(self) -> Any:
-        """What the application sends next."""
+        """The next event that the application sends."""
         return await asyncio.wait_for(self.sent.get(), PATIENCE)
 
     async def message(self) -> Any:
-        """The message of the packet that it sends next."""
+        """The message in the next packet that it sends."""
         event = await self.next()
         assert event["type"] == "websocket.send"
         return json.loads(event["text"])["payload"]["message"]
@@ -68,7 +68,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 async def talking(
     application: Application, headers: Any = (), accepted: bool = True, scheme: str = "ws"
 ) -> AsyncIterator[Talk]:
-    """A connection; the application has ended when the with statement has."""
+    """A connection; at the end of the with statement the application has ended."""
     talk = Talk()
     scope = {
         "type": "websocket",
@@ -85,7 +85,7 @@ async def talking(
 
 
 def run(main: Awaitable[None]) -> None:
-    """Whatever it leaves open is an error."""
+    """Anything left open is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         asyncio.run(main)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def test_tasks_that_begin_at_once() -> None:
 
 
 def ended(sono: Sono) -> list[Close]:
-    """Will hold how each client's connection ends."""
+    """Receives how each client's connection ends."""
     closes: list[Close] = []
     sono.on_disconnect(lambda client, close: closes.append(close))
     return closes
@@ -501,7 +501,7 @@ def test_a_scope_that_nobody_knows_is_refused() -> None:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    """Until something has happened in the loop."""
+    """Wait until something has happened in the loop."""
     for _ in range(5000):
         if done():
             return

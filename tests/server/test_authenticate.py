@@ -1,4 +1,4 @@
-"""Who may become a client is asked before the 101."""
+"""`authenticate` decides before the 101 who may become a client."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_it_has_the_time_of_the_handshake(monkeypatch: pytest.MonkeyPatch) -> No
 
     with running(sono.connect, timeouts=Timeouts(handshake=0.2)) as server:
         with Wire(server.address, upgrade=False) as wire:
-            wire.flush()  # and it is gone
+            wire.flush()  # and the client is gone
         assert cancelled.wait(10)
 
 

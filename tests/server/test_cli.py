@@ -1,4 +1,4 @@
-"""The command `sono`: what it prints, how it ends, and its one-line mistakes."""
+"""The command `sono`: its output, how it ends, and its one-line mistakes."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_serve_prints_its_url_and_runs_until_a_signal(
 ) -> None:
     if "::1" in arguments and not has_ipv6():
         pytest.skip("the machine has no IPv6 loopback")
-    # The first signal that the server takes ends it: its handler is what raises here.
+    # The first signal that the server handles ends it, because its handler raises here.
     before = signal.getsignal(signal.SIGTERM)
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""`sono serve APP`: which `Sono` it serves, how, and what it says when there is none."""
+"""`sono serve APP`: which `Sono` it serves, how, and its messages when there is none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_sono():
     return sono
 """
 
-# What only asyncio serves.
+# Only asyncio serves these.
 WAITING = """
 import asyncio
 from sono_server import Sono
@@ -78,7 +78,7 @@ HELLO = {"protocol": "hello", "payload": {"message": "Hall"}, "message": "Hall"}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current directory, from which this process may import for the length of the test."""
+    """The current directory, from which this process may import during the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -354,7 +354,7 @@ def test_limits_of_the_application_hold_and_set_changes_those_of_connections(
         Wire(started.address(), "/ws") as wire,
     ):
         assert packet(wire) == HELLO
-        wire.send(text)  # the limit of packets is still the application's
+        wire.send(text)  # the application's limit of packets still holds
         assert packet(wire)["protocol"] == "error"
         wire.send("x" * 1001)
         assert wire.closed().code == 1009

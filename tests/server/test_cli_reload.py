@@ -37,7 +37,7 @@ sono = Sono()
 {kind} greet(client):
     client.send("hello", "{word}")
 """
-# Blocks the thread that serves, once a client is gone.
+# Blocks the serving thread after a client has left.
 BLOCKING = """
 import threading
 
@@ -49,7 +49,7 @@ def leave(client, close):
 
 
 def write(folder: Path, text: str, name: str = "app.py") -> None:
-    """Write a file at once: nobody imports half of it."""
+    """Write a file atomically, so that nobody imports half of it."""
     whole = folder / f"{name}.new"
     whole.write_text(text)
     whole.replace(folder / name)
@@ -60,7 +60,7 @@ def source(word: str, kind: str = "def") -> str:
 
 
 def wait_for(started: Program, pattern: str) -> re.Match[str]:
-    """Read what it prints up to a line that has the pattern."""
+    """Read its output up to a line that matches the pattern."""
     while not (found := re.search(pattern, started.line())):
         pass
     return found
@@ -82,7 +82,7 @@ def greeting(wire: Wire) -> str:
 
 
 def rest(started: Program) -> tuple[int, str]:
-    """Its exit status and standard error; both streams end when the last of its processes does."""
+    """Its exit status and standard error; both streams end with the last of its processes."""
     _, errors = started.process.communicate(timeout=PATIENCE)
     return started.process.returncode, errors.decode()
 

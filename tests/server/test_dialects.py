@@ -1,4 +1,4 @@
-"""Clients of several dialects on one `Sono`: who speaks which, and that each is encoded once."""
+"""Clients of several dialects on one `Sono`: who speaks which, and each event is encoded once."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
 
 
 def said(event: str, message: object) -> str:
-    """What the server says to classic clients."""
+    """A packet from the server to classic clients."""
     return json.dumps(
         {"protocol": event, "payload": {"message": message}, "message": message},
         separators=(",", ":"),
@@ -180,7 +180,7 @@ def test_each_dialect_is_encoded_and_framed_once(
     prepared = dispatch._prepared
     monkeypatch.setattr(dispatch, "_prepared", counting)
     sono = Sono()
-    kinds: list[tuple[str, ...]] = [(), ("lines",)] * 3  # by turns
+    kinds: list[tuple[str, ...]] = [(), ("lines",)] * 3  # alternating
     texts = {(): said("message", "hello"), ("lines",): b"message=hello"}
     with running(sono.connect) as server, contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(server.address, subprotocols=kind)) for kind in kinds]
@@ -191,7 +191,7 @@ def test_each_dialect_is_encoded_and_framed_once(
 
 
 def test_an_event_is_encoded_as_it_was_when_it_was_emitted(lines: Lines) -> None:
-    """In the caller's thread, in all dialects; and what one cannot write goes to nobody."""
+    """In the caller's thread, in all dialects; if one cannot write it, nobody gets it."""
     sono = Sono()
     with (
         running(sono.connect) as server,
@@ -217,7 +217,7 @@ def test_an_event_is_encoded_as_it_was_when_it_was_emitted(lines: Lines) -> None
 
         paused = threading.Event()
         server.server.call_soon(paused.wait, 10)
-        emit_and_change()  # the loop gets to it later
+        emit_and_change()  # the loop handles it later
         paused.set()
         assert line.message() == b"message=['before']"
         assert classic.message() == said("message", ["before"])
@@ -225,7 +225,7 @@ def test_an_event_is_encoded_as_it_was_when_it_was_emitted(lines: Lines) -> None
 
 
 def test_a_direct_message_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its size is looked at before it is sent: both look at the same text."""
+    """Its size is checked before it is sent: the check and the packet use the same text."""
     encoded: list[object] = []
 
     def counting(event: str, message: object, sender: str) -> str:

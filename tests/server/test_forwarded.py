@@ -1,4 +1,4 @@
-"""Reverse proxies that are believed, and those that are not."""
+"""Which reverse proxies the server believes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_who_comes_through_a_unix_socket_is_trusted_by_name() -> None:
         ("192.0.2.7:1234", ("192.0.2.7", 0)),
         ("[2001:4860::8]:80", ("2001:4860::8", 0)),
         ("2001:4860::8", ("2001:4860::8", 0)),
-        ("1.1.1.1, 192.0.2.7, 10.0.0.9", ("192.0.2.7", 0)),  # before that it may be made up
+        ("1.1.1.1, 192.0.2.7, 10.0.0.9", ("192.0.2.7", 0)),  # anything before it may be made up
         ("10.0.0.8, 10.0.0.9", ("10.0.0.8", 0)),
         ("unknown", PROXY),
         ("192.0.2.7, _hidden, 10.0.0.9", ("10.0.0.9", 0)),
@@ -114,7 +114,7 @@ def test_only_a_trusted_proxy_is_believed(trusted: bool) -> None:
         running(accept, trusted_proxies=proxies) as server,
         Wire(server.address, headers=HEADERS) as wire,
     ):
-        # the origin is that of the host that the page was loaded from
+        # the origin is that of the host that the page came from
         assert isinstance(wire.answer, Accept if trusted else Reject)
     (found,) = seen
     assert found.scheme == ("https" if trusted else "http")

@@ -1,6 +1,6 @@
-"""Each limit and each time: held one below it, at it, and broken one above; by default and set.
+"""Each limit and time-out, by default and set: kept just below and at it, broken just above.
 
-What exactly happens beyond it is tested where the rule is; here it is where the line runs.
+The rules' own tests say what happens beyond a limit; these say where the line is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sono_core.websocket.opcodes import BINARY, CONTINUATION
 from tests.fakes import Rig
 from tests.rules.peers import MASK, opened, request, requesting
 
-HUGE = 1 << 30  # a limit that is not in question
+HUGE = 1 << 30  # a limit that is not under test
 
 
 def frame(opcode: int, size: int = 0, *, fin: bool = True) -> bytes:
@@ -27,7 +27,7 @@ def frame(opcode: int, size: int = 0, *, fin: bool = True) -> bytes:
 
 
 def arrives(limits: Limits, data: bytes) -> bool:
-    """A server delivers one message and goes on."""
+    """A server delivers one message and stays open."""
     events = list(opened(Role.SERVER, limits=limits, deflate=None).receive_data(data))
     assert len(events) == 1
     return isinstance(events[0], BinaryMessage)
@@ -45,7 +45,7 @@ def fragments(limits: Limits, number: int) -> bool:
 
 
 def accepted(limits: Limits, data: bytes) -> bool:
-    """A server takes the bytes for a request that it may accept."""
+    """A server takes the bytes of a request that it may accept."""
     server = Connection(Role.SERVER, limits=limits)
     for _ in server.receive_data(data):
         server.send(Accept())
@@ -80,7 +80,7 @@ def body(limits: Limits, size: int) -> bool:
 
 
 def waiting(limits: Limits, size: int) -> Rig:
-    """A session with so many bytes in its outbox, or given up for them."""
+    """A session with that many bytes in its outbox, unless it gave up because of them."""
     rig = Rig(limits=limits)
     rig.blocks()
     rig.session.send(BinaryMessage(b""))
@@ -187,7 +187,7 @@ HELD: dict[str, tuple[Callable[[Limits, int], bool], int, dict[str, int]]] = {
     "max_name": (name, 20, {}),
     "max_depth": (depth, 10, {}),
 }
-"""Of each limit: whether so much is within it, a setting, and others that must not interfere."""
+"""For each limit: whether an amount is within it, a setting, and limits that must not interfere."""
 
 
 def silent(rig: Rig) -> bool:
@@ -221,7 +221,7 @@ LASTING: dict[str, tuple[Callable[[Rig], object], Callable[[Rig], bool]]] = {
     "close": (closing, undisturbed),
     "write_stall": (stuck, undisturbed),
 }
-"""Of each time: what begins it, and whether it still runs."""
+"""For each time-out: what starts it, and whether it still runs."""
 
 
 def test_every_setting_is_here() -> None:

@@ -98,7 +98,7 @@ def test_an_unknown_name_and_an_address_of_another_machine_raise() -> None:
 
 
 class TakenInTheOtherFamily:
-    """Binding the second family fails so many times."""
+    """Binding the second family fails that many times."""
 
     def __init__(self, times: int) -> None:
         self.times = times
@@ -124,7 +124,7 @@ def test_a_free_port_that_is_taken_in_the_other_family_is_tried_again(
     try:
         with listening(None) as (first, second):
             assert first.getsockname()[1] == second.getsockname()[1]
-    except OSError as error:  # 127.0.0.2 exists on Linux alone
+    except OSError as error:  # only Linux has 127.0.0.2
         if sys.platform == "linux" or error.errno != errno.EADDRNOTAVAIL:
             raise
     assert [sock.fileno() for sock in taken.opened] == [-1] * len(taken.opened)

@@ -52,4 +52,4 @@ def test_a_traceback_keeps_its_lines_and_no_other_control_character() -> None:
     assert len(lines) > 2
     assert all(line.isprintable() for line in lines)
     assert "\\x1b[2J" in lines[-2]
-    assert all(line.startswith("    ") for line in lines[1:])  # so that none passes for an event
+    assert all(line.startswith("    ") for line in lines[1:])  # none passes for another entry

@@ -17,7 +17,7 @@ from tests.helpers import Application, Peer
 
 
 def assert_refused(application: Application, offender: Peer, code: str) -> None:
-    """The offender alone is told, with exactly these keys; all go on being served."""
+    """Only the offender hears of it, with exactly these keys; everybody is still served."""
     (packet,) = offender.take()
     assert packet["protocol"] == "error"
     assert packet.keys() == {"protocol", "payload"}
@@ -98,7 +98,7 @@ def test_any_binary_frame_ended_the_process(application: Application, data: byte
 
 
 def test_emit_in_the_connect_callback_threw() -> None:
-    """Its own documented example; the newcomer gets what is said there too."""
+    """Its own documented example; the newcomer receives this message too."""
     application = Application()
     first = application.connect()
 
@@ -178,7 +178,7 @@ def test_a_client_forged_a_servers_reply(
 
 
 def test_a_client_forged_the_sender(application: Application) -> None:
-    """What a client says of `from`, or in keys beside the message, is not passed on."""
+    """Whatever a client puts into `from`, or in keys beside the message, is not passed on."""
     offender, victim = application.peers[:2]
     payload = {"message": "m", "from": victim.id, "type": "clients", "to": victim.id}
     offender.send({"protocol": "directmessage", "message": "m", "payload": payload})
@@ -209,7 +209,7 @@ def test_ids_counted_up(application: Application) -> None:
     assert len(set(ids)) == len(ids)
     for client_id in ids:
         assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{15}", client_id)  # 96 random bits
-    # neither counted nor near to each other: no position is the same for all
+    # neither counted nor close to each other: no position is the same for all
     assert all(len(set(column)) > 5 for column in zip(*ids, strict=True))
 
 
@@ -261,7 +261,7 @@ def test_each_recipient_cost_a_json_encode_and_a_copy_of_the_member_list(
 def test_a_message_that_cannot_be_encoded_reached_some_of_its_recipients(
     application: Application,
 ) -> None:
-    """It is encoded once, before it is sent to anyone."""
+    """It is encoded once, before anybody gets it."""
     for message in ("\ud800", object()):
         with pytest.raises((TypeError, LocalProtocolError)):
             application.sono.emit(message)
@@ -321,7 +321,7 @@ def test_names_of_prototypes_reached_objects_as_protocols(
 
 
 def test_the_clients_of_these_tests_close_cleanly(application: Application) -> None:
-    """So that what they show is what a real connection would show."""
+    """So that the tests show what a real connection would show."""
     leaving, staying = application.peers[:2]
     assert leaving.client
     leaving.client.close(1001, "bye")

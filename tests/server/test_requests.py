@@ -93,7 +93,7 @@ def test_head_gets_the_length_and_no_body() -> None:
 
 
 def test_post_with_a_body_is_yielded_and_answered() -> None:
-    """The body itself is not for this server; it does no harm."""
+    """The body is not for this server, and does no harm."""
     with running(lambda request: request.respond(200, request.method)) as server:
         response = ask(
             server.address,
@@ -143,7 +143,7 @@ def test_a_request_can_be_answered_later() -> None:
 
 
 def get_other(address: tuple[str, int], requests: queue.Queue[HTTPRequest]) -> bytes:
-    """Another connection is served while the first one waits."""
+    """The server serves another connection while the first one waits."""
     with dial(address) as sock:
         sock.sendall(b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n")
         other = requests.get(timeout=PATIENCE)

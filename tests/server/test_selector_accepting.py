@@ -99,7 +99,7 @@ def test_a_connection_that_fails_before_it_is_accepted_harms_nobody(number: int)
 
 
 def test_a_socket_that_refuses_its_options_is_served() -> None:
-    """macOS says so of a peer that has gone already."""
+    """macOS reports this for a peer that has already gone."""
 
     class Stubborn(socket.socket):
         def setsockopt(self, *arguments: Any) -> None:

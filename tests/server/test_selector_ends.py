@@ -27,7 +27,7 @@ def test_a_reset_in_the_middle_of_a_frame_ends_that_connection_alone() -> None:
 
 
 def test_what_a_peer_sent_before_it_went_is_delivered_although_writing_failed() -> None:
-    """The failed write is noticed before what the peer sent was read."""
+    """The server notices the failed write before it reads the peer's bytes."""
     messages: queue.Queue[str | bytes] = queue.Queue()
     closes: queue.Queue[Close] = queue.Queue()
     sockets: queue.Queue[WebSocket] = queue.Queue()
@@ -46,7 +46,7 @@ def test_what_a_peer_sent_before_it_went_is_delivered_although_writing_failed() 
         until(lambda: bool(select.select([wire.sock], [], [], 0)[0]))
         inside, gone = threading.Event(), threading.Event()
 
-        def send_in_vain() -> None:  # is written before anything more is read
+        def send_in_vain() -> None:  # written before anything more is read
             inside.set()
             assert gone.wait(PATIENCE)
             ws.send("into the void")
@@ -54,7 +54,7 @@ def test_what_a_peer_sent_before_it_went_is_delivered_although_writing_failed() 
         server.server.call_soon(send_in_vain)
         assert inside.wait(PATIENCE)
         wire.send("my last words", Close(1001, "gone"))
-        wire.close()  # with "unread" unread: a reset
+        wire.close()  # "unread" is unread: this resets the connection
         gone.set()
         assert messages.get(timeout=PATIENCE) == "my last words"
         assert closes.get(timeout=PATIENCE) == Close(1001, "gone", True)

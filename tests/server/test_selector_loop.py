@@ -42,7 +42,7 @@ def test_fan_out() -> None:
 
 
 def test_a_fair_share_is_1024_messages_a_turn() -> None:
-    """Also while more can be read from the same connection than was handled."""
+    """Also while one connection has more to read than its share of a turn."""
     log: list[str] = []
     handled: list[int] = []
 
@@ -75,7 +75,7 @@ def test_a_fair_share_is_1024_messages_a_turn() -> None:
         with held(server):
             for thread in threads:
                 thread.start()
-            # Every thread has sent all, or has filled what the kernel holds.
+            # Every thread has sent everything, or has filled the kernel's buffers.
             until(
                 lambda: (
                     not any(

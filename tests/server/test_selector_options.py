@@ -1,4 +1,4 @@
-"""Options of `serve` that are refused."""
+"""Options that `serve` refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals drain, then cut off; their handlers are restored."""
+"""Signals drain, then cut off; the server restores their handlers."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_signals_are_not_touched_in_another_thread() -> None:
 
 @pytest.fixture
 def keyboard_interrupt() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where a shell started the tests in the background.
+    """SIGINT raises KeyboardInterrupt, even if a shell started the tests in the background.
 
-    Such a shell lets them ignore it.
+    Such a shell makes them ignore it.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -91,7 +91,7 @@ def keyboard_interrupt() -> Iterator[None]:
 
 @pytest.mark.usefixtures("keyboard_interrupt")
 def test_after_a_second_signal_a_third_does_what_it_did_before() -> None:
-    """A loop that was left by break must not hold the process."""
+    """A loop that was left by break must not keep the process alive."""
     before = signal.getsignal(signal.SIGINT)
     with serve("127.0.0.1", 0) as server, dial(server.address[:2]) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -68,7 +68,7 @@ def test_stop_answers_pending_requests_with_503() -> None:
 
 
 def test_requests_that_were_read_and_not_yielded_get_503_too() -> None:
-    """The first request's body stops the server while the second one is waiting."""
+    """The first request's handler stops the server while the second one is waiting."""
     seen: list[HTTPRequest] = []
     servers: queue.Queue[Server] = queue.Queue()
 
@@ -127,7 +127,7 @@ def test_a_second_stop_cuts_off_at_once() -> None:
 
 
 def test_two_stops_that_come_together_do_not_wait_for_anything() -> None:
-    """Both are noticed with one waking, after which nothing else would wake the loop."""
+    """One waking notices both; nothing would wake the loop again."""
 
     def stop_twice(ws: WebSocket, message: str | bytes) -> None:
         server.server.stop()

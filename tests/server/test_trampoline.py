@@ -1,4 +1,4 @@
-"""Steps of the application that are called, or awaited: the same in both."""
+"""The application's steps, called or awaited, with the same results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def describe(function: Callable[[Any], Any], log: list[Any]) -> steps.Steps:
 
 
 def run_both(function: Callable[[Any], Any]) -> list[Any]:
-    """What the steps came to; plain functions come to the same in both ways."""
+    """The result of the steps; plain functions give the same in both ways."""
     called: list[Any] = []
     steps.called(describe)(function, called)
     awaited: list[Any] = []

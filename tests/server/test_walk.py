@@ -57,7 +57,7 @@ print(json.dumps(calls[begin:ends[-1]]))
 
 @pytest.fixture(scope="module")
 def walk() -> list[tuple[str, str]]:
-    """File, from the root, and function of each frame, but for the handler's own."""
+    """File, relative to the root, and function of each frame, without the handler's own."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A handler that blocks the loop is named in the log."""
+"""The log names a handler that blocks the loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("each_server")
 
 
 class Log(logging.Handler):
-    """What was logged; `waiting` is set by each record."""
+    """The log's records; each one sets `waiting`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Log(logging.Handler):
         self.waiting.release()
 
     def until(self, found: Callable[[logging.LogRecord], bool]) -> logging.LogRecord:
-        """The first record for which it is true, when it is there."""
+        """Wait for the first record for which the condition is true."""
         while not (records := [record for record in self.records if found(record)]):
             assert self.waiting.acquire(timeout=PATIENCE)
         return records[0]
@@ -73,7 +73,7 @@ def test_a_handler_that_blocks_is_named_and_the_others_go_on(log: Log) -> None:
 
     with running(accept, watchdog=0.05) as server, Wire(server.address) as wire:
         wire.send("x")
-        # a machine that was busy at the beginning may have been told about before
+        # a machine that was busy at the beginning may have caused an earlier record
         blocked = log.until(lambda record: "lingering_handler" in str(record.stack_info))
         release.set()
         assert wire.message() == "done"

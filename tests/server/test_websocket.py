@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("each_server")
 
 
 class Application:
-    """Accepts everything, and keeps what it is told."""
+    """Accepts everything, and records its calls."""
 
     def __init__(self) -> None:
         self.sockets: queue.Queue[WebSocket] = queue.Queue()
@@ -300,7 +300,7 @@ def test_an_illegal_message_raises_in_the_thread_that_sends_it() -> None:
 
 
 def server_raises(server: Running, function: Callable[[], object]) -> None:
-    """Raise here what a function raises in the server's thread."""
+    """Raise here what the function raises in the server's thread."""
 
     def catch() -> Exception | None:
         try:
@@ -344,7 +344,7 @@ def test_what_a_message_becomes() -> None:
 
 
 def test_a_handlers_unused_half_does_nothing() -> None:
-    """A session of the server asks neither for responses, nor messages before it is open."""
+    """A server's session asks for no responses, and for no messages before it is open."""
     requests: queue.Queue[HTTPRequest] = queue.Queue()
 
     def handle(request: HTTPRequest) -> None:

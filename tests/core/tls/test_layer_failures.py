@@ -171,7 +171,7 @@ class Stub:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
         self.errors: list[Exception] = []
-        """What the next calls of `write` raise."""
+        """The exceptions that the next calls of `write` raise."""
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> Stub:
         self._object = self._context.wrap_bio(*arguments, **options)
