@@ -150,7 +150,10 @@ def test_echo_counts_what_comes_back(run: Any, size: int, options: tuple[str, ..
         assert result["bytes"] == size * result["messages"]
     assert 0.1 <= result["seconds"] < 1
     assert result["rate"] == pytest.approx(result["messages"] / result["seconds"], rel=1e-3)
-    assert 0 < result["latency_us"]["p50"] <= result["latency_us"]["p99"]
+    latency = result["latency_us"]
+    assert 0 <= latency["p50"] <= latency["p99"]
+    # One message of 16 is timed: a busy machine may not get so far with large ones.
+    assert latency["p50"] or result["messages"] < 3 * 2 * 16
     assert 0 < result["cpu_seconds"] <= result["seconds"]
     assert "server_cpu_seconds" not in result
 
