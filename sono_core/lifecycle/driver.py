@@ -17,7 +17,8 @@ class Driver:
     """A `Transport` without its I/O.
 
     It has no slots, so that a subclass can have a base written in C as well. Subclasses call
-    `start` first, set `layer`, and implement the methods under "the I/O".
+    `start` first, set `layer`, and implement `write_soon` and the methods under
+    "the I/O".
     """
 
     __slots__ = _NO_SLOTS

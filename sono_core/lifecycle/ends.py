@@ -1,8 +1,8 @@
 """The close codes and reasons with which this side ends a connection, in one place.
 
 The codes for a peer's mistake in a frame or a payload are where the mistake is found:
-`websocket.frames` (1002, 1008, 1009), `websocket.messages` (1007, 1009) and `websocket.close`
-(1002, 1007).
+`websocket.frames` (1002, 1008, 1009), `messages` (1007), `deflate` (1007, 1008, 1009) and `close`
+(1002, 1007), and under ASGI `asgi` (1009).
 """
 
 from sono_core.close_codes import CloseCode

@@ -20,7 +20,7 @@ _LAST_TURNS = (
 
 
 class AsyncBaseServer(BaseServer):
-    """A `Host` on the running event loop."""
+    """A `BaseServer` on the running event loop."""
 
     def __init__(self, listeners: list[socket.socket], options: Options) -> None:
         super().__init__(listeners, options)

@@ -145,7 +145,7 @@ class Server(BaseServer):
             self._watch_listeners(True)
 
     def _wait(self, due: float) -> tuple[float, list[int]]:
-        """Wait for sockets and tell peers; the time then, and the descriptors of all others."""
+        """Wait for sockets and tell their transports; the time, and all other ready descriptors."""
         if self._epoll >= 0:
             return self.context.run(self._epoll, due)
         timeout = None if due == math.inf else max(0.0, due - time.monotonic())
@@ -176,7 +176,7 @@ class Server(BaseServer):
             self._wake_receiver.recv(4096)
 
     def schedule(self, transport: SelectorTransport, due: float) -> None:
-        """Look at the peer's deadlines then. Only ever moved forward; else the tick moves on."""
+        """Handle the transport's deadlines then, or earlier if that was due earlier."""
         self._timers.schedule(transport, due)
 
     # -- accepting ------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class Server(BaseServer):
     def watch(
         self, sock: socket.socket, transport: SelectorTransport, before: int, events: int
     ) -> None:
-        """Let the selector watch a peer's socket for other events."""
+        """Let the selector watch a transport's socket for other events."""
         if not events:
             self._selector.unregister(sock)
         elif before:
@@ -230,7 +230,7 @@ class Server(BaseServer):
             self._selector.register(sock, events, transport)
 
     def forget(self, transport: ServedTransport) -> None:
-        """The peer's socket is closed."""
+        """The transport's socket is closed."""
         super().forget(transport)
         if self._accept_again < math.inf and not self._stop_requests:
             self._watch_listeners(True)  # a descriptor is free again

@@ -28,13 +28,13 @@ class SelectorLoop(Protocol):
     def watch(
         self, sock: socket.socket, transport: "SelectorTransport", before: int, events: int
     ) -> None:
-        """Call `peer.ready` when the socket can be read from or written to."""
+        """Call `transport.ready` when the socket can be read from or written to."""
 
     def schedule(self, transport: "SelectorTransport", due: float) -> None:
-        """Call `peer.tick` then."""
+        """Call `transport.tick` then."""
 
     def forget(self, transport: "SelectorTransport") -> None:
-        """The peer's socket is closed."""
+        """The transport's socket is closed."""
 
 
 class SelectorTransport(FastTransport, Driver):

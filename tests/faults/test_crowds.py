@@ -16,7 +16,7 @@ from tests.faults.victims import KINDS, Victim, p99, until, victim
 from tests.servers import PATIENCE, Wire, dial, read_all, status
 
 MIB = 1 << 20
-SLACK = 0.3  # seconds that a busy machine may add to a latency
+SLACK = 0.1  # seconds that a busy machine may add to a latency
 ROUNDS = 5  # of a measured latency: another process may spoil one, a fault of the server spoils all
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")
 
@@ -99,9 +99,9 @@ def test_d03_half_handshakes_are_cut_at_the_deadline_while_others_connect(kind: 
                     honest.append(time.monotonic() - started)
                 assert drip.over
             assert set(drip.answers) == {b"HTTP/1.1 408 Request Timeout"}
-            assert min(drip.lasted) >= deadline / 2
-            assert honest
-            return p99(honest) < deadline / 2 and max(drip.lasted) < deadline + 3.0
+            assert min(drip.lasted) >= deadline - 0.5
+            in_time = p99(honest) < 0.5 and max(drip.lasted) < deadline + 1.5
+            return len(honest) > 10 and in_time
 
         assert any(all_are_in_time() for _ in range(ROUNDS))
 

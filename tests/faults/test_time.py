@@ -17,6 +17,8 @@ from tests.faults.victims import KINDS, until, victim
 from tests.processes import ROOT, program
 from tests.servers import Wire
 
+ROUNDS = 3  # of a measured time: another process may spoil one, the server's fault spoils all
+
 PACKAGES = ("sono_core", "sono_server", "sono_client")
 
 
@@ -38,18 +40,24 @@ def listing(wire: Wire, kind: str) -> list[str]:
 def test_d04_a_stopped_client_is_detected_in_time_and_its_presence_cleared(kind: str) -> None:
     interval, pong = 0.4, 1.5
     with victim(kind, ping_interval=interval, pong=pong) as server:
-        url = f"ws://127.0.0.1:{server.address[1]}/ws"
-        with program("-m", "tests.faults.client", url, "room") as client:
-            assert client.line() == "there"
-            observer = server.wire("/ws")  # not before: it answers pings only while it asks
-            say(observer, "changeChannel", to="room")
-            assert len(listing(observer, "mychannelclients")) == 2
-            client.process.send_signal(signal.SIGSTOP)
-            taken = until(lambda: len(listing(observer, "mychannelclients")) == 1)
-            assert taken < interval + pong + 3.0
-            assert len(listing(observer, "clients")) == 1
-            assert server.closed() == {"1006": 1}
-            observer.close()
+
+        def is_detected_in_time() -> bool:
+            before = server.closed().get("1006", 0)
+            url = f"ws://127.0.0.1:{server.address[1]}/ws"
+            with program("-m", "tests.faults.client", url, "room") as client:
+                assert client.line() == "there"
+                observer = server.wire("/ws")  # not before: it answers pings only while it asks
+                say(observer, "changeChannel", to="room")
+                assert len(listing(observer, "mychannelclients")) == 2
+                client.process.send_signal(signal.SIGSTOP)
+                taken = until(lambda: len(listing(observer, "mychannelclients")) == 1)
+                assert len(listing(observer, "clients")) == 1
+                assert server.closed() == {"1006": before + 1}
+                observer.close()
+                until(lambda: server.stats()["open"] == 0)
+            return taken < interval + pong + 1.0
+
+        assert any(is_detected_in_time() for _ in range(ROUNDS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
