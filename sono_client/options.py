@@ -128,7 +128,7 @@ def chosen_proxy(proxy: str | bool | None) -> ProxyChoice:
     """Which proxy to use: a URL, the environment's for True, or none.
 
     Raises:
-        TypeError: it is nothing of that.
+        TypeError: it is none of these.
     """
     if proxy is True:
         return lambda target: proxy_for(target, os.environ)

@@ -119,7 +119,7 @@ class AsyncSonoClient(Notifier):
         Raises:
             ConnectionClosed: there is no connection now.
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
+            ValueError: the event's name is reserved or illegal.
         """
         await self.socket.send(protocol.message(message, event))
 
@@ -143,7 +143,7 @@ class AsyncSonoClient(Notifier):
 
         Raises:
             ConnectionClosed: the connection ended before.
-            TypeError: `kind` is no str.
+            TypeError: `kind` is not a str.
         """
         socket = self.socket
         await socket.drain()

@@ -159,7 +159,7 @@ class AsyncWebSocket(Sender):
         off.
 
         Raises:
-            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
         """
         self.close_nowait(code, reason)
         try:

@@ -131,7 +131,7 @@ class SonoClient:
                     self._raise_end()
                     return
                 if len(events) > _MAX_BEHIND:
-                    raise BufferError("too many events wait for the iteration")
+                    raise BufferError("too many events are waiting for the iteration")
                 yield events.popleft()
         finally:
             with self._lock:
@@ -145,7 +145,7 @@ class SonoClient:
         Raises:
             ConnectionClosed: there is no connection now.
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
+            ValueError: the event's name is reserved or illegal.
         """
         self.socket.send(protocol.message(message, event))
 
@@ -171,7 +171,7 @@ class SonoClient:
         Raises:
             ConnectionClosed: the connection ended before.
             TimeoutError: no answer came in time.
-            TypeError: `kind` is no str.
+            TypeError: `kind` is not a str.
         """
         with self._lock:  # else the question might be registered with the next connection
             socket = self.socket

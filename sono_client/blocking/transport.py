@@ -119,7 +119,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         if when is None:
             self.check()
             if self._full:
-                raise BufferError("too many messages wait for recv")
+                raise BufferError("too many messages are waiting for recv")
         return when
 
     def check(self) -> None:

@@ -109,7 +109,7 @@ class WebSocket:
         cut off. Other waiting threads get ConnectionClosed.
 
         Raises:
-            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
         """
         self._transport.close_with(code, reason)
 

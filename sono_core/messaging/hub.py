@@ -77,7 +77,7 @@ class Hub:
         limits: `max_channels` and `max_name`.
 
     Raises:
-        ValueError: `home` is no channel name.
+        ValueError: `home` is not a channel name.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Hub:
         """Create a channel that stays, for the application; one that exists keeps its members.
 
         Raises:
-            ValueError: the name is no channel name, or there are too many channels.
+            ValueError: the name is not a channel name, or there are too many channels.
         """
         self.check(channel)
         try:
@@ -142,7 +142,7 @@ class Hub:
         """Whether a channel may have that name.
 
         Raises:
-            ValueError: it is no channel name.
+            ValueError: it is not a channel name.
         """
         try:
             check_name(channel, "channel", self._limits)
@@ -166,7 +166,7 @@ class Hub:
             ValueError: the id is taken.
         """
         if client in self._clients:
-            raise ValueError(f"client {client!r} exists already")
+            raise ValueError(f"client {client!r} already exists")
         self._clients[client] = self.home
         self._channels[self.home].members[client] = None
 

@@ -29,8 +29,8 @@ def check_event(event: str, limits: Limits) -> None:
     """Whether the caller may use a name for its own events.
 
     Raises:
-        TypeError: it is no str.
-        ValueError: it is reserved or no name.
+        TypeError: it is not a str.
+        ValueError: the name is reserved or illegal.
     """
     if not isinstance(event, str):
         raise TypeError(f"event must be a str, not {type(event).__name__}")

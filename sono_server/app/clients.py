@@ -78,7 +78,7 @@ class Client:
 
         Raises:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
+            ValueError: the event's name is reserved or illegal.
         """
         return self._broadcaster.send(self, event, message)
 
@@ -86,7 +86,7 @@ class Client:
         """Begin the closing handshake; False if the client is gone.
 
         Raises:
-            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
         """
         return self._socket.close(code, reason)
 
@@ -113,7 +113,7 @@ class Channel:
 
         Raises:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
+            ValueError: the event's name is reserved or illegal.
         """
         self._broadcaster.emit(self.name, event, message)
 

@@ -52,7 +52,7 @@ class Sono:
         limits: of packets and channels, and of connections too in `run` and `run_async`.
 
     Raises:
-        ValueError: `home` is no channel name.
+        ValueError: `home` is not a channel name.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Sono:
         """The channel of that name, which is created if need be and stays. From any thread.
 
         Raises:
-            ValueError: it is no channel name, or there are too many channels. In other threads
+            ValueError: it is not a channel name, or there are too many channels. In other threads
                 than the server's only the name is checked at once.
         """
         loop, hub = self._dispatcher.loop, self._dispatcher.hub
@@ -115,7 +115,7 @@ class Sono:
         asyncio they may be coroutine functions; the client's next packet waits until they are done.
 
         Raises:
-            ValueError: the event's name is reserved or no name.
+            ValueError: the event's name is reserved or illegal.
             TypeError: it cannot be called; or it is a coroutine function, and clients of a server
                 that calls plain ones are connected.
         """
@@ -173,7 +173,7 @@ class Sono:
 
         Raises:
             TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or no name.
+            ValueError: the event's name is reserved or illegal.
         """
         self._dispatcher.emit(None, event, message)
 

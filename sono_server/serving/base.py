@@ -125,7 +125,7 @@ class BaseServer:
         if self.ended:
             return False
         if len(self._posted) >= _MAX_POSTED:
-            raise BufferError(f"{_MAX_POSTED} calls from other threads wait for the server")
+            raise BufferError(f"{_MAX_POSTED} calls from other threads are waiting for the server")
         self._posted.append((function, arguments))
         self._wake()
         return True

@@ -56,7 +56,7 @@ class Options:
     trusted_proxies: Annotated[
         Collection[str],
         "addresses and networks of reverse proxies whose X-Forwarded-For, -Proto and -Host are "
-        """believed; `"unix"` for who comes through the Unix socket.""",
+        """believed; `"unix"` for connections through the Unix socket.""",
     ] = ()
     watchdog: Annotated[
         float | None,

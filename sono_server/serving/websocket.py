@@ -57,7 +57,9 @@ def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
         require_callable("callback", function)
     found = [function for function in given if is_coroutine_function(function)]
     if found and loop.create_task is None:
-        raise TypeError(f"{found[0]!r} is a coroutine function; this server calls plain ones")
+        raise TypeError(
+            f"{found[0]!r} is a coroutine function; this server calls only plain functions"
+        )
     return bool(found)
 
 
@@ -114,7 +116,7 @@ class WebSocket(Sender):
         """Begin the closing handshake; False if the connection is not open.
 
         Raises:
-            TypeError, LocalProtocolError: the code may not be sent, or the reason is no str.
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
         """
         if self._loop.in_loop():
             return self._session.close(code, reason, self._loop.time())

@@ -272,7 +272,7 @@ def test_an_iteration_that_falls_behind_is_told(
     _, url = room
     with SonoClient(url) as sono:
         sono.message("first")
-        with pytest.raises(BufferError, match="wait for the iteration"):
+        with pytest.raises(BufferError, match="are waiting for the iteration"):
             for _ in sono:
                 for number in range(5):
                     sono.message(number)

@@ -277,7 +277,7 @@ def test_the_size_of_what_waits_is_bounded(
     monkeypatch.setattr(transport, "_MAX_UNREAD_SIZE", 10)
     with connect(commanded_url) as ws:
         ws.send("send 100")
-        with pytest.raises(BufferError, match="wait for recv"):
+        with pytest.raises(BufferError, match="are waiting for recv"):
             ws.ping(WAIT)
         assert [ws.recv(WAIT) for _ in range(100)] == [str(number) for number in range(100)]
         assert ws.ping(WAIT) > 0

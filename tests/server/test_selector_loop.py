@@ -259,7 +259,7 @@ def test_calls_of_other_threads_have_a_limit(monkeypatch: pytest.MonkeyPatch) ->
     with serve("127.0.0.1", 0) as server:
         for _ in range(3):
             assert server.call_soon(print)
-        with pytest.raises(BufferError, match="wait for the server"):
+        with pytest.raises(BufferError, match="are waiting for the server"):
             server.call_soon(print)
 
 

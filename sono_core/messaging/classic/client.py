@@ -123,7 +123,7 @@ class ClientState:
         """A question, to be checked after each `receive`, and the packet that asks it.
 
         Raises:
-            TypeError: `kind` is no str.
+            TypeError: `kind` is not a str.
             LocalProtocolError: it holds a lone surrogate.
         """
         _require_str(kind, "kind")
@@ -137,8 +137,8 @@ def message(content: object, event: str = "message") -> str:
     """The packet that says something to everybody in the channel, oneself included.
 
     Raises:
-        TypeError: `content` cannot be written as JSON, or `event` is no str.
-        ValueError: the event's name is reserved or no name.
+        TypeError: `content` cannot be written as JSON, or `event` is not a str.
+        ValueError: the event's name is reserved or illegal.
         LocalProtocolError: `content` holds a lone surrogate.
     """
     return packets.dump(Message(MessagePayload(content), packets.own_event(event)), content)

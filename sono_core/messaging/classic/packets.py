@@ -158,8 +158,8 @@ def own_event(event: str) -> str:
     """The name of an event that the caller sends, if it may use it.
 
     Raises:
-        TypeError: it is no str.
-        ValueError: it is reserved or no name.
+        TypeError: it is not a str.
+        ValueError: the name is reserved or illegal.
     """
     check_event(event, DEFAULT_LIMITS)
     return event

@@ -36,7 +36,7 @@ def test_an_id_is_taken_once() -> None:
     hub = hub_with("a")
     hub.create("news")
     hub.move("a", "news")
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         hub.add("a")
     assert hub.channel_of("a") == "news"
 
