@@ -18,9 +18,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from tests.interop.selection import (
     RAISED_LIMITS,
     ROOT,
     commit_seed,
+    parts,
     sample,
 )
 from tests.processes import uncovered
@@ -129,23 +131,39 @@ def run(
     folder = autobahn_folder()
     if folder is None:
         raise RuntimeError("SONO_AUTOBAHN does not name a folder that holds run-server-cases")
-    out = Path(tempfile.mkdtemp(prefix="sono-autobahn-"))
-    options = [
-        f"--agent={AGENT}",
-        f"--cases={','.join(cases)}",
-        f"--out={out}",
-        f"--timeout={timeout:g}",
-        "--strict",
-        "--require-deflate",
-    ]
+    deadline = time.monotonic() + timeout
     peer = PEERS[name]
-    if peer.role == "server":
-        with listening(peer.command) as url:
-            finished = call([folder / "run-server-cases", *options, url])
-    else:
-        finished = call(
-            [folder / "run-client-cases", *options, "--", sys.executable, *peer.command]
+    command = folder / f"run-{peer.role}-cases"
+    with ExitStack() as stack:
+        if peer.role == "server":
+            target = [stack.enter_context(listening(peer.command))]
+        else:
+            target = ["--", sys.executable, *peer.command]
+        return joined(
+            [
+                run_part(name, command, part, deadline - time.monotonic(), target)
+                for part in parts(cases)
+            ]
         )
+
+
+def run_part(
+    name: str, command: str | Path, cases: Sequence[str], timeout: float, target: Sequence[str]
+) -> Report:
+    """What one process of the suite says."""
+    out = Path(tempfile.mkdtemp(prefix="sono-autobahn-"))
+    finished = call(
+        [
+            command,
+            f"--agent={AGENT}",
+            f"--cases={','.join(cases)}",
+            f"--out={out}",
+            f"--timeout={max(timeout, 1):g}",
+            "--strict",
+            "--require-deflate",
+            *target,
+        ]
+    )
     if finished.returncode not in (0, 1):
         raise RuntimeError(f"the suite did not run:\n{finished.stdout}")
     passed = finished.returncode == 0
@@ -159,6 +177,17 @@ def run(
     if passed:  # otherwise the reports stay, and the output's last line tells where
         shutil.rmtree(out)
     return report
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """The reports of all parts as one; it passed if each of them did."""
+    return Report(
+        peer=reports[0].peer,
+        results={case: verdict for report in reports for case, verdict in report.results.items()},
+        passed=all(report.passed for report in reports),
+        output="".join(report.output for report in reports),
+        suite=reports[0].suite,
+    )
 
 
 def call(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import itertools
 import os
 import random
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,18 @@ QUICK_GROUPS = tuple(group for group in GROUPS if group < 12)
 SLOW_SECTIONS = (*(f"12.{n}" for n in range(1, 6)), *(f"13.{n}" for n in range(1, 8)))
 SLOW_CASES = range(1, 19)
 
-ALL_CASES = ("*",)
+ALL_CASES = (*(f"{group}.*" for group in QUICK_GROUPS), *(f"{slow}.*" for slow in SLOW_SECTIONS))
+
+
+def parts(cases: Sequence[str]) -> list[tuple[str, ...]]:
+    """The cases as processes of the suite take them, one after the other.
+
+    A slow section has one of its own: the suite keeps all that it exchanges, 5 GB for 12.1.* and
+    23 GB for all cases.
+    """
+    sections = [case for case in cases if case.removesuffix(".*") in SLOW_SECTIONS]
+    rest = tuple(case for case in cases if case not in sections)
+    return [*([rest] if rest else []), *((section,) for section in sections)]
 
 
 def sample(seed: int, combination: str) -> tuple[str, ...]:

@@ -11,7 +11,15 @@ import pytest
 
 from tests.conftest import require
 from tests.interop import selection
-from tests.interop.selection import COMBINATIONS, SLOW_CASES, SLOW_SECTIONS, sample, taken_whole
+from tests.interop.selection import (
+    ALL_CASES,
+    COMBINATIONS,
+    SLOW_CASES,
+    SLOW_SECTIONS,
+    parts,
+    sample,
+    taken_whole,
+)
 
 SLOW = {f"{section}.{case}" for section in SLOW_SECTIONS for case in SLOW_CASES}
 
@@ -52,6 +60,18 @@ def test_a_sample_is_repeatable_and_differs_by_seed_and_combination() -> None:
     assert first == sample(1, "server-native")
     assert first != sample(2, "server-native")
     assert first != sample(1, "server-pure")
+
+
+def test_slow_sections_have_a_process_each() -> None:
+    quick, *slow = parts(ALL_CASES)
+    assert {int(case.partition(".")[0]) for case in quick} == set(selection.QUICK_GROUPS)
+    assert slow == [(f"{section}.*",) for section in SLOW_SECTIONS]
+
+
+@pytest.mark.parametrize("cases", [sample(1, "server-pure"), ("12.1.*",), ("1.*", "13.2.7")])
+def test_parts_leave_no_case_out_and_need_no_empty_process(cases: tuple[str, ...]) -> None:
+    assert sorted(case for part in parts(cases) for case in part) == sorted(cases)
+    assert all(parts(cases))
 
 
 def test_in_time_samples_take_every_case() -> None:
