@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sono_core import Accept, BinaryMessage, Close, Limits, Pong, Role, TextMessage
+from sono_core import Accept, BinaryMessage, Close, Limits, Pong, Request, Role, TextMessage
 from tests.core.lifecycle.sessions import BOTH, fill, raising
 from tests.fakes import Rig
 
@@ -125,6 +125,18 @@ def test_messages_in_what_could_still_be_read_of_a_lost_stream_are_delivered() -
 
 
 # -- abort ------------------------------------------------------------------------------------
+
+
+def test_a_response_in_what_could_still_be_read_opens_a_connection_that_ends() -> None:
+    rig = Rig(Role.CLIENT, opened=False)
+    rig.session.connect(Request("/ws", host="example.com"))
+    rig.transport.write()
+    assert isinstance(rig.seen()[0], Request)
+    rig.session.lost(rig.encoded(Accept(), TextMessage("a")))
+    assert isinstance(rig.handler.log[0], Accept)
+    assert rig.handler.log[1:] == ["a", Close(1006, "the connection ended", False)]
+    assert rig.session.over
+    assert rig.session.deadlines.next == math.inf
 
 
 def test_abort_is_told_later_and_not_in_the_middle_of_the_call() -> None:
