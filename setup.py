@@ -7,10 +7,22 @@ from setuptools import Extension, setup
 FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden"]
 CORE = "sono_core/native"
 CORE_HEADERS = [
-    f"{CORE}/{name}.h" for name in ("native", "outbox", "reader", "frames", "mask", "utf8")
+    f"{CORE}/{name}.h"
+    for name in ("native", "outbox", "reader", "frames", "mask", "scan", "scan_msgpack", "utf8")
 ]
-CORE_SOURCES = ("module", "events", "reader", "payload", "outbox", "frames", "mask", "utf8")
-LOOP_SOURCES = ("module", "context", "transport", "sender")
+CORE_SOURCES = (
+    "module",
+    "events",
+    "reader",
+    "payload",
+    "outbox",
+    "frames",
+    "mask",
+    "scan",
+    "scan_msgpack",
+    "utf8",
+)
+LOOP_SOURCES = ("module", "context", "transport", "secure", "sender")
 
 # Without a compiler the installation goes on, and pure Python does the same work.
 extensions = [

@@ -54,7 +54,7 @@ def main() -> None:
         type=int,
         default=shipped.max_fragments,
         metavar="N",
-        help="frames of one message (default: %(default)s)",
+        help="frames of one message, and small ones a second (default: %(default)s)",
     )
     parser.add_argument(
         "--max-queue",
@@ -68,6 +68,7 @@ def main() -> None:
             max_message=arguments.max_message,
             max_frame=arguments.max_message,
             max_fragments=arguments.max_fragments,
+            control_rate=max(shipped.control_rate, arguments.max_fragments),
             max_queue=arguments.max_queue,
         )
         listen = serve_async if arguments.asyncio else serve

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .cases import CASES, OPCODES, Case
 from .heads import REQUESTS, RESPONSES, TUNNELS, VALUES
-from .payloads import ASGI, DEFLATE, PACKETS
+from .payloads import ASGI, DEFLATE, PACKETS, V2
 
 CORPUS = Path(__file__).parent / "corpus"
 ROLES = ("server", "client")
@@ -24,6 +24,7 @@ SEEDS = {
     "response": RESPONSES,
     "deflate": DEFLATE,
     "packets": PACKETS,
+    "v2": V2,
     "headers": VALUES,
     "tunnel": TUNNELS,
     "asgi": ASGI,

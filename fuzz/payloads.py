@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 
+import msgspec
+
 _TAIL = b"\x00\x00\xff\xff"
 _JSON = b'{"protocol":"broadcast","payload":{"message":"hello"}}' * 20
 _RARE = bytes(range(1, 41))  # repeated, it refers back further than the smallest window
@@ -87,11 +89,133 @@ PACKETS = {
     "deep": _said("[" * 62 + "]" * 62),
     "too-deep": _said("[" * 63 + "]" * 63),
     "depth-unclosed": b"[" * 500,
+    "too-many": _said("[" + ",".join(["[]", "{}"] * 10) + "]"),
+    "escapes-outside": b'\\"[' * 5 + _said("1"),
+    "integer-ignored": _packet("message", {"message": 1}, id=1 << 64),
+    "digits-of-floats": _said("[9223372036854775808.5,1e20,-9223372036854775809e0]"),
     "brackets-in-strings": _said('"' + '[{\\"' * 20 + '"'),
     "duplicate-keys": _said('{"a":1,"a":2}'),
     "nothing": b"",
     "text": b"hello",
     "byte-order-mark": b"\xef\xbb\xbf" + _packet("message", {"message": 1}),
+}
+
+
+_AT = ["e", 7]
+_ENTRY = {"stream": "@", "at": _AT}
+_FAILURE = {"code": "forbidden", "message": "no"}
+_PUBLISH = {"type": "publish", "channel": "c", "event": "e"}
+_REQUEST = {"type": "request", "seq": 1, "name": "r", "data": 1}
+_V2: dict[str, dict[str, object]] = {
+    "hello": {
+        "type": "hello",
+        "token": "t",
+        "key": "k",
+        "streams": {"@": _AT, "#c": ["f", 0]},
+        "channel": "c",
+        "joined": ["d"],
+        "codec": 1,
+    },
+    "join": {"type": "join", "seq": 1, "channel": "c", "at": _AT, "presence": True},
+    "move": {"type": "move", "seq": 2, "channel": "c"},
+    "leave": {"type": "leave", "seq": (1 << 53) - 1, "channel": "c"},
+    "publish": {**_PUBLISH, "seq": 1, "data": {"a": [1, 2.5, None, "ü"]}, "self": False},
+    "publish-volatile": {**_PUBLISH, "data": "x" * 40},
+    "send": {"type": "send", "to": "id", "event": "e", "data": {"__proto__": -40_000}},
+    "request": {**_REQUEST, "timeout": 5},
+    "reply": {"type": "reply", "seq": 1, "re": 3, "data": True},
+    "reply-error": {"type": "reply", "seq": 1, "re": 3, "error": _FAILURE},
+    "present": {"type": "present", "seq": 1, "channel": "c", "data": {"a": {"$bytes": "eA=="}}},
+    "read": {"type": "read", "stream": "#c", "at": _AT},
+    "token": {"type": "token", "token": "t"},
+    "beat": {"type": "beat"},
+    "bye": {"type": "bye", "type2": 1},
+    "type-missing": {"seq": 1},
+    "type-unknown": {"type": "constructor", "seq": 1},
+    "type-long": {"type": "x" * 300},
+    "type-number": {"type": 1},
+    "seq-zero": {"type": "leave", "seq": 0, "channel": "c"},
+    "seq-too-large": {"type": "leave", "seq": 1 << 53, "channel": "c"},
+    "at-half": {"type": "read", "stream": "#c", "at": ["e"]},
+    "at-longer": {"type": "read", "stream": "#c", "at": [*_AT, 1]},
+    "channel-empty": {**_PUBLISH, "channel": "", "data": 1},
+    "channel-long": {**_PUBLISH, "channel": "x" * 129, "data": 1},
+    "channel-control": {**_PUBLISH, "channel": "a\x85", "data": 1},
+    "joined-long": {"type": "hello", "joined": ["x" * 129]},
+    "event-reserved": {**_PUBLISH, "event": "error", "data": 1},
+    "integer-too-large": {**_PUBLISH, "data": 1 << 63},
+    "too-many": {**_PUBLISH, "data": [[]] * 12},
+    "deep": {**_PUBLISH, "data": [[1]]},
+    "welcome": {
+        "type": "welcome",
+        "id": "i",
+        "key": "k",
+        "resumed": False,
+        "seq": 0,
+        "channel": "c",
+        "streams": [{"stream": "@", "at": _AT, "recovered": True}],
+        "denied": [{"channel": "d", "error": _FAILURE}],
+        "beat": 25,
+        "limits": {"max_message": 1},
+    },
+    "event": {"type": "event", **_ENTRY, "event": "e", "data": [1], "from": "i"},
+    "skip": {"type": "skip", **_ENTRY},
+    "gap": {"type": "gap", **_ENTRY},
+    "result": {"type": "result", **_ENTRY, "re": 1, "published": _AT},
+    "result-error": {"type": "result", **_ENTRY, "re": 1, "error": _FAILURE},
+    "asked": {"type": "request", **_ENTRY, "id": 1, "name": "r", "data": None},
+    "joined": {"type": "joined", **_ENTRY, "channel": "c", "position": _AT, "current": True},
+    "left": {"type": "left", **_ENTRY, "channel": "c", "code": "forbidden"},
+    "members": {"type": "members", "channel": "c", "version": 1, "members": [["i", 1]], "count": 1},
+    "presence": {"type": "presence", "channel": "c", "version": 2, "in": [["i", 1]], "count": 1},
+    "ack": {"type": "ack", "seq": 1},
+    "renew": {"type": "renew", "in": 5.5},
+    "error": {"type": "error", "code": "c", "message": "m"},
+}
+
+
+def _v2_text(data: str) -> bytes:
+    """A `publish` whose data is written as it is."""
+    return b'{"type":"publish","channel":"c","event":"e","data":' + data.encode() + b"}"
+
+
+def _v2_packed(data: bytes) -> bytes:
+    return b"\x84\xa4type\xa7publish\xa7channel\xa1c\xa5event\xa1e\xa4data" + data
+
+
+V2 = {
+    **{f"{name}-json": json.dumps(packet).encode() for name, packet in _V2.items()},
+    **{f"{name}-msgpack": msgspec.msgpack.encode(packet) for name, packet in _V2.items()},
+    "surrogate-json": _v2_text('"\\ud800"'),
+    "infinity-json": _v2_text("1e999"),
+    "too-deep-json": _v2_text("[" * 64 + "]" * 64),
+    "unclosed-json": b"[" * 500,
+    "duplicate-keys-json": _v2_text('{"a":1,"a":2},"data":{"b":1,"b":2}'),
+    "type-twice-json": b'{"type":"beat","type":"bye"}',
+    "binary": _v2_packed(b"\x92\xc4\x02\x00\xff\x81\xa1a\xc5\x00\x00"),
+    "binary-of-server": msgspec.msgpack.encode({**_V2["event"], "data": [b"x"]}),
+    "surrogate": _v2_packed(b"\xa3\xed\xa0\x80"),
+    "nan": _v2_packed(b"\xcb\x7f\xf8" + bytes(6)),
+    "infinity-float32": _v2_packed(b"\xca\xff\x80\x00\x00"),
+    "float32": _v2_packed(b"\xca\x3f\x80\x00\x00"),
+    "integers": _v2_packed(
+        b"\x98\x7f\xe0\xcc\xff\xcd\xff\xff\xd0\x80\xd1\x80\x00\xce\xff\xff\xff\xff\xc2"
+    ),
+    "key-number": _v2_packed(b"\x81\x01\x02"),
+    "key-binary": _v2_packed(b"\x81\xc4\x01a\x02"),
+    "extension": _v2_packed(b"\xd4\x01x"),
+    "timestamp": _v2_packed(b"\xd7\xff" + bytes(8)),
+    "announced": _v2_packed(b"\xdd\x00\x00\x00\x09" * 9 + bytes(9)),
+    "announced-map": _v2_packed(b"\xdf\xff\xff\xff\xff"),
+    "announced-string": _v2_packed(b"\xdb\xff\xff\xff\xff"),
+    "long-forms": _v2_packed(b"\xde\x00\x01\xda\x00\x01a\xdc\x00\x01\xdb\x00\x00\x00\x01b"),
+    "too-deep": _v2_packed(b"\x91" * 64 + b"\xc0"),
+    "arrays": b"\x91" * 10_000,
+    "duplicate-keys": b"\x82\xa4type\xa3bye\xa4type\xa3bye",
+    "ignored-no-text": b"\x82\xa4type\xa3bye\xa1x\xa2\xff\xff",
+    "trailing": b"\x81\xa4type\xa3bye\xc0",
+    "never": b"\xc1",
+    "nothing": b"",
 }
 
 ASGI = {

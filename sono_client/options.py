@@ -7,41 +7,53 @@ docstrings of the functions that take it are made from the field.
 import os
 import ssl as tls
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
 import msgspec
 
 from sono_core import Deflate, Limits, Timeouts
+from sono_core.arguments import require_type
 from sono_core.connect import Connector, ProxyChoice, proxy_for
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, require_positive
+from sono_core.tls import check_context
 from sono_core.websocket import DEFAULT_DEFLATE
 
 PING_BYTES = 8
 """Random bytes of a ping, by which its pong is known."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)  # which would show headers and passwords
 class Options:
-    """How to connect. `connector` raises if an option is wrong."""
+    """How to connect. This and `connector` raise if an option is wrong."""
 
     subprotocols: Annotated[Sequence[str], "to offer, in order of preference."] = ()
     headers: Annotated[
         Mapping[str, str] | Sequence[tuple[str, str]],
-        "more header fields of the request, Origin or Authorization for instance. No other origin "
-        "sees Authorization and Cookie.",
+        "more header fields of the request, Origin or Authorization for instance. After a redirect "
+        "no other origin sees them; see `credentials`.",
     ] = ()
+    credentials: Annotated[
+        Collection[str] | None,
+        "names of those fields in `headers` that are secret: all others go along on a redirect to "
+        "another scheme, host or port. Authorization, Cookie and Proxy-Authorization always are. "
+        "None for all fields. The subprotocols are offered everywhere, and no redirect leads from "
+        "wss to ws.",
+    ] = None
     timeout: Annotated[
         float,
-        "seconds for the connection, over all addresses of the host; to look the host up takes as "
-        "long as the system lets it. Proxy, TLS and handshake together have `timeouts.handshake`. "
+        "seconds for the connection, over all addresses of the host, of which the next is tried as "
+        "soon as one fails or after 0.25 s (RFC 8305); to look the host up takes as long as the "
+        "system lets it. Proxy, TLS and handshake together have `timeouts.handshake`. "
         "Both count anew for each redirect.",
     ] = 10.0
     limits: Annotated[
         Limits,
-        "what the server may ask for. `pause_reading_at`, `max_queue` and the fair share are a "
-        "server's matter: here the application waits while it sends.",
+        "what the server may ask for; and for a Sono client, what it accepts of names and packets: "
+        "`max_name`, `max_depth`, `max_containers` and `max_message`. `pause_reading_at`, "
+        "`max_queue` and the fair share are a server's matter: here the application waits while it "
+        "sends.",
     ] = DEFAULT_LIMITS
     timeouts: Annotated[Timeouts, "how long it may take."] = DEFAULT_TIMEOUTS
     deflate: Annotated[Deflate | None, "how permessage-deflate is offered, None not to."] = (
@@ -58,9 +70,16 @@ class Options:
     proxy: Annotated[
         str | bool | None,
         "the URL of an HTTP proxy, as `http://user:password@host:port`; True for what the "
-        "environment says (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`); None for none.",
+        "environment says (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`), for this machine "
+        "too unless `no_proxy` names it; None for none.",
     ] = True
     max_redirects: Annotated[int, "beyond which the server is given up; 0 follows none."] = 10
+
+    def __post_init__(self) -> None:
+        require_positive("timeout", self.timeout, float)
+        require_type("limits", self.limits, Limits)
+        if self.ssl is not None:
+            check_context("ssl", self.ssl, server_side=False)
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -68,6 +87,7 @@ class ConnectOptions(TypedDict, total=False):
 
     subprotocols: Sequence[str]
     headers: Mapping[str, str] | Sequence[tuple[str, str]]
+    credentials: Collection[str] | None
     timeout: float
     limits: Limits
     timeouts: Timeouts
@@ -85,13 +105,14 @@ def connector(url: str, options: Options, limits: Limits) -> Connector:
         limits: those of its session.
 
     Raises:
-        ValueError, LocalProtocolError, TypeError: as `Connector`.
+        ValueError, TypeError, LocalProtocolError: as `Connector`.
     """
     return Connector(
         url,
         random=os.urandom,
         subprotocols=options.subprotocols,
         headers=options.headers,
+        credentials=options.credentials,
         limits=limits,
         timeouts=options.timeouts,
         deflate=options.deflate,
@@ -134,6 +155,6 @@ def chosen_proxy(proxy: str | bool | None) -> ProxyChoice:
         return lambda target: proxy_for(target, os.environ)
     if isinstance(proxy, str):
         return proxy
-    if proxy in (None, False):
+    if proxy is None or proxy is False:
         return None
-    raise TypeError(f"proxy must be a URL, True or None, not {proxy!r}")
+    raise TypeError(f"proxy must be a URL, True or None, not {type(proxy).__name__}")

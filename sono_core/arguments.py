@@ -1,10 +1,10 @@
-"""Validates callbacks on registration, not when they are called, and a function's options."""
+"""Validates arguments when they are given, not when they are used, and a function's options."""
 
 import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
 
@@ -16,8 +16,11 @@ else:
 __all__ = [
     "Unpack",
     "is_coroutine_function",
+    "name_of",
     "require_callable",
     "require_plain",
+    "require_strings",
+    "require_type",
     "takes_options",
 ]
 
@@ -38,6 +41,34 @@ def require_callable(name: str, function: object) -> None:
         raise TypeError(f"{name} must be callable, not of type {type(function).__name__}")
 
 
+def require_type(name: str, value: object, *kinds: type | None) -> None:
+    """Check the type of an argument, which may be None if that is one of the kinds.
+
+    The text of the error does not quote the value, which may be secret.
+
+    Raises:
+        TypeError: it is of another type; the text calls it `name`.
+    """
+    if value is None and None in kinds:
+        return
+    types = tuple(kind for kind in kinds if kind is not None)
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        wanted = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be of type {wanted}, not {type(value).__name__}")
+
+
+def require_strings(name: str, values: object) -> None:
+    """Check that an argument is a collection of str, which can be read more than once.
+
+    Raises:
+        TypeError: it is not; the text calls it `name`.
+    """
+    if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Collection):
+        raise TypeError(f"{name} must be a collection of str, not {type(values).__name__}")
+    for number, value in enumerate(values):
+        require_type(f"{name}[{number}]", value, str)
+
+
 def require_plain(name: str, function: Callable[..., object]) -> None:
     """Check that an argument can be called, and need not be awaited.
 
@@ -46,7 +77,13 @@ def require_plain(name: str, function: Callable[..., object]) -> None:
     """
     require_callable(name, function)
     if is_coroutine_function(function):
-        raise TypeError(f"{name} must be a plain function: nobody would await {function!r}")
+        raise TypeError(f"{name} must be a plain function: nobody would await {name_of(function)}")
+
+
+def name_of(function: object) -> str:
+    """What an error calls a function: not its repr, which may hold arguments."""
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name
 
 
 def is_coroutine_function(function: Callable[..., object]) -> bool:

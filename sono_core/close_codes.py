@@ -32,15 +32,26 @@ class CloseCode(enum.IntEnum):
     MANDATORY_EXTENSION = 1010
     """The client needs an extension that the server did not agree to. Sono never sends it."""
     INTERNAL_ERROR = 1011
-    """The application's handler raised an exception."""
+    """The application's handler raised an exception, or memory ran out."""
     SERVICE_RESTART = 1012
     """The server is restarting, and will be back at once."""
     TRY_AGAIN_LATER = 1013
-    """The server is full; before the handshake it answers with status 503 instead."""
+    """The server is full, or short of memory and this peer held most of it; before the handshake
+    it answers with status 503 instead."""
     BAD_GATEWAY = 1014
     """A gateway got no valid answer from the server behind it."""
     SLOW_READER = 4008
     """Sono's own: the peer reads too slowly; its queue is full, or nothing could be written."""
+    SLOW_SENDER = 4009
+    """Sono's own: the peer began a message, and did not finish it within `Timeouts.message`."""
+    NO_HELLO = 4010
+    """Sono's own, `sono.v2`: the client did not begin with `hello` in time."""
+    TOKEN_REFUSED = 4011
+    """Sono's own, `sono.v2`: the token is refused, missing or ended."""
+    REPLACED = 4012
+    """Sono's own, `sono.v2`: a newer connection has the session."""
+    SESSION_ENDED = 4013
+    """Sono's own, `sono.v2`: the application ended the session."""
 
 
 NORMAL_ENDS = frozenset(

@@ -5,9 +5,27 @@ that leaves the core is the caller's own mistake. `ConnectError` and `Connection
 clients, which have no other way to tell.
 """
 
+from typing import Any, TypeVar
+
+from .headers import Headers
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+def remade(kind: type[Error], args: tuple[object, ...]) -> Error:
+    """An exception of a class whose constructor takes other arguments than `args`."""
+    return kind.__new__(kind, *args)
+
 
 class SonoError(Exception):
-    """The base class of Sono's exceptions."""
+    """The base class of Sono's exceptions.
+
+    They can be copied and pickled, whatever their constructors take.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the constructor with `args`: with the text that it made of others.
+        return remade, (type(self), self.args), self.__dict__
 
 
 class LocalProtocolError(SonoError):
@@ -45,7 +63,8 @@ class ConnectError(SonoError):
 
     `status` is the HTTP status of a refusal, or None if no response came. `retry_after` is how
     many seconds the refusal asks the client to wait before another attempt, or None.
-    `untrusted` is True if the server's certificate is not trusted.
+    `headers` are the refusal's, none if no response came. `untrusted` is True if the server's
+    certificate is not trusted.
     """
 
     def __init__(
@@ -54,11 +73,13 @@ class ConnectError(SonoError):
         status: int | None = None,
         *,
         retry_after: float | None = None,
+        headers: Headers = Headers(),  # noqa: B008 - immutable
         untrusted: bool = False,
     ) -> None:
         super().__init__(text)
         self.status = status
         self.retry_after = retry_after
+        self.headers = headers
         self.untrusted = untrusted
 
 
@@ -69,3 +90,23 @@ class ConnectionClosed(SonoError):  # noqa: N818 - as the libraries that users k
         super().__init__(f"closed with {code}" + (f": {reason}" if reason else ""))
         self.code = code
         self.reason = reason
+
+
+class OutboxFull(SonoError):  # noqa: N818 - as queue.Full
+    """So much waits for the server already that nothing more is taken; nothing was changed."""
+
+
+class RequestFailed(SonoError):  # noqa: N818 - what became of it
+    """A request or another packet of `sono.v2` was not done, or is answered with an error.
+
+    Args:
+        code: for programs; docs/protocol.md has a table.
+        text: for people.
+        temporary: whether it may go well later.
+    """
+
+    def __init__(self, code: str, text: str, temporary: bool = False) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+        self.temporary = temporary

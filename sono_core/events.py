@@ -5,10 +5,12 @@ The events are msgspec structs: immutable, compared by value, cheap to create, a
 """
 
 import enum
+from collections.abc import Iterable
 
 import msgspec
 
 from .headers import Headers
+from .quoting import Discreet, shown_path
 
 
 class Role(enum.Enum):
@@ -18,7 +20,7 @@ class Role(enum.Enum):
     SERVER = "server"
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(Discreet, frozen=True):
     """A request of the opening handshake (RFC 6455, section 4.1), or any other HTTP/1.1 request.
 
     A server's `Connection` yields every well-formed request, and checks whether it is a valid
@@ -34,6 +36,10 @@ class Request(msgspec.Struct, frozen=True):
     """What a client sends as Host; on a server the value of that header."""
     subprotocols: tuple[str, ...] = ()
     """The subprotocols that the client offers, in its order of preference."""
+    http_version: str = "1.1"
+    """`1.0` or `1.1` on a server, or what an ASGI server says. A client sends 1.1."""
+    scheme: str = "http"
+    """On a server `http` or `https`: what the client used, as far as the server knows."""
 
     @property
     def path(self) -> str:
@@ -45,8 +51,15 @@ class Request(msgspec.Struct, frozen=True):
         """What follows the target's first question mark, still percent-encoded."""
         return self.target.partition("?")[2]
 
+    def shown(self) -> Iterable[tuple[str, object]]:
+        """See `Discreet`."""
+        yield "method", self.method
+        yield "path", shown_path(self.target)
+        yield "host", self.host
+        yield "headers", self.headers
 
-class Accept(msgspec.Struct, frozen=True):
+
+class Accept(Discreet, frozen=True):
     """The 101 that opens the connection (RFC 6455, section 4.2.2)."""
 
     subprotocol: str | None = None
@@ -54,8 +67,12 @@ class Accept(msgspec.Struct, frozen=True):
     headers: Headers = Headers()
     """A server's own additional headers, or all headers that a client received."""
 
+    def shown(self) -> Iterable[tuple[str, object]]:
+        """See `Discreet`: some clients offer a token as their subprotocol."""
+        yield "headers", self.headers
 
-class Reject(msgspec.Struct, frozen=True):
+
+class Reject(Discreet, frozen=True):
     """Any other final HTTP response: the request does not become a WebSocket."""
 
     status: int
@@ -63,6 +80,12 @@ class Reject(msgspec.Struct, frozen=True):
     as `body`."""
     headers: Headers = Headers()
     body: bytes = b""
+
+    def shown(self) -> Iterable[tuple[str, object]]:
+        """See `Discreet`."""
+        yield "status", self.status
+        yield "headers", self.headers
+        yield "body", f"{len(self.body)} bytes"
 
 
 class TextMessage(msgspec.Struct, frozen=True, gc=False):

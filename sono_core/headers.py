@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from .quoting import shown_name
+
 
 class Headers(Mapping[str, str]):
     """Header fields in order; names are case-insensitive.
 
     `headers[name]` joins repeated fields with a comma (RFC 9110, section 5.3); `get_all` keeps
     them apart. Values are latin-1 text.
+
+    Raises:
+        TypeError: these are not fields.
     """
 
     __slots__ = ("_fields",)
@@ -19,7 +24,10 @@ class Headers(Mapping[str, str]):
             self._fields = fields._fields
         else:
             pairs = fields.items() if isinstance(fields, Mapping) else fields
-            self._fields = tuple([(name.lower(), value) for name, value in pairs])
+            try:
+                self._fields = tuple([(name.lower(), value) for name, value in pairs])
+            except (AttributeError, TypeError, ValueError):
+                raise TypeError("headers must be pairs of str: a name and a value") from None
 
     @classmethod
     def parsed(cls, fields: Iterable[tuple[str, str]]) -> "Headers":
@@ -69,4 +77,4 @@ class Headers(Mapping[str, str]):
         return hash(self._fields)
 
     def __repr__(self) -> str:
-        return f"Headers({list(self._fields)!r})"
+        return f"<Headers {' '.join(shown_name(name) for name, _ in self._fields)}>"

@@ -10,6 +10,7 @@ import msgspec
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 MAX_UTF8 = 4
 """Bytes of a character in UTF-8 at most."""
 
@@ -19,15 +20,24 @@ def _about(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
 
 
+def require_positive(name: str, value: object, kind: type) -> None:
+    """Check that a value is a number above 0, and finite.
+
+    Raises:
+        ValueError: it is not; the text calls it `name`.
+    """
+    legal = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not legal or not 0 < value < math.inf:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a finite {kind.__name__} above 0, not {value!r}")
+
+
 def _require_positive(settings: msgspec.Struct, kind: type) -> None:
     # Except as a default, None would mean unlimited, and so would infinity.
     for name, default in zip(settings.__struct_fields__, settings.__struct_defaults__, strict=True):
         value = getattr(settings, name)
         if value is None and default is None:
             continue
-        legal = isinstance(value, (int, kind)) and not isinstance(value, bool)
-        if not legal or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a finite {kind.__name__} above 0, not {value!r}")
+        require_positive(name, value, kind)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,17 +82,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _about("Bytes waiting to be written to a peer above which nothing more is read from it."),
     ] = 64 * KIB
+    max_held: Annotated[
+        int,
+        _about(
+            "Bytes or characters of messages, and 64 for each, that are read ahead of a busy "
+            "handler or a paused client, so that pings and a Close behind them are answered; above "
+            "it nothing more is read."
+        ),
+    ] = 64 * KIB
     max_queue: Annotated[
         int | None,
         _about(
-            "Bytes waiting to be written to a peer above which it is closed with 4008. None stands "
-            "for the larger of 4 MiB and twice `max_message`, so that a few whole messages always "
-            "fit."
+            "Bytes of memory in what waits to be written to a peer, 64 for each frame included, "
+            "above which it is closed with 4008. None stands for the larger of 4 MiB and twice "
+            "`max_message`, so that a few whole messages always fit."
+        ),
+    ] = None
+    max_memory: Annotated[
+        int | None,
+        _about(
+            "Bytes that a server holds for all its peers: unfinished messages, queues, requests, "
+            "the state of TLS and deflate. Beyond it those that hold most are closed with 1013. "
+            "None stands for 1 GiB, or a quarter of the machine's or the container's memory if "
+            "that is less."
         ),
     ] = None
     max_turn_messages: Annotated[
         int,
-        _about("Messages of one connection handled in one turn of a loop: a fair share."),
+        _about(
+            "Messages of one connection handled in one turn of a loop: a fair share. Control "
+            "frames count too, fragments of less than 1 KiB, and final blocks of compressed data: "
+            "a turn may end in the middle of a message. It also ends with its time."
+        ),
     ] = 1024
     max_turn_bytes: Annotated[
         int,
@@ -91,9 +122,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_turn_deliveries: Annotated[
         int,
         _about(
-            "Deliveries to others that a client's packets cause, after which its turn ends too."
+            "Deliveries that the packets of all clients cause in one turn of a loop. When they are "
+            "used up, packets that reach many wait for a later turn, in rotation; one packet may "
+            "take more."
         ),
-    ] = 64 * KIB
+    ] = 16 * KIB
+    max_turn_delivered: Annotated[
+        int,
+        _about("Bytes of all these deliveries, in the same way."),
+    ] = 16 * MIB
+    control_rate: Annotated[
+        int,
+        _about(
+            "Control frames a second of one peer, on average; twice as many may come at once. "
+            "Fragments of less than 1 KiB, final blocks of compressed data, and records of TLS "
+            "without data count too. Peers that send more are throttled."
+        ),
+    ] = 1000
 
     packet_rate: Annotated[
         int,
@@ -104,13 +149,89 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1000
     byte_rate: Annotated[
         int,
-        _about("Bytes or characters of a client's packets a second, in the same way."),
-    ] = 4 * MIB
+        _about(
+            "Bytes of a client's packets a second, and of the listings that it asks for, in the "
+            "same way. What is costly to parse counts for more: each comma and colon outside of "
+            "strings as 16 bytes, each object and array as 64. Members of a channel must read as "
+            "quickly as its clients send: each at most this."
+        ),
+    ] = MIB
+    delivery_rate: Annotated[
+        int,
+        _about(
+            "Bytes a second that a client's packets cause to be delivered to others, in the same "
+            "way: each delivery counts its bytes, and 64 more. A game that sends 60 packets of "
+            "400 bytes to 2,000 others causes 56 MB."
+        ),
+    ] = 64 * MIB
     max_channels: Annotated[
         int, _about("Channels of one hub, those of the application included.")
     ] = 100_000
     max_name: Annotated[int, _about("Characters of a channel's or an event's name.")] = 128
     max_depth: Annotated[int, _about("Levels of nesting in a packet's JSON.")] = 64
+    max_containers: Annotated[
+        int,
+        _about("Objects and arrays in a packet's JSON. To make them is most of what it costs."),
+    ] = 64 * KIB
+    max_listing: Annotated[
+        int,
+        _about(
+            "Bytes of the names in a listing, as a JSON array; what is beyond them is cut off, "
+            "and the answer says so."
+        ),
+    ] = 64 * KIB
+    max_histories: Annotated[
+        int,
+        _about(
+            "Bytes of memory in the histories of all streams of a process. Beyond it the streams "
+            "that were used least recently are cut first; what is lost with that is told."
+        ),
+    ] = 64 * MIB
+    max_suspended: Annotated[
+        int,
+        _about(
+            "Sessions of `sono.v2` without a connection. Beyond it anonymous ones that never "
+            "joined a channel end first, then those that lost their connections first; likewise "
+            "beyond the next two."
+        ),
+    ] = 10_000
+    max_suspended_bytes: Annotated[
+        int, _about("Bytes of memory in what was said to all these sessions alone.")
+    ] = 64 * MIB
+    max_suspended_of_address: Annotated[
+        int, _about("Of these sessions, those whose connections came from one address.")
+    ] = 100
+    max_joined: Annotated[
+        int,
+        _about(
+            "Channels of one client of `sono.v2` beside its current one. Beyond it a join results "
+            "in `too-many-channels`."
+        ),
+    ] = 128
+    max_requests: Annotated[
+        int,
+        _about(
+            "Requests of one client of `sono.v2` that wait for the application, and of the server "
+            "that wait for one client. Beyond it: `too-many-requests`."
+        ),
+    ] = 64
+    max_members: Annotated[
+        int,
+        _about(
+            "Members of a channel in a list of who is present; those that entered last are left "
+            "out, and `count` tells how many there are."
+        ),
+    ] = 1000
+    max_presence: Annotated[
+        int, _about("Bytes of a member's public data. Beyond it: `invalid-packet`.")
+    ] = 4 * KIB
+    max_presence_bytes: Annotated[
+        int,
+        _about(
+            "Bytes of memory in the public data of all members of all channels. Beyond it: "
+            "`unavailable`."
+        ),
+    ] = 64 * MIB
 
     def __post_init__(self) -> None:
         _require_positive(self, int)
@@ -119,6 +240,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def queue_limit(self) -> int:
         """`max_queue`, or what its None stands for, in bytes."""
         return max(4 * MIB, 2 * self.max_message) if self.max_queue is None else self.max_queue
+
+    @property
+    def memory_limit(self) -> int:
+        """`max_memory`, or 1 GiB, in bytes; servers know whether the machine has less."""
+        return GIB if self.max_memory is None else self.max_memory
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +277,59 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _about("In which not one byte could be written although some wait; then: 4008."),
     ] = 20.0
+    message: Annotated[
+        float,
+        _about(
+            "From the first byte of a message to its last; each KiB of it that arrives adds a "
+            "second, and pings add nothing. Then: 4009."
+        ),
+    ] = 60.0
+
+    hello: Annotated[
+        float,
+        _about(
+            "From the 101 to the `hello` of a client of `sono.v2`; nothing else extends it: 4010. "
+            "And from there to the `welcome`, while the application decides: 1013."
+        ),
+    ] = 5.0
+    session: Annotated[
+        float,
+        _about("For which a session of `sono.v2` waits for its client after it lost a connection."),
+    ] = 60.0
+    request: Annotated[
+        float,
+        _about(
+            "For the answer to a request of a client of `sono.v2`, unless it says another time. "
+            "Then it results in `timeout`."
+        ),
+    ] = 30.0
+    grace: Annotated[
+        float,
+        _about(
+            "For which others see a client of `sono.v2` that lost its connection as present. More "
+            "than most clients take to come back."
+        ),
+    ] = 15.0
+    beat: Annotated[
+        float,
+        _about(
+            "Silence after which a client of `sono.v2` is sent a `beat`: browsers see no pings."
+        ),
+    ] = 25.0
+    renew: Annotated[
+        float,
+        _about(
+            "Before the end of an identity, when a client of `sono.v2` is asked for a fresh token; "
+            "in its last quarter if that is later."
+        ),
+    ] = 60.0
+    replay: Annotated[
+        float,
+        _about(
+            "Between two looks whether a client of `sono.v2` that reads slowly has room for more "
+            "of what it missed."
+        ),
+    ] = 0.02
 
     def __post_init__(self) -> None:
         _require_positive(self, float)

@@ -3,11 +3,13 @@
 from .asyncio_protocol import SessionProtocol, SocketProtocol
 from .blocking import MAX_WAIT, SocketDriver, SocketTransport, Wanted
 from .fast import FastTransport, LoopContext, Sender, loop, new_context
-from .reference import RECEIVE_SIZE
+from .reference import LITTLE_SIZE, RECEIVE_SIZE, TURN_SECONDS
 
 __all__ = [
+    "LITTLE_SIZE",
     "MAX_WAIT",
     "RECEIVE_SIZE",
+    "TURN_SECONDS",
     "FastTransport",
     "LoopContext",
     "Sender",

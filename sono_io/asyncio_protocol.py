@@ -62,6 +62,11 @@ class SessionProtocol(Driver):
 
     # -- Driver -----------------------------------------------------------------------------------
 
+    @property
+    def buffered(self) -> int:
+        """See `Transport`: what asyncio's transport has copied."""
+        return self._handed
+
     def _write_directly(self) -> int:
         """Write past the transport while it has nothing to write; 0 if that is impossible."""
         return 0
@@ -85,6 +90,8 @@ class SessionProtocol(Driver):
         with contextlib.suppress(OSError):  # the connection is gone; `connection_lost` tells
             if self._stream.can_write_eof():
                 self._stream.write_eof()
+            else:  # in asyncio's TLS: there is nothing to wait for (RFC 6455, section 7.1.1)
+                self._stream.close()
 
     def _abandon(self) -> None:
         self._stream.abort()

@@ -6,7 +6,7 @@ from typing import Any
 from sono_core import Limits, Prepared
 from sono_core.native import accelerator
 
-from .reference import FastTransport, LoopContext, Sender
+from .reference import TURN_SECONDS, FastTransport, LoopContext, Sender
 
 
 def _import_loop() -> Any:
@@ -39,4 +39,5 @@ def new_context(buffer: memoryview, limits: Limits) -> LoopContext:
         size=limits.max_turn_bytes,
         prepared=Prepared,
         time=time.monotonic,
+        seconds=TURN_SECONDS,
     )

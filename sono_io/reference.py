@@ -4,15 +4,21 @@ The extension `_loop` has classes of the same names. Neither decides anything: C
 ordinary case, in which the session would decide nothing, and Python handles the rest.
 """
 
+import math
 from _thread import get_ident
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from sono_core.lifecycle import Layer, Transport
+from sono_core.lifecycle import Driver, Layer, Transport
 from sono_core.websocket import BINARY, MAX_HEADER, TEXT, Outbox, Prepared, Reader
 
 RECEIVE_SIZE = 256 * 1024
 """Bytes received from one connection in a turn: a fair share."""
+TURN_SECONDS = 0.005
+"""Of a turn of a loop, for what its connections have sent."""
+LITTLE_SIZE = 16 * 1024
+"""Bytes received from one connection though that time is over. What would not be handled stays in
+the kernel, and need not be kept here."""
 
 
 class LoopContext:
@@ -23,6 +29,7 @@ class LoopContext:
         pause, messages, size: `Limits.pause_reading_at`, `.max_turn_messages`, `.max_turn_bytes`.
         prepared: the class of messages for many.
         time: the clock of all deadlines.
+        seconds: that a turn takes: once they are over, connections get only a little more each.
     """
 
     def __init__(
@@ -34,9 +41,18 @@ class LoopContext:
         size: int,
         prepared: type[Prepared],
         time: Callable[[], float],
+        seconds: float,
     ) -> None:
         self._buffer = buffer
         self._time = time
+        self._seconds = seconds
+        self._ends = math.inf  # the open turn; infinite if none is open
+        self._began = -math.inf  # the last turn
+        self.spent: bool = False
+        """Whether the time of the turn is over; see `Turn`."""
+        self.opened: Callable[[], object] | None = None
+        """Called when `look` opens a turn, if the loop does not say when one begins. It must call
+        `end` before the next."""
         self.thread = 0
         """The loop's thread, whose calls need no `call_soon`; 0 until the loop runs."""
         self.to_flush: list[Any] = []
@@ -56,10 +72,47 @@ class LoopContext:
         """
         raise NotImplementedError
 
-    def flush(self, now: float, /) -> None:
-        """Flush all transports in `to_flush`."""
+    def begin(self, now: float, /) -> None:
+        """A turn begins, and its time counts from `now`."""
+        self._ends = now + self._seconds
+        self.spent = False
+        if now < math.inf:
+            self._began = now
+
+    def end(self) -> None:
+        """The turn is over, and none has begun."""
+        self.begin(math.inf)
+
+    def look(self) -> bool:
+        """See `Turn`. If no turn is open, one may begin; see `opened`."""
+        if self.spent:
+            return True
+        if self._ends < math.inf:
+            self.spent = self._time() >= self._ends
+        elif self.opened:
+            self.begin(self._time())
+            self.opened()
+        return self.spent
+
+    def read_at(self, now: float, /) -> None:
+        """A connection was read from, in a loop that does not say when its turns begin.
+
+        So reads open a turn, at most one in the time of a turn: what was read before the first
+        look has not taken longer than that.
+        """
+        if self._ends < math.inf:
+            self.spent = self.spent or now >= self._ends
+        elif self.opened and now - self._began >= self._seconds:
+            self.begin(now)
+            self.opened()
+
+    def flush(self, now: float, until: float = math.inf, /) -> None:
+        """Flush the transports in `to_flush`. Those that `until` leaves no time for stay there."""
         to_flush, self.to_flush = self.to_flush, []
-        for transport in to_flush:
+        for done, transport in enumerate(to_flush):
+            if done and until < math.inf and self._time() >= until:
+                self.to_flush[:0] = to_flush[done:]
+                break
             transport.flush_scheduled = False
             transport.flush(now)
 
@@ -82,7 +135,10 @@ class FastTransport:
 
     def ready(self, events: int, now: float, /) -> None:
         """The selector says that the socket can be read from or written to."""
-        self.ready_fallback(events, now)
+        try:
+            self.ready_fallback(events, now)
+        except Exception as error:
+            cast(Driver, self).call_failed(error)
 
     def ready_fallback(self, events: int, now: float) -> None:
         """The same, in any state."""
@@ -90,11 +146,17 @@ class FastTransport:
 
     def get_buffer(self, size: int, /) -> memoryview:
         """For `asyncio.BufferedProtocol`: the buffer that all streams share."""
-        return self._context._buffer
+        context = self._context
+        return context._buffer[:LITTLE_SIZE] if context.spent else context._buffer
 
     def buffer_updated(self, size: int, /) -> None:
         """For `asyncio.BufferedProtocol`: `size` bytes were received."""
-        self.updated_fallback(size, self._context._time())
+        now = self._context._time()
+        self._context.read_at(now)
+        try:
+            self.updated_fallback(size, now)
+        except Exception as error:
+            cast(Driver, self).call_failed(error)
 
     def updated_fallback(self, size: int, now: float) -> None:
         """The same, in any state."""
@@ -183,7 +245,7 @@ class Sender:
         """Send a message uncompressed to a peer that keeps up; False if this is another case."""
         outbox = self._outbox
         size = len(payload)
-        if size > self._plain or outbox.size + size + MAX_HEADER > outbox.room:
+        if size > self._plain or outbox.held + size + MAX_HEADER > outbox.room:
             return False
         if not outbox.size:
             self._transport.write_soon()

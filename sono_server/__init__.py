@@ -1,7 +1,17 @@
 """Sono's servers: `serve` and `serve_async` for HTTP requests and plain WebSockets, `Sono`."""
 
 from .aio import AsyncServer, serve_async
-from .app import Channel, Client, Sono
+from .app import (
+    Channel,
+    Client,
+    History,
+    HistoryEntry,
+    HistoryPage,
+    Presence,
+    Promise,
+    RequestFailed,
+    Sono,
+)
 from .selector import Server, serve
 from .serving import HTTPRequest, Refused, WebSocket
 
@@ -10,7 +20,13 @@ __all__ = [
     "Channel",
     "Client",
     "HTTPRequest",
+    "History",
+    "HistoryEntry",
+    "HistoryPage",
+    "Presence",
+    "Promise",
     "Refused",
+    "RequestFailed",
     "Server",
     "Sono",
     "WebSocket",

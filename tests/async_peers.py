@@ -14,10 +14,10 @@ import pytest
 from sono_core import Deflate, Timeouts
 from sono_core.websocket.upgrade import accept_key
 from sono_server import HTTPRequest, WebSocket, serve_async
+from tests.servers import PATIENCE
 
 Result = TypeVar("Result")
 
-PATIENCE = 20.0  # seconds after which a test gives up waiting
 MIB = 1 << 20
 QUICK = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
 LOOPS = ("asyncio", "uvloop")

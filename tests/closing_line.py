@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from sono_core import native_available
 
-LEFT_TO_CHECK = ("autobahn", "browser", "slow")
+LEFT_TO_CHECK = ("autobahn", "browser", "slow", "once")
 """Markers of tests that `make test` may leave to `make check`."""
 
 OUTCOMES = ("passed", "failed", "error")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings, strategies
 
 from tests.closing_line import ClosingLine
 from tests.interop.conformance import autobahn_folder
@@ -19,10 +20,52 @@ from tests.interop.conformance import autobahn_folder
 gc.disable()
 
 
+# A shell ignores SIGINT in what it runs in the background, and programs inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_finish() -> None:
     gc.enable()
+    _first_property()
     gc.collect()
     gc.freeze()
+
+
+@settings(max_examples=1, database=None)
+@given(strategies.none())
+def _first_property(_: None) -> None:
+    """Runs before anything is frozen.
+
+    The first property of a process registers hypothesis's own generator, and hypothesis asks the
+    collector who refers to it. What refers to it, the thread's dictionary, must not be frozen by
+    then, or hypothesis warns that the generator may be lost (on Python 3.14 and later).
+    """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept() -> None:
+    """Likewise for what the tests before have left: reports, caches, certificates."""
+    gc.collect()
+    gc.freeze()
+
+
+ONCE = (
+    "tests/browser_unit/",
+    "tests/hostile/",
+    "tests/faults/test_soak_returns.py",
+    "tests/test_benchmark_servers.py",
+    "tests/test_closing_line.py",
+    "tests/test_load_generator.py",
+    "tests/test_load_sono_v2.py",
+)
+"""Files whose tests are all marked `once`: they run other programs, or both paths by themselves."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(ONCE):
+            item.add_marker(pytest.mark.once)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from sono_core import Accept, Close, Connection, Event, Limits, Reject, Request, Role, Timeouts
+from sono_core.lifecycle.interfaces import ENDLESS, Turn
 from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from tests.helpers import new_connection
@@ -104,6 +105,19 @@ class RecordingHandler:
             self._inside = False
 
 
+class CountedTurn:
+    """A turn whose time is over after so many looks at the clock."""
+
+    def __init__(self, looks: float = math.inf) -> None:
+        self.looks = looks
+        self.spent = False
+
+    def look(self) -> bool:
+        self.looks -= 1
+        self.spent = self.looks <= 0
+        return self.spent
+
+
 class Rig:
     """A session of either role with everything around it.
 
@@ -117,6 +131,7 @@ class Rig:
         opened: bool = True,
         limits: Limits = DEFAULT_LIMITS,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        turn: Turn = ENDLESS,
     ) -> None:
         self.transport = FakeTransport()
         self.handler = RecordingHandler()
@@ -127,6 +142,7 @@ class Rig:
             now=0.0,
             limits=limits,
             timeouts=timeouts,
+            turn=turn,
         )
         self.transport.session = self.session
         other = Role.CLIENT if role is Role.SERVER else Role.SERVER

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import settings
+
 from sono_core import (
     Accept,
     Close,
@@ -24,6 +26,7 @@ from sono_core import (
     Role,
     TextMessage,
 )
+from sono_core.lifecycle import MemoryBudget
 from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS
 from sono_core.websocket.upgrade import accept_key
@@ -34,6 +37,10 @@ from sono_server.serving.requests import HTTPRequest, RequestHandler
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example of RFC 6455, section 1.3
 ANY_TAKEOVER = Deflate(context_takeover=True, threshold=0)
 """Agrees to any header of the other side, and compresses every message."""
+
+
+SOME_LIVES = settings(max_examples=min(settings().max_examples, 250), stateful_step_count=100)
+"""For machines whose steps are costly: 25,000 of them, however many examples others have."""
 
 
 def repeatable(seed: int = 0) -> Callable[[int], bytes]:
@@ -107,6 +114,8 @@ class FakeLoop:
         self.now = 0.0
         self.context = new_context(memoryview(bytearray(4096)), DEFAULT_LIMITS)
         self.context.thread = threading.get_ident()
+        self.memory = MemoryBudget(DEFAULT_LIMITS.memory_limit)
+        self._next_turn: list[Callable[[], object]] = []
 
     def time(self) -> float:
         return self.now
@@ -118,6 +127,22 @@ class FakeLoop:
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
         raise AssertionError("there is no other thread")
+
+    def at_end(self, function: Callable[[], object]) -> None:
+        """It does not end."""
+
+    def call_next_turn(self, function: Callable[[], object]) -> None:
+        self._next_turn.append(function)
+
+    def turn(self) -> None:
+        """Begin the next turn."""
+        self.context.flush(self.now)
+        self._run_next_turn()
+
+    def _run_next_turn(self) -> None:
+        functions, self._next_turn = self._next_turn, []
+        for function in functions:
+            function()
 
 
 class FakeTransport:
@@ -216,7 +241,7 @@ class Peer:
             if not session.over:
                 session.receive(data, now)
             moved = True
-        while session.backlog and not session.over:
+        while session.pump_due and not session.over:
             session.pump(now)
             moved = True
         return moved

@@ -76,7 +76,7 @@ def program(*arguments: str, cwd: Path = ROOT) -> Iterator[Program]:
     finally:
         if started.process.poll() is None:
             started.process.kill()
-        started.process.communicate()
+        started.process.communicate(timeout=PATIENCE)  # a child may live on and have its pipes
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

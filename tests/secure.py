@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from sono_core import Accept, Limits, Reject, Request, Role, Session, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.tls.layer import SecureSession
@@ -37,7 +39,7 @@ def random_cuts(data: bytes) -> Iterator[bytes]:
 
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
-CUTS = [whole, single_bytes, random_cuts]
+CUTS = [whole, pytest.param(single_bytes, marks=pytest.mark.slow), random_cuts]
 
 
 class End:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -17,12 +18,17 @@ import pytest
 from benchmarks.peers import PEERS, Peer, missing, running
 from benchmarks.peers.process import ServerError
 from benchmarks.peers.requirements import DENO, ORIGINAL, Requirement, distribution, package
+from benchmarks.served import new_certificate
+from benchmarks.targets import NO_HISTORY, PURE, SONO_V2
 from sono_client import ConnectError, ConnectionClosed, SonoClient, WebSocket, connect
 from sono_core import Limits, native_available
 from tests.processes import program, run
 from tests.servers import PATIENCE
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="benchmarks need Unix")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="benchmarks need Unix"),
+    pytest.mark.slow,
+]
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 
@@ -62,6 +68,22 @@ def clients(port: int, path: str, count: int, stack: ExitStack) -> list[WebSocke
 def test_echo_gives_the_same_back(peer: Peer) -> None:
     need(peer)
     with running(peer, "echo") as server, client(server.port) as ws:
+        for message in MESSAGES:
+            ws.send(message)
+            assert ws.recv(PATIENCE) == message
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.tls], ids=lambda peer: peer.name)
+def test_those_that_say_so_speak_tls(peer: Peer) -> None:
+    need(peer)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        new_certificate() as certificate,
+        running(peer, "echo", certificate=certificate) as server,
+        connect(f"wss://127.0.0.1:{server.port}/", ssl=context, limits=LARGE) as ws,
+    ):
         for message in MESSAGES:
             ws.send(message)
             assert ws.recv(PATIENCE) == message
@@ -115,27 +137,84 @@ def leave_with_a_close(sock: socket.socket) -> None:
     sock.sendall(b"\x88\x82\0\0\0\0\x03\xe8")
 
 
-@peers("sono")
-def test_packets_reach_everybody(peer: Peer) -> None:
-    need(peer)
-    talk = dict(option.lstrip("-").partition("=")[::2] for option in peer.options("sono"))
+class Talk:
+    """How the load generator speaks to a peer in a mode."""
 
-    def enter(ws: WebSocket) -> None:
-        if greeting := talk.get("greet"):
+    def __init__(self, peer: Peer, mode: str) -> None:
+        need(peer)
+        self._options = dict(option[2:].partition("=")[::2] for option in peer.options(mode))
+        self._said = 0
+
+    def enter(self, port: int, stack: ExitStack) -> WebSocket:
+        """A client that has been let in."""
+        options = self._options
+        offered = [options["subprotocol"]] if "subprotocol" in options else []
+        url = f"ws://127.0.0.1:{port}{options.get('path', '/')}"
+        ws = stack.enter_context(connect(url, limits=LARGE, subprotocols=offered))
+        if greeting := options.get("greet"):
             ws.send(greeting)
-        if welcome := talk.get("skip-until"):
-            while not str(ws.recv(PATIENCE)).startswith(welcome):
-                pass
+        if welcome := options.get("skip-until"):
+            self._until(ws, welcome)
+        return ws
 
-    with running(peer, "sono") as server, ExitStack() as stack:
-        members = clients(server.port, talk.get("path", "/"), 3, stack)
-        for ws in members:
-            enter(ws)
-        members[0].send(talk["template"].replace("{}", "filler", 1))
-        for ws in members:
-            packet = str(ws.recv(PATIENCE))
-            assert packet.startswith(talk["expect-prefix"])
-            assert '"filler"' in packet
+    def say(self, ws: WebSocket) -> None:
+        self._said += 1
+        numbered = self._options["template"].replace("{n}", str(self._said))
+        ws.send(numbered.replace("{}", "filler", 1))
+
+    def hear(self, ws: WebSocket) -> None:
+        """Wait for what was said."""
+        assert '"filler"' in self._until(ws, self._options["expect-prefix"])
+
+    def _until(self, ws: WebSocket, prefix: str) -> str:
+        while not (text := str(ws.recv(PATIENCE))).startswith(prefix):
+            pass
+        return text
+
+
+@pytest.mark.parametrize(
+    ("mode", "peer"),
+    [
+        pytest.param(mode, peer, id=f"{mode}-{peer.name}")
+        for mode in ("sono", "lossless")
+        for peer in PEERS
+        if mode in peer.modes
+    ],
+)
+def test_packets_reach_everybody(mode: str, peer: Peer) -> None:
+    talk = Talk(peer, mode)
+    with running(peer, mode) as server, ExitStack() as stack:
+        members = [talk.enter(server.port, stack) for _ in range(3)]
+        for _ in range(2):
+            talk.say(members[0])
+            for ws in members:
+                talk.hear(ws)
+
+
+@peers("requests")
+def test_requests_are_answered(peer: Peer) -> None:
+    talk = Talk(peer, "requests")
+    with running(peer, "requests") as server, ExitStack() as stack:
+        ws = talk.enter(server.port, stack)
+        for _ in range(2):
+            talk.say(ws)
+            talk.hear(ws)
+
+
+@pytest.mark.skipif(not native_available, reason="the peers are the native ones")
+@pytest.mark.parametrize(("peer", "kept"), [(SONO_V2, 2), (NO_HISTORY, 0)])
+def test_history_is_what_one_of_them_does_without(peer: str, kept: int) -> None:
+    [chosen] = [one for one in PEERS if one.name == peer]
+    talk = Talk(chosen, "lossless")
+    with running(chosen, "lossless") as server, ExitStack() as stack:
+        ws = talk.enter(server.port, stack)
+        for _ in range(2):
+            talk.say(ws)
+            talk.hear(ws)
+        ws.send('{"type":"request","seq":3,"name":"sono.history","data":{"channel":"Home"}}')
+        while '"re":3,' not in (text := str(ws.recv(PATIENCE))):
+            pass
+        assert text.count('"filler"') == kept
 
 
 @pytest.mark.parametrize("peer", PEERS[:2], ids=lambda peer: peer.name)
@@ -199,6 +278,7 @@ def test_the_command_says_when_it_is_pure(monkeypatch: pytest.MonkeyPatch) -> No
         (["echo"], "--port"),
         (["echo", "--port=70000"], "cannot listen on 127.0.0.1:70000"),
         (["echo", "--port=0", "--uvloop"], "--uvloop needs --transport asyncio"),
+        (["echo", "--port=0", "--no-history"], "--no-history is for lossless"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(arguments: list[str], text: str) -> None:
@@ -209,7 +289,8 @@ def test_mistakes_are_one_line_and_status_2(arguments: list[str], text: str) -> 
 
 
 def test_the_sono_layer_is_at_its_path_only() -> None:
-    with running(PEERS[1], "sono") as server:
+    [pure] = [peer for peer in PEERS if peer.name == PURE]
+    with running(pure, "sono") as server:
         with pytest.raises(ConnectError, match="404"):
             client(server.port, "/")
         with SonoClient(f"ws://127.0.0.1:{server.port}/ws") as sono:

@@ -8,17 +8,19 @@ import re
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fuzz import driving, make_corpus
 from fuzz.driving import SETTINGS, outcome
 from fuzz.make_corpus import CORPUS, ROLES
-from fuzz.targets import TARGETS, Target, packets, request, response
+from fuzz.targets import TARGETS, Target, packets, request, response, v2
 from sono_core import Accept, Close, Limits, Reject, TextMessage, native_available
 from sono_core.errors import ProtocolFailure
 from sono_core.http.head import HeadReader
+from sono_core.messaging.lossless import packets as lossless
+from sono_core.messaging.v2 import PacketError
 from sono_core.websocket.asgi import ASGIConnection
 from sono_core.websocket.deflate import Inflater
 from sono_core.websocket.reader import MessageReader
@@ -87,6 +89,19 @@ def test_packets_of_every_protocol_are_accepted_and_refused() -> None:
     kinds = {type(packet).__name__ for packet in found}
     protocols = {"Message", "Broadcast", "DirectMessage", "ChangeChannel", "Grab"}
     assert kinds == {*protocols, "PacketError"}
+
+
+def test_packets_of_v2_of_every_type_are_read_in_both_forms() -> None:
+    seeds = [path.read_bytes() for path in corpus_of("v2")]
+    messages: dict[v2.Codec, list[str | bytes]] = {
+        v2.JSON: [seed.decode(errors="ignore") for seed in seeds],
+        v2.MSGPACK: [*seeds],
+    }
+    for codec, said in messages.items():
+        found = {type(v2.parsed(codec, message, Limits())) for message in said}
+        assert found == {PacketError, *get_args(lossless.FromClient)}
+        taken = {type(codec.from_server(message)) for message in said}
+        assert taken == {type(None), *get_args(lossless.FromServer)}
 
 
 # -- what every target checks ---------------------------------------------------------------------
@@ -161,10 +176,22 @@ def _shortened(inflater: Inflater, data: bytes, room: int, final: bool) -> list[
     return _inflate(inflater, data, room, final)[:-1]
 
 
+def _with_empty_pieces(inflater: Inflater, data: bytes, room: int, final: bool) -> list[bytes]:
+    return [*_inflate(inflater, data, room, final), b""]
+
+
+def _uncounted(inflater: Inflater, data: bytes, room: int, final: bool) -> list[bytes]:
+    return [piece for piece in _inflate(inflater, data, room, final) if piece]
+
+
 def _without_end(inflater: Inflater, data: bytes, room: int, final: bool) -> list[bytes]:
     with contextlib.suppress(Exception):
         return _inflate(inflater, data, room, final)
     return []
+
+
+def _found_harmless(*_: object) -> int:
+    return 1 << 20
 
 
 def _refused(*_: object) -> None:
@@ -178,11 +205,12 @@ _TEXT_UNBOUNDED = {
 
 DEFECTS: list[tuple[str, str, str, object]] = [
     ("server", "close-3000", "sono_core.websocket.connection.Connection._finish", nothing),
-    ("server", "rsv2-text", "sono_core.websocket.connection.Connection._fail", broken),
+    ("server", "rsv2-text", "sono_core.websocket.connection.Connection.fail", broken),
     ("server", "close-empty", "sono_core.websocket.connection.decode_close", broken),
     ("client", "close-3000", "sono_core.websocket.connection.Connection._finish", nothing),
-    ("client", "rsv2-text", "sono_core.websocket.connection.Connection._fail", broken),
+    ("client", "rsv2-text", "sono_core.websocket.connection.Connection.fail", broken),
     ("client", "deflate", "sono_core.websocket.deflate.Inflater.inflate", broken),
+    ("request", "upgrade", "fuzz.targets.request._parsed", lambda head: b"GET"),
     ("request", "get", "sono_core.websocket.handshake.parse_request", broken),
     ("request", "upgrade", "sono_core.http.head.HeadReader.feed", _only_whole),
     (
@@ -234,12 +262,17 @@ DEFECTS: list[tuple[str, str, str, object]] = [
     ),
     ("deflate", "bomb-07", "sono_core.websocket.deflate.Inflater.inflate", _without_limit),
     ("deflate", "json-19", "sono_core.websocket.deflate.Inflater.inflate", _shortened),
+    ("deflate", "json-19", "sono_core.websocket.deflate.Inflater.inflate", _with_empty_pieces),
+    ("deflate", "final-19", "sono_core.websocket.deflate.Inflater.inflate", _with_empty_pieces),
+    ("deflate", "final-19", "sono_core.websocket.deflate.Inflater.inflate", _uncounted),
     ("deflate", "wrong-19", "sono_core.websocket.deflate.Inflater.inflate", _without_end),
     ("deflate", "json-19", "sono_core.websocket.deflate.Inflater.inflate", _refused),
     ("deflate", "final-19", "sono_core.websocket.deflate.Inflater._next_stream", broken),
     ("deflate", "json-3f", "sono_core.websocket.deflate.Deflater.deflate", lambda _, data: data),
-    ("packets", "integer-too-large", "sono_core.messaging.classic.packets._integers_fit", anything),
-    ("packets", "too-deep", "sono_core.messaging.classic.packets._depth", lambda _: 0),
+    ("packets", "integer-too-large", "sono_core.messaging.classic.packets.scan_json", lambda *_: 0),
+    ("packets", "too-deep", "sono_core.messaging.classic.packets.scan_json", lambda *_: 0),
+    ("packets", "too-many", "sono_core.messaging.classic.packets.scan_json", lambda *_: 0),
+    ("packets", "message", "fuzz.targets.packets.pure_scan_json", lambda *_: 0),
     ("packets", "channel-long", "sono_core.messaging.classic.packets.check_name", nothing),
     ("packets", "channel-control", "sono_core.messaging.classic.packets.check_name", nothing),
     (
@@ -251,6 +284,44 @@ DEFECTS: list[tuple[str, str, str, object]] = [
     ("packets", "surrogate", "sono_core.messaging.classic.packets._BAD_JSON", ()),
     ("packets", "protocol-long", "sono_core.messaging.hub._MAX_TEXT", 1000),
     ("packets", "message", "fuzz.targets.packets.relayed", lambda *_: json.dumps({"protocol": ""})),
+    ("v2", "nan", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "infinity-float32", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "key-number", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "key-binary", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "extension", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "timestamp", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "too-deep", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    (
+        "v2",
+        "integer-too-large-msgpack",
+        "sono_core.messaging.v2.codec.scan_msgpack",
+        _found_harmless,
+    ),
+    ("v2", "too-many-msgpack", "sono_core.messaging.v2.codec.scan_msgpack", _found_harmless),
+    ("v2", "beat-msgpack", "sono_core.messaging.v2.codec.scan_msgpack", lambda *_: 1),
+    ("v2", "too-deep-json", "sono_core.messaging.v2.codec.JSON._scan", _found_harmless),
+    ("v2", "integer-too-large-json", "sono_core.messaging.v2.codec.JSON._scan", _found_harmless),
+    ("v2", "announced", "fuzz.targets.v2.pure_scan_msgpack", _found_harmless),
+    ("v2", "channel-long-json", "sono_core.messaging.v2.codec.check_name", nothing),
+    ("v2", "channel-control-msgpack", "sono_core.messaging.v2.codec.check_name", nothing),
+    (
+        "v2",
+        "event-reserved-msgpack",
+        "sono_core.messaging.v2.codec.RESERVED_EVENTS",
+        frozenset(),
+    ),
+    ("v2", "surrogate", "sono_core.messaging.v2.codec._BAD", ()),
+    ("v2", "type-long-json", "sono_core.messaging.hub._MAX_TEXT", 1000),
+    ("v2", "publish-json", "sono_core.messaging.v2.codec._write_json", lambda _: b"{}"),
+    ("v2", "event-msgpack", "sono_core.messaging.v2.codec._write_json", lambda _: b"{}"),
+    ("v2", "binary", "sono_core.messaging.lossless.data._without_binary", lambda value: value),
+    (
+        "v2",
+        "duplicate-keys-json",
+        "sono_core.messaging.v2.codec.JSON._read_client",
+        lambda _: lossless.Publish(channel="c", event="e", data={"a": 2}),
+    ),
+    ("v2", "publish-json", "sono_core.messaging.lossless.data._read_json", lambda _: None),
     ("headers", "quoted-no-token", "sono_core.http.grammar._is_token", anything),
     ("headers", "quoted", "sono_core.http.grammar._unescape", re.compile("()")),
     ("headers", "spaces", "fuzz.targets.headers.parse_list", lambda values: [""]),

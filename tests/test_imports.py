@@ -14,28 +14,31 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CORE = ("errors", "close_codes", "headers", "events", "limits", "arguments")
+CORE = ("quoting", "headers", "errors", "close_codes", "events", "limits", "arguments", "rates")
 """The vocabulary of sono_core, which everybody may use."""
 
 # For each package: what it may import of Sono, beside the vocabulary; and its modules, each of
 # which may import those before it.
 PACKAGES: dict[str, tuple[str, str]] = {
-    "sono_core.native": ("", "path kernels"),
+    "sono_core.native": ("", "path kernels scan scan_msgpack"),
     "sono_core.http": ("sono_core.native", "grammar head responses encode"),
     "sono_core.websocket": (
         "sono_core.native sono_core.http",
         """
-        opcodes close masking frames deflate messages outbox reader payloads prepared origin
+        opcodes close masking frames deflate outbox messages reader payloads prepared origin
         upgrade handshake connection asgi
         """,
     ),
     "sono_core.lifecycle": (
         "sono_core.native sono_core.http sono_core.websocket",
-        "deadlines timers interfaces ends phases keepalive session layer driver",
+        """
+        deadlines ahead timers interfaces ends phases keepalive age throttle memory course session
+        layer driver
+        """,
     ),
     "sono_core.tls": (
         "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
-        "contexts layer",
+        "contexts info layer",
     ),
     "sono_core.testing": (
         "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
@@ -43,24 +46,63 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "sono_core.connect": (
         "sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle sono_core.tls",
-        "uri proxy tunnel connector backoff",
+        "hosts uri proxy tunnel happy_eyeballs connector backoff",
     ),
-    "sono_core.messaging": ("", "names ratelimit hub dialect"),
-    "sono_core.messaging.classic": ("sono_core.messaging", "packets client server"),
+    "sono_core.messaging": ("", "names patterns ratelimit hub dialect"),
+    "sono_core.messaging.lossless": (
+        "sono_core.native sono_core.messaging",
+        "positions packets data history streams store backplane memory replay feed rosters",
+    ),
+    "sono_core.messaging.lossless.server": (
+        """
+        sono_core.native sono_core.messaging sono_core.messaging.lossless
+        sono_core.messaging.lossless.packets
+        """,
+        """
+        identities sessions questions pending presence following enquiries host delivery
+        memberships node conversation
+        """,
+    ),
+    "sono_core.messaging.v2": (
+        """
+        sono_core.native sono_core.messaging sono_core.messaging.lossless
+        sono_core.messaging.lossless.packets
+        """,
+        "codec dialect",
+    ),
+    "sono_core.messaging.lossless.client": (
+        """
+        sono_core.messaging sono_core.messaging.lossless sono_core.messaging.lossless.packets
+        """,
+        "limits pending status told cursor streams outbox requests presence session machine",
+    ),
+    "sono_core.messaging.classic": (
+        "sono_core.native sono_core.messaging sono_core.messaging.lossless",
+        "packets client server",
+    ),
     "sono_io": (
         "sono_core sono_core.native sono_core.http sono_core.websocket sono_core.lifecycle",
         "reference fast asyncio_protocol blocking",
     ),
     "sono_server.serving": (
         "CORE sono_io",
-        "signals listeners forwarded options browser_client websocket watchdog requests base",
+        """
+        log signals forks listeners memory forwarded options date static browser_client websocket
+        watchdog requests backlogs base
+        """,
     ),
     "sono_server.selector": ("CORE sono_io sono_server.serving", "transport server"),
     "sono_server.aio": ("CORE sono_io sono_server.serving", "base streams server"),
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
     "sono_server.app": (
-        "CORE sono_io sono_server.serving sono_server.selector sono_server.aio sono_server.asgi",
-        "clients trampoline dispatch sono",
+        """
+        CORE sono_core.messaging.lossless.packets sono_io sono_server.serving sono_server.selector
+        sono_server.aio sono_server.asgi
+        """,
+        """
+        payloads patterns identities pages receipts away clients trampoline hooks works owner lines
+        beats handling lossless calls dispatch handlers sono
+        """,
     ),
     "sono_server.operations": ("CORE sono_server.serving sono_server.app", "logs settings"),
     "sono_server.cli": (
@@ -70,16 +112,27 @@ PACKAGES: dict[str, tuple[str, str]] = {
         """,
         "mistakes demo application serve reload command",
     ),
-    "sono_client": ("CORE", "options"),
+    "sono_server.conformance": (
+        "CORE sono_client sono_client.cli",
+        "matching codec transcripts player remote command",
+    ),
+    "sono_client": ("CORE sono_io", "dialing options"),
+    "sono_client.lossless": (
+        "CORE",
+        "values hooks channels options tickets talk listening",
+    ),
     "sono_client.blocking": (
-        "CORE sono_io sono_client",
-        "leader poll driver transport websocket sono_client",
+        "CORE sono_io sono_client sono_client.lossless",
+        "leader poll driver transport websocket channel life sono_client",
     ),
     "sono_client.aio": (
-        "CORE sono_io sono_client",
-        "notifier callbacks dial transport websocket sono_client",
+        "CORE sono_io sono_client sono_client.lossless",
+        "notifier callbacks dial transport websocket channel life sono_client",
     ),
-    "sono_client.cli": ("CORE sono_client sono_client.aio", "terminal commands"),
+    "sono_client.cli": (
+        "CORE sono_client sono_client.lossless sono_client.aio",
+        "streams lines history terminal commands",
+    ),
 }
 CORE_PACKAGES = {name for name in PACKAGES if name.startswith("sono_core.")} | {"sono_core"}
 
@@ -88,33 +141,45 @@ OUTSIDE = {
     "h11",
     "msgspec",
     "zlib",
+    "abc",
     "base64",
     "binascii",
+    "bisect",
     "codecs",
     "collections",
     "contextlib",
+    "dataclasses",
     "enum",
+    "fnmatch",
     "functools",
     "heapq",
     "hashlib",
+    "hmac",
     "http",
+    "idna",
     "inspect",
+    "ipaddress",
     "itertools",
+    "json",
     "math",
     "re",
     "struct",
     "sys",
     "textwrap",
+    "types",
     "typing",
     "typing_extensions",
+    "unicodedata",
     "urllib",
 }
 # Imports that only these modules have: for the choice between C and Python, and for TLS.
 ALONE = {
     "sono_core.native.path": {"os"},
     "sono_core.tls.contexts": {"os", "ssl"},
+    "sono_core.tls.info": {"ssl"},
     "sono_core.tls.layer": {"ssl"},
 }
+COMMANDS = {"sono_server.__main__", "sono_server.conformance.__main__"}
 NEVER_LOADED = ("socket", "ssl", "selectors", "asyncio", "threading", "logging")
 COMPILED = {"sono_core.native._native", "sono_io._loop"}
 
@@ -183,20 +248,20 @@ def may_import(module: str) -> set[str]:
     allowed = set(others.split())
     if "CORE" in allowed:
         allowed |= CORE_PACKAGES
-    if "sono_client" in allowed:  # its one module beside the packages
-        allowed |= {"sono_client.options"}
+    if "sono_client" in allowed:  # its modules beside the packages
+        allowed |= {"sono_client.dialing", "sono_client.options"}
     order = own.split()
     return vocabulary | allowed | {f"{package}.{other}" for other in order[: order.index(name)]}
 
 
 def test_every_module_has_its_rank() -> None:
-    ranked = {f"sono_core.{name}" for name in CORE} | {"sono_server.__main__"}
+    ranked = {f"sono_core.{name}" for name in CORE} | COMMANDS
     for package, (_, modules) in PACKAGES.items():
         ranked |= {f"{package}.{name}" for name in modules.split()}
     assert ranked == set(MODULES)
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "sono_server.__main__"])
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in COMMANDS])
 def test_imports_point_from_later_ranks_to_earlier_ones(module: str) -> None:
     ours = {name for name in GRAPH[module] if name.startswith("sono_")} - COMPILED
     if module == "sono_server.serving.browser_client":
@@ -246,7 +311,9 @@ def test_server_and_client_do_not_import_each_other() -> None:
         other = {"sono_server": "sono_client", "sono_client": "sono_server"}.get(top)
         if other and any(name.split(".")[0] == other for name in names):
             seen.add(module)
-    assert seen == {"sono_server.cli.command", "sono_server.serving.browser_client"}
+    commands = {f"sono_server.cli.{name}" for name in ("command", "serve", "reload")}
+    conformance = {f"sono_server.conformance.{name}" for name in ("command", "remote")}
+    assert seen == {*commands, *conformance, "sono_server.serving.browser_client"}
 
 
 def test_on_the_server_only_the_route_of_the_browser_client_looks_into_sono_client() -> None:
@@ -313,3 +380,12 @@ def test_a_fresh_process_with_the_whole_core_but_tls_has_loaded_no_io() -> None:
     )
     assert result.stderr == ""
     assert result.stdout.strip() == "[]"
+
+
+def test_a_command_starts_without_what_edits_lines() -> None:
+    """It takes as long to load as all else together, and only terminals need it."""
+    program = "import sono_server.cli, sys; print('prompt_toolkit' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert (result.stdout, result.stderr) == ("False\n", "")

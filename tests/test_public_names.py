@@ -11,11 +11,13 @@ NAMES = {
         SharedDeflaters SonoError State TextMessage Timeouts Transport native_available
     """,
     "sono_server": """
-        AsyncServer Channel Client HTTPRequest Refused Server Sono WebSocket serve serve_async
+        AsyncServer Channel Client HTTPRequest History HistoryEntry HistoryPage Presence Promise
+        Refused RequestFailed Server Sono WebSocket serve serve_async
     """,
     "sono_client": """
-        AsyncSonoClient AsyncWebSocket ConnectError ConnectionClosed SonoClient WebSocket connect
-        connect_async
+        About AsyncJoinedChannel AsyncSonoClient AsyncWebSocket ClientLimits ClientSession
+        ClientStatus ConnectError ConnectionClosed Gap History HistoryEntry JoinedChannel OutboxFull
+        Position PresenceChanged Received RequestFailed SonoClient WebSocket connect connect_async
     """,
 }
 

@@ -4,7 +4,7 @@ of seeds for each.
 
 from __future__ import annotations
 
-from . import asgi, deflate, frames, headers, packets, request, response, tunnel
+from . import asgi, deflate, frames, headers, packets, request, response, tunnel, v2
 from .checks import Target
 
 __all__ = ["TARGETS", "Target"]
@@ -18,6 +18,7 @@ TARGETS: dict[str, Target] = {
         response.TARGET,
         deflate.TARGET,
         packets.TARGET,
+        v2.TARGET,
         headers.TARGET,
         tunnel.TARGET,
         asgi.TARGET,

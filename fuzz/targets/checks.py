@@ -53,15 +53,23 @@ def ways(data: bytes) -> tuple[list[bytes], list[bytes]]:
     return [data] if data else [], [data[at : at + step] for at in range(0, len(data), step)]
 
 
-def head_of(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """First line and fields of an accepted head, parsed more strictly than any parser does."""
+def head_of(data: bytes, folded: bool = False) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """First line and fields of an accepted head, parsed more strictly than any parser does.
+
+    Args:
+        folded: whether a field may go on in further lines, as a response's (RFC 9112, section 5.2).
+    """
     head, end, _ = data.partition(b"\r\n\r\n")
     assert end, "what was accepted had no end"
     for byte in head.replace(b"\r\n", b""):
         assert byte >= 0x20 or byte == 0x09, f"the head had a control character, {byte:#x}"
     first, *lines = head.split(b"\r\n")
-    fields = []
+    fields: list[tuple[bytes, bytes]] = []
     for line in lines:
+        if folded and fields and line[:1] in (b" ", b"\t"):
+            name, value = fields[-1]
+            fields[-1] = name, (value + b" " + line.strip(b" \t")).strip(b" ")
+            continue
         name, colon, value = line.partition(b":")
         assert colon, f"a line was no field: {line!r}"
         assert name == name.strip(b" \t") != b"", f"a field's name was {name!r}"

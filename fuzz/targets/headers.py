@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from sono_core import Role
+from sono_core import Request, Role
 from sono_core.http.grammar import (
     Extension,
     is_field_value,
@@ -20,7 +20,7 @@ from sono_core.http.grammar import (
     parse_tokens,
 )
 from sono_core.websocket.deflate import NAME, Deflate, agree, answer
-from sono_core.websocket.origin import origin_allowed
+from sono_core.websocket.origin import AllowedHosts, origin_allowed
 
 from .checks import Target
 
@@ -130,8 +130,10 @@ def _check_origin(origin: str, host: str) -> None:
     if not origin_allowed(origin, host, ()):
         return
     scheme, _, place = origin.partition("://")
-    default = _DEFAULT_PORTS.get(scheme.lower())
+    default = _DEFAULT_PORTS[scheme] if scheme in ("http", "https") else None
     assert default, f"{origin!r} is no origin"
+    secure = origin_allowed(origin, host, (), "https")
+    assert secure == (scheme == "https"), f"{origin!r} on a server of https"
     assert _place(place, default) == _place(host, default), f"{origin!r} on {host!r}"
 
 
@@ -142,6 +144,7 @@ def _check(data: bytes) -> None:
     _check_lists(text)
     _check_words(text)
     origin, _, host = text.partition(" ")
+    AllowedHosts().allow(Request("/", host=host))
     _check_origin(origin, host)
     for scheme in _DEFAULT_PORTS:
         _check_origin(f"{scheme}://{origin}", host)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import h11
 
 from sono_core import Accept, Connection, Event, Limits, Request, Role, State
+from sono_core.errors import HandshakeFailure
+from sono_core.http.head import HeadReader, _ordinary, _parsed
 
 from .checks import Target, check_end, head_of, values_of, ways
 
@@ -25,7 +27,7 @@ LIMITS = (
 _BEFORE = {400, 414, 431, 501, 505}  # refusals of the head alone
 _AFTER = {400, 403, 405, 426}  # refusals of the request
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_is_start = re.compile(rb"GET /[!-\"$-~]* HTTP/1\.1").fullmatch
+_is_start = re.compile(rb"GET /[!-\"$-~]* HTTP/1\.[1-9]").fullmatch
 
 
 class Answered(NamedTuple):
@@ -58,6 +60,7 @@ def answered(pieces: Sequence[bytes], limits: Limits) -> Answered:
 
 
 def _check(data: bytes) -> None:
+    _check_ordinary(data)
     for limits in LIMITS:
         whole, cut = (answered(pieces, limits) for pieces in ways(data))
         assert whole == cut, f"{whole} in one piece, {cut} in many"
@@ -68,6 +71,16 @@ def _check(data: bytes) -> None:
         else:
             assert not whole.request, "a request was not answered"
             assert b"\r\n\r\n" not in data, "a whole head was not answered"
+
+
+def _check_ordinary(data: bytes) -> None:
+    """What is read without h11 is what h11 reads."""
+    try:
+        found = HeadReader(Limits()).feed(data)
+    except HandshakeFailure:
+        return
+    if found and (ordinary := _ordinary(found[0])):
+        assert ordinary == _parsed(found[0]), f"read as {ordinary}"
 
 
 def _check_refused(found: Answered) -> None:

@@ -68,10 +68,10 @@ def _check_refused(answer: Event, rest: list[Event], limits: Limits) -> None:
 
 
 def _check_accepted(data: bytes, accept: Accept) -> None:
-    start, fields = head_of(data)
+    start, fields = head_of(data, folded=True)
     while _is_interim(start) and not _is_switching(start):
         data = data.partition(b"\r\n\r\n")[2]
-        start, fields = head_of(data)
+        start, fields = head_of(data, folded=True)
     assert _is_switching(start), f"the status line was {start!r}"
     assert values_of(fields, b"sec-websocket-accept") == [ACCEPT], "the accept key was wrong"
     upgrade = b",".join(values_of(fields, b"upgrade")).strip(b" \t,").lower()

@@ -1,6 +1,7 @@
 """Callbacks, plain functions and coroutine functions, called one after the other in their order."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections import deque
@@ -53,7 +54,8 @@ class Callbacks:
                 if inspect.isawaitable(result):
                     await self._finish(result)
             except Exception:
-                logger.exception("a callback failed")
+                with contextlib.suppress(Exception):  # of a handler of the log
+                    logger.exception("a callback failed")
 
     async def _finish(self, result: Awaitable[object]) -> None:
         # As a task, so that cancelling a callback does not end this one.

@@ -1,6 +1,7 @@
 """The transport and the handler of one session on asyncio: moves bytes, and keeps messages."""
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -46,7 +47,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self.context.thread = threading.get_ident()
         self._wake: Callable[[], object] | None = self._flush_soon
         self.context.wake = self._wake
-        self._loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._connector = connector
         self.pause_at: int = limits.pause_reading_at
         """Bytes that may wait to be written before senders wait."""
@@ -98,7 +99,13 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         return time.monotonic()
 
     def _flush_soon(self) -> None:
-        self._loop.call_soon(self._flush)
+        try:
+            self.require_loop()
+        except RuntimeError:
+            self.context.to_flush.clear()
+            self.flush_scheduled = False
+            raise
+        self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self.context.flush(self.time())
@@ -116,6 +123,8 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
 
     def _watch(self, reading: bool, blocked: bool) -> None:
         few = self.session.outbox.size <= self._allowance
+        if not few:
+            self.session.unheard = True
         super()._watch(few and reading, blocked)
 
     def _abandon(self) -> None:
@@ -127,7 +136,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self.notify()
 
     def _pump_later(self) -> None:
-        self._loop.call_soon(self._pump)
+        self.loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self.pump(self.time())
@@ -136,11 +145,11 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self.scheduled = due
         if self._timer:
             self._timer.cancel()
-        self._timer = self._loop.call_later(max(0.0, due - self.time()), self._time_has_come)
+        self._timer = self.loop.call_later(max(0.0, due - self.time()), self._time_has_come)
 
     def _time_has_come(self) -> None:
         # Read first: uvloop runs timers and callbacks before it reads.
-        self._loop.call_soon(self._loop.call_soon, self._tick)
+        self.loop.call_soon(self.loop.call_soon, self._tick)
 
     def _tick(self) -> None:
         if not self.layer.over:
@@ -151,7 +160,7 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
 
     def on_response(self, response: Accept | Reject) -> None:
         self.response = response
-        self.session.hold()  # until the application is there: see `begin`
+        self.session.hold(ahead=False)  # until the application is there: see `begin`
         if self.layer.outbox is self.session.outbox:
             self.layer = self.session  # a tunnel that is open has nothing more to say
 
@@ -172,7 +181,8 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         self.closed_with = close
 
     def on_error(self, error: Exception) -> None:
-        logger.error("a handler failed; its connection is closed", exc_info=error)
+        with contextlib.suppress(Exception):  # of a handler of the log
+            logger.error("a handler failed; its connection is closed", exc_info=error)
 
     # -- for the application ----------------------------------------------------------------------
 
@@ -198,6 +208,12 @@ class ClientTransport(SocketProtocol, Notifier, BaseHandler, asyncio.BufferedPro
         """Deliver messages, also those that came with the answer: to a function, or for `take`."""
         if function:
             self._call(function)
+            try:
+                while self.messages:  # the server has closed behind them already
+                    function(self.take())
+            except Exception as error:
+                self.messages.clear()
+                self.on_error(error)
         self.session.release()
 
     def _call(self, function: Callable[[str | bytes], object]) -> None:

@@ -4,11 +4,13 @@ import math
 import os
 import time
 from collections.abc import Callable, Coroutine, Generator
+from threading import get_ident
 from types import MethodType
 from typing import Any, ClassVar
 
 import msgspec
 
+from sono_client.dialing import described
 from sono_client.options import PING_BYTES, ConnectOptions, Options, client_limits, connector
 from sono_core import Close, Limits, Ping, Prepared
 from sono_core.arguments import Unpack, require_plain, takes_options
@@ -21,7 +23,8 @@ from sono_core.limits import MAX_UTF8
 from sono_core.websocket import message_event
 from sono_io import Sender
 
-from .dial import dial, reason
+from .dial import dial
+from .notifier import running_loop
 from .transport import ClientTransport
 
 OnMessage = Callable[["AsyncWebSocket", Any], object]
@@ -31,7 +34,8 @@ class AsyncWebSocket(Sender):
     """A client's open connection; made by `connect_async`.
 
     An asynchronous iterator over messages that ends with a normal close. Several tasks may use
-    it; a message goes to one of those that wait for it.
+    it; a message goes to one of those that wait for it. It belongs to the event loop in which it
+    was opened: in another one, or in another thread, every method raises RuntimeError.
     """
 
     def __init__(self, transport: ClientTransport, response: Accept) -> None:
@@ -76,6 +80,8 @@ class AsyncWebSocket(Sender):
             LocalProtocolError: a text holds a lone surrogate.
         """
         transport, out = self._client_transport, self._out
+        if running_loop() is not transport.loop:
+            transport.require_loop()
         if out.size:
             fits = transport.pause_at + MAX_UTF8 * len(message) <= transport.queue_limit
             await self._drain(transport.pause_at if fits else 0)
@@ -90,6 +96,7 @@ class AsyncWebSocket(Sender):
         Raises:
             ConnectionClosed: the connection is no longer open.
         """
+        self._client_transport.require_loop()
         await self._drain(self._client_transport.pause_at)
         if self._client_transport.over:
             raise self.error()
@@ -106,6 +113,7 @@ class AsyncWebSocket(Sender):
 
     def send_fallback(self, message: str | bytes | bytearray | memoryview | Prepared) -> bool:
         """`send` for every message and connection that C leaves to Python."""
+        self._require_thread()
         return self._client_transport.session.send(message_event(message))
 
     async def recv(self) -> str | bytes:
@@ -115,6 +123,8 @@ class AsyncWebSocket(Sender):
             ConnectionClosed: there is none and will be none.
         """
         transport = self._client_transport
+        if running_loop() is not transport.loop:
+            transport.require_loop()
         while not transport.messages:
             if transport.over:
                 raise self.error()
@@ -139,6 +149,7 @@ class AsyncWebSocket(Sender):
             ConnectionClosed: the connection ended before.
         """
         transport = self._client_transport
+        transport.require_loop()
         payload = os.urandom(PING_BYTES)
         transport.pongs[payload] = math.inf
         try:
@@ -169,6 +180,7 @@ class AsyncWebSocket(Sender):
 
     def close_nowait(self, code: int = 1000, reason: str = "") -> None:
         """Begin to close, for callbacks. Raises as `close`."""
+        self._require_thread()
         self._client_transport.session.close(code, reason, time.monotonic())
         self._client_transport.drop()
 
@@ -179,14 +191,23 @@ class AsyncWebSocket(Sender):
             How it did.
         """
         transport = self._client_transport
+        transport.require_loop()
         await transport.until(lambda: transport.closed_with)
         return transport.closed_with or ends.STILL_CLOSING
 
     def cut_off(self) -> None:
         """End the connection now, without a word to the server."""
+        self._require_thread()
         self._client_transport.cut_off()
 
+    def _require_thread(self) -> None:
+        transport = self._client_transport
+        transport.require_loop()
+        if transport.context.thread != get_ident():
+            raise RuntimeError("this connection belongs to the event loop of another thread")
+
     async def __aenter__(self) -> "AsyncWebSocket":
+        self._client_transport.require_loop()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -258,7 +279,7 @@ async def _open(
         except BaseException as error:
             transport.cut_off()
             if isinstance(error, OSError):
-                raise connector.failed(reason(error)) from error
+                raise connector.failed(described(error)) from error.__cause__ or error
             raise
         if transport.failure:
             raise transport.failure

@@ -13,6 +13,7 @@ wait for each other.
 """
 
 import math
+import os
 import socket
 import threading
 import time
@@ -28,6 +29,20 @@ from .poll import Poll
 Result = TypeVar("Result")
 
 
+class _Process:
+    """This process; a child that was forked is another one."""
+
+    number = 0
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.number += 1
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_Process.forked)
+
+
 class ThreadedDriver(SocketTransport):
     """A `SocketTransport` for several threads, on a socket that is connected.
 
@@ -37,6 +52,7 @@ class ThreadedDriver(SocketTransport):
     def __init__(self, sock: socket.socket) -> None:
         self.start(fast=False)
         self._sock: socket.socket = sock
+        self._process = _Process.number
         self._poll = Poll(sock)
         self._lock = threading.Lock()
         self._leader = Leader()  # to poll
@@ -58,6 +74,15 @@ class ThreadedDriver(SocketTransport):
         """A step was interrupted, perhaps by KeyboardInterrupt, so nothing can go on."""
         raise NotImplementedError
 
+    def require_process(self) -> None:
+        """Refuse a call in a child of the process that connected: both would use one socket.
+
+        Raises:
+            RuntimeError: this is a child.
+        """
+        if self._process != _Process.number:
+            raise RuntimeError("this connection belongs to the process that opened it")
+
     def until(self, attempt: Callable[[], Result | None], timeout: float | None = None) -> Result:
         """Move bytes until an attempt returns anything but None.
 
@@ -68,7 +93,12 @@ class ThreadedDriver(SocketTransport):
         Raises:
             TimeoutError: it returned nothing in time.
             ConnectionClosed: it returned nothing, and the connection is over.
+            ValueError: the time-out is not a number.
+            RuntimeError: this is another process.
         """
+        self.require_process()
+        if timeout is not None and math.isnan(timeout):  # it would never be over
+            raise ValueError("timeout must be a number of seconds, not nan")
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         nested = self._leader.mine
         looked = False
@@ -177,6 +207,7 @@ class ThreadedDriver(SocketTransport):
 
     def cut_off(self) -> None:
         """End the connection now, unless it has ended."""
+        self.require_process()
         with self._lock:
             if not self.gone:
                 try:

@@ -1,105 +1,89 @@
-"""`SonoClient`: a client of a Sono server for programs without an event loop.
+"""`SonoClient`: a client of a Sono server for programs without an event loop."""
 
-Nothing runs in the background: events come while `run`, `grab` or an iteration waits. One thread
-at a time receives and calls back, as the `Leader`; the others wait for it.
-"""
-
-import math
-import random
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sono_client.lossless import (
+    ClientStatus,
+    CodecName,
+    Dialect,
+    History,
+    LosslessOptions,
+    Talk,
+    Ticket,
+)
 from sono_client.options import ConnectOptions
-from sono_core import Close
 from sono_core.arguments import Unpack, require_plain
-from sono_core.close_codes import NORMAL_ENDS
-from sono_core.connect import Backoff, Reconnection
-from sono_core.errors import ConnectError, ConnectionClosed
-from sono_core.messaging.classic import Callback, ClientState, Incoming
+from sono_core.errors import OutboxFull, RequestFailed
+from sono_core.messaging.classic import Incoming, Listing
 from sono_core.messaging.classic import client as protocol
+from sono_core.messaging.lossless import Position
+from sono_core.messaging.lossless.client import DEFAULT_CLIENT_LIMITS, ClientLimits
 
-from .leader import Leader
-from .websocket import WebSocket, connect
+from .channel import JoinedChannel
+from .life import Life
 
-_MAX_LATE = 1024  # messages handled after a deadline: those that came in time, and not for ever
-_MAX_BEHIND = 65_536  # events that an iteration has not asked for yet
-
-Function = TypeVar("Function", bound=Callable[..., object])
 Result = TypeVar("Result")
 
 
-class SonoClient:
-    """A client of a Sono server: events from and to others, channels, listings.
+class SonoClient(Life):
+    """A client of a Sono server: channels, events from and to others, requests.
 
-    Connects when it is made, and raises when that fails. Callbacks are called while `run`, `grab`
-    or an iteration waits, in that thread, with the payload of the event: `{"message": ...,
-    "from": ...}`. Several threads may use it at once; callbacks come one after the other.
+    It speaks `sono.v2`: what others say while its connection is lost comes when it is back, or is
+    told as a gap. With a server that knows the classic dialect only it speaks that; then the words
+    that need `sono.v2` raise RequestFailed, `unsupported`.
+
+    Connects when it is made, and raises when that fails. Nothing runs in the background: bytes
+    move, callbacks are called and a lost connection comes back while `run`, an iteration or a call
+    that waits for the server is under way, in that thread. What the server says meanwhile waits in
+    the system's buffers; a server gives up a client that does not read for long, and it comes back
+    where it was, for as long as the server keeps its session (a minute) and its history. What this
+    side says waits in an outbox with the bounds of `client_limits`; beyond them calls raise
+    OutboxFull. Several threads may use it at once; callbacks come one after the other.
 
     Args:
         url: as for `connect`.
-        reconnect: whether `run` and iterations connect again when the connection is lost: after
-            a random time, up to 30 s, and into the channel where it was. The id is a new one
-            then. Until then, sending and asking raise ConnectionClosed.
+        reconnect: whether it comes back when the connection is lost: after a random time, 0.5 to
+            20 s. The first attempt is the only one if it fails.
+        dialect: "v2", never anything else; "classic"; or None for v2 with a server that knows it,
+            and classic for `subprotocols` of your own.
+        codec: how packets of v2 are written: "json", or "msgpack" where the server knows it.
+        token: who this is, for v2: a str, or a function that gives one before each connection, and
+            when the server asks for a fresh one.
+        client_limits: how much is kept in v2.
         options: as for `connect`.
 
     Raises:
         ConnectError, ValueError, LocalProtocolError, TypeError: as `connect`.
+        ConnectionClosed: the server has closed instead of welcoming the client; with 4011 if the
+            token is refused.
     """
 
-    socket: WebSocket
-    """The connection below, the present one or the last."""
-
     def __init__(
-        self, url: str, *, reconnect: bool = True, **options: Unpack[ConnectOptions]
+        self,
+        url: str,
+        *,
+        reconnect: bool = True,
+        dialect: Dialect | None = None,
+        codec: CodecName = "json",
+        token: str | Callable[[], str] | None = None,
+        client_limits: ClientLimits = DEFAULT_CLIENT_LIMITS,
+        **options: Unpack[ConnectOptions],
     ) -> None:
-        self._connect = partial(connect, url, **options)
-        self._time = time.monotonic
-        self._state = ClientState()
-        self._reconnection = Reconnection(Backoff(random=random.random)) if reconnect else None
-        self._on_connect: list[Callable[[], object]] = []
-        self._on_disconnect: list[Callable[[Close], object]] = []
-        self._iterations: list[deque[Incoming]] = []  # events that each has not yet returned
-        self._lock = threading.Lock()
-        self._leader = Leader()  # to receive and to call back
-        self._closing = threading.Event()
-        self._pause = self._closing.wait
-        self._end: ConnectionClosed | ConnectError | None = None  # while there is no connection
-        self._due: float | None = None  # when to try again then; None is never
-        self.socket = self._connect()
-        self._note_opened()
+        if callable(token):
+            require_plain("token", token)
+        speech = LosslessOptions(
+            dialect=dialect,
+            codec=codec,
+            token=token,
+            client_limits=client_limits,
+            subprotocols=options.get("subprotocols", ()),
+        )
+        super().__init__(url, reconnect=reconnect, speech=speech, options=options)
 
     # -- receiving ------------------------------------------------------------------------------
-
-    def on(self, event: str, callback: Callback) -> None:
-        """Call back with the payload of each event of that name; callbacks add up.
-
-        The server sends the event `error` if it refuses a packet: `{"code", "message"}`.
-
-        Raises:
-            TypeError: the callback cannot be called, or is a coroutine function.
-        """
-        require_plain("callback", callback)
-        self._state.on(event, callback)
-
-    def off(self, event: str, callback: Callback | None = None) -> None:
-        """Take one callback back, or all of an event."""
-        self._state.off(event, callback)
-
-    def on_connect(self, function: Function) -> Function:
-        """Decorator: call the function as `f()` after each connection but the first."""
-        require_plain("function", function)
-        self._on_connect.append(function)
-        return function
-
-    def on_disconnect(self, function: Function) -> Function:
-        """Decorator: call the function as `f(close)` when a connection has ended."""
-        require_plain("function", function)
-        self._on_disconnect.append(function)
-        return function
 
     def run(self, timeout: float | None = None) -> None:
         """Receive and call back until the connection has ended for good, or for `timeout` seconds.
@@ -113,10 +97,13 @@ class SonoClient:
             ConnectError: so it was, and did not come back.
         """
         if self._until(lambda: self._over or None, timeout, self._live):
+            self._run_left()
             self._raise_end()
 
     def __iter__(self) -> Iterator[Incoming]:
         """All events, beside calling back, until the connection has ended for good.
+
+        Those of v2 are `Received`, which says where they stand.
 
         Raises:
             ConnectionClosed, ConnectError: as `run`.
@@ -128,51 +115,215 @@ class SonoClient:
         try:
             while self._until(lambda: bool(events) or self._over or None, None, self._live):
                 if not events:
+                    self._run_left()
                     self._raise_end()
                     return
-                if len(events) > _MAX_BEHIND:
+                if self._has_lost(events):
                     raise BufferError("too many events are waiting for the iteration")
                 yield events.popleft()
         finally:
             with self._lock:
                 self._iterations = [other for other in self._iterations if other is not events]
 
-    # -- sending -------------------------------------------------------------------------------
+    # -- channels, in v2 --------------------------------------------------------------------------
+    #
+    # What waits for the server receives and calls back meanwhile, and comes back if necessary.
 
-    def message(self, message: object, event: str = "message") -> None:
-        """Send an event to everybody in the channel, oneself included.
+    def join(
+        self,
+        channel: str,
+        *,
+        at: Position | None = None,
+        presence: bool = False,
+        present: object = None,
+    ) -> JoinedChannel:
+        """Become a member of a channel, beside the current one.
+
+        Args:
+            channel: its name.
+            at: the position from which on to receive what was said, if that can be had.
+            presence: whether to be told who is there.
+            present: this client's public data there, unless it is None.
 
         Raises:
-            ConnectionClosed: there is no connection now.
-            TypeError, LocalProtocolError: `message` cannot be written as JSON.
-            ValueError: the event's name is reserved or illegal.
+            RequestFailed: it is not one: `forbidden`, for one.
+            ConnectionClosed, ConnectError: the connection has ended for good.
+            OutboxFull: too much waits for the server already.
+            TypeError, ValueError: an argument is wrong.
         """
-        self.socket.send(protocol.message(message, event))
+        joined = self._say(lambda talk: talk.join(channel, at=at, presence=presence))
+        if present is None:
+            return self._finish(joined)
+        told = self._say(lambda talk: talk.present(channel, present))
+        found = self._finish(joined)
+        self._finish(told)
+        return found
+
+    def move(self, channel: str, *, at: Position | None = None) -> JoinedChannel:
+        """Make a channel the current one, instead of the one that is, and wait for it.
+
+        The arguments and errors are those of `join`.
+        """
+        return self._finish(self._say(lambda talk: talk.move(channel, at=at)))
+
+    def leave(self, channel: str) -> None:
+        """Be no member of a channel any more; of any but the current one. Raises as `join`."""
+        self._finish(self._say(lambda talk: talk.leave(channel)))
+
+    def publish(
+        self,
+        channel: str,
+        event: str,
+        data: object = None,
+        *,
+        to_self: bool = True,
+        volatile: bool = False,
+        harmless: bool = False,
+    ) -> Position | None:
+        """Say something to all members of a channel, and wait until it is published.
+
+        Args:
+            channel: its name.
+            event: the event's name.
+            data: any JSON value; with MessagePack also binary data.
+            to_self: whether this client gets it as well.
+            volatile: whether it may be lost. It is sent now or not at all, without a position, and
+                nothing is waited for.
+            harmless: whether it may arrive twice: then it is sent again where it would end as
+                `unknown`.
+
+        Returns:
+            Its position; None if it is volatile.
+
+        Raises:
+            RequestFailed: it was refused, or given up; with the code `unknown` if it cannot be
+                known whether it was published.
+            ConnectionClosed, ConnectError, OutboxFull, TypeError, ValueError: as `join`.
+            LocalProtocolError: the server would refuse the data.
+        """
+        if volatile:
+            self._say(lambda talk: talk.publish_volatile(channel, event, data, to_self=to_self))
+            return None
+
+        def say(talk: Talk[JoinedChannel]) -> Ticket[Position | None]:
+            return talk.publish(channel, event, data, to_self=to_self, harmless=harmless)
+
+        return self._finish(self._say(say))
+
+    def send(
+        self,
+        to: str,
+        event: str,
+        data: object = None,
+        *,
+        volatile: bool = False,
+        harmless: bool = False,
+    ) -> None:
+        """Say something to one client, by its id, and wait until the server has it.
+
+        The rest is as for `publish`.
+        """
+        if volatile:
+            self._say(lambda talk: talk.send_volatile(to, event, data))
+        else:
+            self._finish(self._say(lambda talk: talk.send(to, event, data, harmless=harmless)))
+
+    def request(self, name: str, data: object = None, *, timeout: float | None = None) -> Any:
+        """Ask the server, and wait for the reply.
+
+        Args:
+            name: of the request.
+            data: what it is about, as for `publish`.
+            timeout: seconds; None for 30.
+
+        Raises:
+            RequestFailed: there is none: `timeout`, `unknown-request`, or what the server says.
+            ConnectionClosed, ConnectError, OutboxFull, TypeError, ValueError, LocalProtocolError:
+                as `publish`.
+        """
+        return self._finish(self._say(lambda talk: talk.request(name, data, timeout=timeout)))
+
+    def present(self, channel: str, data: object) -> None:
+        """Set this client's public data in a channel. Raises as `publish`."""
+        self._finish(self._say(lambda talk: talk.present(channel, data)))
+
+    def history(
+        self, channel: str, *, before: Position | None = None, limit: int | None = None
+    ) -> History:
+        """A page of what was said in a channel, the newest last.
+
+        Args:
+            channel: its name.
+            before: ends before that position; None for the newest.
+            limit: how many entries at most.
+
+        Raises:
+            RequestFailed, ConnectionClosed, ConnectError, OutboxFull, TypeError: as `request`.
+        """
+        return self._finish(
+            self._say(lambda talk: talk.history(channel, before=before, limit=limit))
+        )
+
+    # -- the current channel, in both dialects ----------------------------------------------------
+
+    def message(self, message: object, event: str = "message") -> None:
+        """Send an event to everybody in the current channel, oneself included.
+
+        Does not wait for the result: what the server refuses is an event `error`. In v2 it waits
+        for the server where the outbox is full, and without a connection it is sent later.
+
+        Raises:
+            ConnectionClosed: there is no connection; in v2, there will be none.
+            OutboxFull: too much waits, and there is no connection.
+            TypeError: `message` cannot be written as JSON.
+            ValueError: the event's name is reserved or illegal.
+            LocalProtocolError: the server would refuse `message`: it holds a lone surrogate, NaN,
+                an infinity or an integer beyond 64 bits, or exceeds one of `limits`:
+                `max_depth`, `max_containers` or `max_message`.
+        """
+        if self._talk:
+            self._tell(lambda talk: talk.message(message, event, to_self=True))
+        else:
+            self.socket.send(protocol.message(message, event, self._limits))
 
     def broadcast(self, message: object, event: str = "message") -> None:
-        """Send an event to everybody else in the channel. Raises as `message`."""
-        self.socket.send(protocol.broadcast(message, event))
+        """Send an event to everybody else in the current channel. Raises as `message`."""
+        if self._talk:
+            self._tell(lambda talk: talk.message(message, event, to_self=False))
+        else:
+            self.socket.send(protocol.broadcast(message, event, self._limits))
 
     def direct_message(self, message: object, to: str, event: str = "message") -> None:
         """Send an event to one client, in any channel. Raises as `message`."""
-        self.socket.send(protocol.direct_message(message, to, event))
+        if self._talk:
+            self._tell(lambda talk: talk.direct_message(message, to, event))
+        else:
+            self.socket.send(protocol.direct_message(message, to, event, self._limits))
 
     def change_channel(self, name: str) -> None:
-        """Move to another channel. Raises ConnectionClosed, TypeError, LocalProtocolError."""
-        self.socket.send(self._state.change_channel(name))
+        """Make another channel the current one. Raises as `message`; ValueError for its name."""
+        if self._talk:
+            self._tell(lambda talk: talk.change_channel(name))
+        else:
+            self.socket.send(self._state.change_channel(name))
 
-    def grab(self, kind: str, timeout: float | None = 10.0) -> list[str]:
+    def grab(self, kind: str, timeout: float | None = 10.0) -> Listing:
         """Ask for a listing and wait for it.
 
+        Its `truncated` says whether the server left names out, because there were too many.
+
         Args:
-            kind: `myid`, `clients`, `channels`, `mychannel` or `mychannelclients`.
+            kind: `myid`, `channels`, `mychannel`, `mychannelclients`, or in classic `clients`.
             timeout: seconds to wait at most.
 
         Raises:
-            ConnectionClosed: the connection ended before.
+            ConnectionClosed: the connection ended before; in v2, for good.
             TimeoutError: no answer came in time.
             TypeError: `kind` is not a str.
+            LocalProtocolError: it holds a lone surrogate, or is too long.
         """
+        if self._talk:
+            return self._grab_lossless(self._talk, kind, timeout)
         with self._lock:  # else the question might be registered with the next connection
             socket = self.socket
             if self._end:
@@ -180,7 +331,7 @@ class SonoClient:
             pending, packet = self._state.grab(kind)
         socket.send(packet)
 
-        def answer() -> list[str] | None:
+        def answer() -> Listing | None:
             if pending.items is None and (self._end or self.socket is not socket):
                 raise socket.error()
             return pending.items
@@ -195,13 +346,37 @@ class SonoClient:
     def close(self) -> None:
         """Leave the server. Waiting threads return; `run` and iterations end normally.
 
-        Only a thread that connects just now takes until that has succeeded or failed.
+        In v2 it first waits until the server has dealt with what was said without waiting, for
+        `Timeouts.close` at most. Only a thread that connects just now takes until that has
+        succeeded or failed.
         """
-        with self._lock:
-            self._closing.set()
-            socket = self.socket
-            self._leader.notify()
-        socket.close()
+        talk = self._talk
+        try:
+            if talk and talk.open and not self._closing.is_set():
+                self._until(partial(_owes_nothing, talk), self._patience.close, self._live)
+        finally:
+            with self._lock:
+                self._closing.set()
+                socket = self.socket
+                if talk:
+                    talk.bye()
+                self._leader.notify()
+            self._flush()
+            socket.close()
+            if talk:
+                self._end_talk(talk)
+
+    @property
+    def status(self) -> ClientStatus:
+        """How it stands with the server."""
+        if self._talk:
+            return self._talk.status
+        if self._over:
+            return ClientStatus("closed")
+        due = self._due
+        if self._end and due is not None:
+            return ClientStatus("waiting", max(0.0, due - self._time()))
+        return ClientStatus("open")
 
     def __enter__(self) -> "SonoClient":
         return self
@@ -209,144 +384,62 @@ class SonoClient:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @property
-    def _over(self) -> bool:
-        return self._closing.is_set() or (self._end is not None and self._due is None)
+    # -- saying ---------------------------------------------------------------------------------
 
-    def _raise_end(self) -> None:
-        end = self._end
-        if self._closing.is_set() or end is None:
-            return
-        if isinstance(end, ConnectError) or end.code not in NORMAL_ENDS:
-            raise end
+    def _channel(self, name: str) -> JoinedChannel:
+        return JoinedChannel(name, self)
 
-    # -- the duty -------------------------------------------------------------------------------
+    def _say(self, say: Callable[[Talk[JoinedChannel]], Result]) -> Result:
+        """Say something in v2, and write it if there is a connection.
 
-    def _until(
-        self,
-        attempt: Callable[[], Result | None],
-        timeout: float | None,
-        step: Callable[[float], bool],
-    ) -> Result | None:
-        """Take steps, or wait for the thread that does, until an attempt gives something.
-
-        Args:
-            attempt: is called with the lock.
-            timeout: seconds; when they are over, this gives None.
-            step: takes the seconds that are left; False if nothing came in them.
+        Raises:
+            ConnectionClosed: there will be none.
         """
-        deadline = math.inf if timeout is None else self._time() + timeout
-        nested = self._leader.mine  # in a callback
-        late = 0
-        try:
-            while late <= _MAX_LATE:
-                with self._lock:
-                    result = attempt()
-                    if result is not None:
-                        return result
-                    waiter = self._leader.enter_or_take()
-                remaining = deadline - self._time()
-                late += remaining <= 0
-                if waiter:
-                    self._leader.wait(waiter, remaining)
-                    if remaining <= 0:
-                        return None
-                elif not step(remaining):
-                    return None
-        finally:
-            if not nested:
-                self._leader.leave()
-        return None
-
-    def _live(self, remaining: float) -> bool:
-        """Receive, or come back."""
-        if self._end:
-            return self._come_back(remaining)
-        try:
-            message = self.socket.recv(remaining)
-        except TimeoutError:
-            return False
-        except ConnectionClosed as error:
-            self._note_lost(error)
-        else:
-            self._handle(message)
-        return True
-
-    def _receive(self, remaining: float) -> bool:
-        """Only receive: a question fails when the connection has ended."""
-        try:
-            message = self.socket.recv(remaining)
-        except TimeoutError:
-            return False
-        self._handle(message)
-        return True
-
-    def _handle(self, message: str | bytes) -> None:
+        talk = self._lossless()
         with self._lock:
-            incoming = self._state.receive(message)
-            if incoming is None:
-                return
-            for events in self._iterations:
-                if len(events) <= _MAX_BEHIND:
-                    events.append(incoming)
-            self._leader.notify()
-        for callback in self._state.callbacks(incoming.event):
-            callback(incoming.payload)
+            if talk.ended:
+                raise self.socket.error()
+            said = say(talk)
+        self._flush()
+        return said
 
-    def _note_opened(self) -> None:
-        if self._reconnection:
-            self._reconnection.opened(self._time())
+    def _finish(self, ticket: Ticket[Result]) -> Result:
+        """Wait for an outcome."""
+        self._until(lambda: ticket.done or None, None, self._live)
+        return ticket.result()
 
-    def _note_lost(self, error: ConnectionClosed) -> None:
-        close = self.socket.closed or Close(error.code, error.reason, False)
-        self._note_end(error, close)
-        if not self._closing.is_set():
-            for function in self._on_disconnect:
-                function(close)
+    def _tell(self, say: Callable[[Talk[JoinedChannel]], None]) -> None:
+        """Say something without waiting for its result."""
+        self._look()
+        while True:
+            try:
+                return self._say(say)
+            except OutboxFull:
+                talk = self._lossless()
+                if not talk.open:
+                    raise
+                before = talk.received
+                self._until(partial(_moved, talk, before), None, self._live)
 
-    def _note_end(self, error: ConnectionClosed | ConnectError, end: Close | ConnectError) -> None:
-        now = self._time()
-        delay = self._reconnection.after(end, now) if self._reconnection else None
-        with self._lock:
-            self._end = error
-            self._due = None if delay is None else now + delay
-            self._leader.notify()
-
-    def _come_back(self, remaining: float) -> bool:
-        """Wait until another attempt is due, or make it."""
-        assert self._due is not None  # else this is over
-        wait = self._due - self._time()
-        if wait > 0:
-            self._pause(max(0.0, min(wait, remaining)))
-            return wait <= remaining
+    def _grab_lossless(
+        self, talk: Talk[JoinedChannel], kind: str, timeout: float | None
+    ) -> Listing:
+        ticket = self._say(lambda talk: talk.grab(kind))
+        if not self._until(lambda: ticket.done or None, timeout, self._live):
+            raise TimeoutError(f"{kind!r} was not answered in time")
         try:
-            socket = self._connect()
-        except ConnectError as error:
-            self._note_end(error, error)
-            return True
-        try:
-            self._return_with(socket)
-        except BaseException:
-            socket.cut_off()
+            return ticket.result()
+        except RequestFailed:
+            if talk.over:
+                raise self.socket.error() from None
             raise
-        if self._closing.is_set():  # meanwhile
-            socket.close()
-            return True
-        for function in self._on_connect:
-            function()
-        return True
 
-    def _return_with(self, socket: WebSocket) -> None:
-        """Be where the client was, before others send."""
-        with self._lock:
-            packets = self._state.returned()
-        try:
-            for packet in packets:
-                socket.send(packet)
-        except ConnectionClosed:
-            pass  # lost again: the next one begins with it
-        self.socket.cut_off()  # it may still wait for the end of its stream
-        with self._lock:
-            self.socket = socket
-            self._end = None
-            self._note_opened()
+
+def _moved(talk: Talk[JoinedChannel], before: int) -> bool | None:
+    """Whether there may be room in the outbox now, or never will be on this connection."""
+    return talk.received != before or not talk.open or None
+
+
+def _owes_nothing(talk: Talk[JoinedChannel]) -> bool | None:
+    """Whether all that was said without waiting has its outcome, or will not have one soon."""
+    return not talk.owes or not talk.open or None

@@ -1,5 +1,6 @@
 """The transport and the handler of a blocking client's session."""
 
+import math
 import socket
 import time
 from collections import deque
@@ -14,6 +15,8 @@ from .driver import ThreadedDriver
 
 _MAX_UNREAD = 1024  # messages held for the application while it is sending
 _MAX_UNREAD_SIZE = 64 << 20  # bytes of them: room for the echoes of many large messages
+_UNSEEN = 1  # messages sent without a look at what came: an answer leaves before what follows
+_LOOK_EVERY = 0.001  # seconds between two looks: each is a call of the system
 Message = str | bytes
 _INTERRUPTED = Close(1006, "interrupted", False)
 
@@ -34,6 +37,9 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         self._allowance = self._pause  # bytes that may wait to be written while more is read
         self._messages: deque[Message] = deque()
         self._unread = 0  # length of them all
+        self._held = False  # so many wait that the session holds more back
+        self._sent = 0  # messages since the last was received
+        self._looked = -math.inf  # when `send` last looked at the socket
         self.response: Accept | Reject | None = None
         self.closed: Close | None = None
         self.pongs: dict[bytes, float | None] = {}
@@ -58,6 +64,9 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
             ConnectionClosed: the connection is no longer open.
         """
         emptied = self.post(event)
+        self._sent += 1
+        if self._sent > _UNSEEN and self.emptied != emptied:
+            self._glance()
         if self.emptied == emptied or self.closed:
             self.until(lambda: self._written_since(emptied))
 
@@ -66,7 +75,9 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
 
         Raises:
             ConnectionClosed: the connection is no longer open.
+            RuntimeError: this is another process.
         """
+        self.require_process()
         with self._lock:
             try:
                 if self.closed or not self.session.send(event):
@@ -84,12 +95,27 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
             self.tell_holder()
             return emptied
 
+    def _glance(self) -> None:
+        """Take what has come, without waiting; else nobody would while a program only sends."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = now
+        with self._lock:
+            if self._leader.taken:  # another thread looks
+                return
+            if not self.gone:
+                self._look(self.layer.reading and self.has_room())
+            while not self.gone and self._move(time.monotonic()):
+                pass
+
     def _written_since(self, emptied: int) -> bool | None:
         self.check()
         return True if self.emptied != emptied else None
 
     def close_with(self, code: int, reason: str) -> None:
         """Close, and wait until the connection is over. Interrupted, it is cut off."""
+        self.require_process()
         with self._lock:
             self.session.close(code, reason, time.monotonic())
             self._messages.clear()
@@ -107,6 +133,10 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
             return None
         message = self._messages.popleft()
         self._unread -= len(message)
+        self._sent = 0
+        if self._held and not self._full:
+            self._held = False
+            self.session.release()
         return message
 
     def pong(self, payload: bytes) -> float | None:
@@ -118,7 +148,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         when = self.pongs[payload]
         if when is None:
             self.check()
-            if self._full:
+            if self._held and not self.session.reading and not self.session.pump_due:
                 raise BufferError("too many messages are waiting for recv")
         return when
 
@@ -129,7 +159,7 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
 
     @property
     def _full(self) -> bool:
-        """Whether so many messages wait that no more are read."""
+        """Whether so many messages wait that no more are delivered."""
         return len(self._messages) >= _MAX_UNREAD or self._unread >= _MAX_UNREAD_SIZE
 
     # -- Turns ------------------------------------------------------------------------------------
@@ -139,8 +169,11 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
         return ConnectionClosed(closed.code, closed.reason)
 
     def has_room(self) -> bool:
-        """Whether there is room for messages, and for the pongs that reading may cause."""
-        return not self._full and self.session.outbox.size <= self._allowance
+        """Whether there is room for the pongs that reading may cause."""
+        room = self.session.outbox.size <= self._allowance
+        if not room:
+            self.session.unheard = True
+        return room
 
     def interrupted(self) -> None:
         self.closed = self.closed or _INTERRUPTED
@@ -158,6 +191,9 @@ class BlockingTransport(ThreadedDriver, BaseHandler):
     def on_message(self, message: Message, /) -> None:
         self._messages.append(message)
         self._unread += len(message)
+        if self._full:
+            self._held = True
+            self.session.hold()
 
     def on_pong(self, payload: bytes) -> None:
         if payload in self.pongs:

@@ -4,25 +4,24 @@ Thin I/O over `sono_core`'s Session. Nothing runs in the background: bytes move 
 methods is called, so a program that computes for long answers no pings in that time.
 """
 
-import contextlib
 import os
 import socket
 import time
 from collections.abc import Iterator
 from typing import cast
 
+from sono_client.dialing import Dialing, described
 from sono_client.options import PING_BYTES, ConnectOptions, Options, blocking_limits, connector
 from sono_core import Close, Limits, Ping
 from sono_core.arguments import Unpack, takes_options
 from sono_core.close_codes import NORMAL_ENDS
-from sono_core.connect import Connector, Endpoint
+from sono_core.connect import Connector
 from sono_core.errors import ConnectionClosed
 from sono_core.events import Accept
 from sono_core.websocket import message_event
+from sono_io import MAX_WAIT
 
 from .transport import BlockingTransport, Message
-
-_LEAST_WAIT = 0.001  # seconds: 0 would not wait at all
 
 
 class WebSocket:
@@ -30,7 +29,8 @@ class WebSocket:
 
     A context manager that closes, and an iterator over messages that ends with a normal close.
     Several threads may use it at once; a message goes to one of those that wait for it. A signal
-    handler should raise, and not call it.
+    handler should raise, and not call it. It belongs to the process that opened it: in a child that
+    was forked, its methods raise RuntimeError.
     """
 
     def __init__(self, transport: BlockingTransport, response: Accept) -> None:
@@ -51,9 +51,10 @@ class WebSocket:
     def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a text (str) or binary (bytes-like) message; returns when the kernel has it all.
 
-        Messages that come in the meantime are kept for `recv`, up to 1,024 or 64 MiB. Beyond that,
-        a server that does not read until it has been read is given up when it stalls. If the call
-        is interrupted while it waits, the next call still sends the message.
+        A program that only sends also answers pings in it and learns of a Close, a few calls after
+        they have come. Messages that have come are kept for `recv`, up to 1,024 or 64 MiB. Beyond
+        that, a server that does not read until it has been read is given up when it stalls. If the
+        call is interrupted while it waits, the next call still sends the message.
 
         Raises:
             ConnectionClosed: the connection is no longer open.
@@ -165,44 +166,27 @@ def _dial(connector: Connector, limits: Limits, timeout: float) -> BlockingTrans
     endpoint = connector.endpoint
     try:
         if endpoint.unix is not None:
-            sock = _connected(socket.AF_UNIX, endpoint.unix, timeout)
+            sock = _connected_to_unix(endpoint.unix, timeout)
         else:
-            sock = _first_that_answers(endpoint, timeout)
+            found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            sock = Dialing(found, timeout).run()
         try:
             return BlockingTransport(sock, limits)
         except BaseException:  # no descriptor is left, for one
             sock.close()
             raise
-    except TimeoutError:
-        raise connector.failed("connecting took too long") from None
     except OSError as error:
-        raise connector.failed(error.strerror or str(error)) from error
+        raise connector.failed(described(error)) from error.__cause__ or error
 
 
-def _first_that_answers(endpoint: Endpoint, timeout: float) -> socket.socket:
-    """A connection to one of a host's addresses, each of which has its share of the time."""
-    deadline = time.monotonic() + timeout
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    failure = OSError("the host has no address")
-    for tried, (family, _, _, _, address) in enumerate(found):
-        share = (deadline - time.monotonic()) / (len(found) - tried)
-        try:
-            sock = _connected(family, address, share)
-        except OSError as error:
-            failure = error
-        else:
-            with contextlib.suppress(OSError):  # of one that has ended again, on some systems
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-    raise failure
-
-
-def _connected(family: int, address: object, timeout: float) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def _connected_to_unix(path: str, timeout: float) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(max(timeout, _LEAST_WAIT))
-        sock.connect(address)  # type: ignore[arg-type]
-    except BaseException:
+        sock.settimeout(min(timeout, MAX_WAIT))
+        sock.connect(path)
+    except BaseException as error:
         sock.close()
+        if isinstance(error, TimeoutError):
+            raise TimeoutError("connecting took too long") from None
         raise
     return sock

@@ -1,6 +1,7 @@
 """`sono connect`, `sono listen` and `sono emit`."""
 
 from .commands import add_commands
+from .streams import OutputLost, complain, say, standard_streams, tell
 from .terminal import Mistake
 
-__all__ = ["Mistake", "add_commands"]
+__all__ = ["Mistake", "OutputLost", "add_commands", "complain", "say", "standard_streams", "tell"]

@@ -4,27 +4,29 @@ The procedure of every client, without its I/O. RFC 6455, sections 3 and 4.1; RF
 15.4 (redirects).
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
 import msgspec
 
+from sono_core.arguments import require_strings, require_type
 from sono_core.errors import ConnectError, LocalProtocolError
 from sono_core.events import Accept, Reject, Role
 from sono_core.headers import Headers
+from sono_core.http import REDIRECTS, is_token
 from sono_core.lifecycle import Handler, Layer, Session, Transport
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
+from sono_core.quoting import shown_text, shown_url
 from sono_core.websocket import DEFAULT_DEFLATE, Connection, Deflate
 
 from .proxy import Proxy, address, parse_proxy
 from .tunnel import Tunnel
 from .uri import WEBSOCKET_SCHEMES, WebSocketURI, parse_uri
 
-_REDIRECTS = (301, 302, 303, 307, 308)
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
-_MAX_REASON = 200  # characters of a peer's text that an exception quotes
 _UNTRUSTED = "certificate verify failed"  # how `tls` begins its reason then
+_NO_TLS = "the peer does not speak TLS"  # and how it ends then
 _LOST = Reject(0, body=b"the connection was lost")
 
 ProxyChoice = str | Callable[[WebSocketURI], str | None] | None
@@ -51,8 +53,8 @@ class Connector:
         random: a secure source of bytes, such as `os.urandom`.
         subprotocols: to offer, in order of preference.
         headers: more header fields of the request, such as Origin or Authorization.
-        credentials: names of header fields that no other origin may see, besides
-            Authorization, Cookie and Proxy-Authorization.
+        credentials: names of those header fields that no other origin may see after a redirect,
+            besides Authorization, Cookie and Proxy-Authorization; None for all of `headers`.
         limits: how much the server and a proxy may use.
         timeouts: how long it may take. The handshake's deadline counts anew for each attempt,
             from `begin` on, and covers proxy, TLS and handshake together.
@@ -77,7 +79,7 @@ class Connector:
         random: Callable[[int], bytes],
         subprotocols: Sequence[str] = (),
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-        credentials: Collection[str] = (),
+        credentials: Collection[str] | None = None,
         limits: Limits = DEFAULT_LIMITS,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         deflate: Deflate | None = DEFAULT_DEFLATE,
@@ -87,21 +89,34 @@ class Connector:
         unix: str | None = None,
         max_redirects: int = 10,
     ) -> None:
-        for name, value in (("subprotocols", subprotocols), ("credentials", credentials)):
-            if isinstance(value, str):  # each letter would count as one
-                raise TypeError(f"{name} must be a sequence of str, not a str")
         target = parse_uri(url)
+        require_strings("subprotocols", subprotocols)
+        if credentials is not None:
+            require_strings("credentials", credentials)
+        if isinstance(headers, Iterator):  # would be empty when it is read again
+            raise TypeError("headers must be a mapping or a sequence of pairs, not an iterator")
+        require_type("limits", limits, Limits)
+        require_type("timeouts", timeouts, Timeouts)
+        require_type("deflate", deflate, Deflate, None)
+        require_type("unix", unix, str, None)
+        require_type("max_redirects", max_redirects, int)
+        if not callable(proxy):
+            require_type("proxy", proxy, str, None)
         for name, value in (("tls", tls), ("proxy_tls", proxy_tls)):
-            if value is not None and not hasattr(value, "wrap_bio"):
-                raise TypeError(f"{name} must be an ssl.SSLContext, not {type(value).__name__}")
+            if value is not None:
+                from sono_core.tls import check_context  # loads ssl
+
+                check_context(name, value, server_side=False)
+        if unix == "":
+            raise ValueError("unix must be the path of a socket, not empty")
         if tls is not None and not target.secure:
-            raise ValueError(f"{url!r}: tls is for wss URLs")
+            raise ValueError(f"'{shown_url(url)}': tls is for wss URLs")
         if unix is not None and isinstance(proxy, str):
             raise ValueError("a Unix socket is not reached through a proxy")
         self._random = random
         self._subprotocols = tuple(subprotocols)
         self._headers = Headers(headers)
-        self._credentials = {*_CREDENTIALS, *(name.lower() for name in credentials)}
+        self._credentials = None if credentials is None else _field_names(credentials)
         self._limits = limits
         self._timeouts = timeouts
         self._deflate = deflate
@@ -123,8 +138,8 @@ class Connector:
         url = None
         if self._unix is None:
             url = self._choice(target) if callable(self._choice) else self._choice
-        self._connection: Connection | None = connection
         self._proxy: Proxy | None = parse_proxy(url) if url else None
+        self._connection: Connection | None = connection
         self.target = target
         """The server of this attempt."""
 
@@ -188,7 +203,7 @@ class Connector:
         if layer:
             layer.lost()
         response = response or _LOST
-        if response.status in _REDIRECTS:
+        if response.status in REDIRECTS:
             self._follow(response)
             return None
         raise self._refusal(response, tunnel)
@@ -207,19 +222,28 @@ class Connector:
     def _follow(self, response: Reject) -> None:
         locations = response.headers.get_all("location")
         if len(locations) != 1:
-            raise self._error("redirected without exactly one Location", response.status)
+            raise self._error("redirected without exactly one Location", response)
         if self._redirects_left <= 0:
-            raise self._error(f"redirected once too often: {_shown(locations[0])}", response.status)
+            raise self._error(f"redirected once too often: {shown_url(locations[0])}", response)
         self._redirects_left -= 1
-        old, new = self.target, self._resolved(locations[0], response.status)
+        old, new = self.target, self._resolved(locations[0], response)
         if (old.secure, old.host, old.port) != (new.secure, new.host, new.port):
             if self._unix is not None:
-                raise self._error("redirected away from a Unix socket", response.status)
-            kept = (field for field in self._headers.fields() if field[0] not in self._credentials)
-            self._headers = Headers.parsed(kept)
-        self._aim(new)
+                raise self._error("redirected away from a Unix socket", response)
+            self._headers = self._harmless()
+        try:
+            self._aim(new)
+        except ValueError as error:  # there is no way through the proxy that is meant for it
+            raise self._error(f"redirected to {new.authority}: {error}", response) from None
 
-    def _resolved(self, location: str, status: int) -> WebSocketURI:
+    def _harmless(self) -> Headers:
+        """The caller's header fields that another origin may see."""
+        secret = self._credentials
+        if secret is None:
+            return Headers()
+        return Headers.parsed(field for field in self._headers.fields() if field[0] not in secret)
+
+    def _resolved(self, location: str, response: Reject) -> WebSocketURI:
         """Where a Location leads (RFC 9110, section 10.2.2)."""
         old = self.target
         base = f"{'wss' if old.secure else 'ws'}://{old.authority}{old.request_target}"
@@ -228,31 +252,45 @@ class Connector:
             scheme, _, rest = url.partition("://")
             new = parse_uri(f"{WEBSOCKET_SCHEMES.get(scheme.lower(), scheme)}://{rest}")
         except ValueError:
-            reason = f"redirected to what is not a WebSocket URL: {_shown(location)}"
-            raise self._error(reason, status) from None
+            reason = f"redirected to what is not a WebSocket URL: {shown_url(location)}"
+            raise self._error(reason, response) from None
         if old.secure and not new.secure:
-            raise self._error(f"redirected from wss to ws: {_shown(location)}", status)
+            raise self._error(f"redirected from wss to ws: {shown_url(location)}", response)
         return new
 
     # -- refusals ---------------------------------------------------------------------------------
 
     def _refusal(self, response: Reject, tunnel: Tunnel | None) -> ConnectError:
-        reason = _shown(response.body.decode("utf-8", "replace"))
-        if not response.status:
-            status = tunnel.status if tunnel else None
-            untrusted = reason.removeprefix(self._through).startswith(_UNTRUSTED)
-            return self._error(reason, status, untrusted=untrusted)
-        refused = f"refused with status {response.status}: {reason}".removesuffix(": ")
-        return self._error(refused, response.status, retry_after=_retry_after(response.headers))
+        reason = shown_text(response.body.decode("utf-8", "replace"))
+        if response.status:
+            refused = f"refused with status {response.status}: {reason}".removesuffix(": ")
+            return self._error(refused, response)
+        if tunnel and tunnel.status:
+            return self._error(reason, Reject(tunnel.status, tunnel.headers))
+        of_proxy = self._through and reason.startswith(self._through)
+        if reason.endswith(_NO_TLS):
+            reason = f"{reason}: use {'http' if of_proxy else 'ws'}:// if that is meant"
+        untrusted = reason.removeprefix(self._through).startswith(_UNTRUSTED)
+        return self._error(reason, untrusted=untrusted)
 
-    def _error(self, reason: str, status: int | None = None, **more: Any) -> ConnectError:
-        return ConnectError(f"{self.target.authority}: {reason}", status, **more)
+    def _error(
+        self, reason: str, response: Reject | None = None, untrusted: bool = False
+    ) -> ConnectError:
+        headers = response.headers if response else Headers()
+        return ConnectError(
+            f"{self.target.authority}: {reason}",
+            response.status if response else None,
+            retry_after=_retry_after(headers),
+            headers=headers,
+            untrusted=untrusted,
+        )
 
 
-def _shown(text: str) -> str:
-    """The part of a peer's text that an exception quotes: its beginning, in one printable line."""
-    first, *_ = text.strip()[:_MAX_REASON].splitlines() or [""]
-    return "".join(character for character in first if character.isprintable())
+def _field_names(credentials: Collection[str]) -> set[str]:
+    for name in credentials:
+        if not is_token(name):  # it would protect nothing
+            raise LocalProtocolError(f"credentials: {name!r} is not the name of a header field")
+    return {*_CREDENTIALS, *(name.lower() for name in credentials)}
 
 
 def _retry_after(headers: Headers) -> float | None:

@@ -5,10 +5,10 @@ The caller passes the environment in as a mapping. The rules are those of the st
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
-import msgspec
+from sono_core.quoting import Discreet, shown_url
 
 from .uri import WEBSOCKET_SCHEMES, WebSocketURI, parse_uri
 
@@ -19,7 +19,7 @@ _VARIABLES = {
 }
 
 
-class Proxy(msgspec.Struct, frozen=True):
+class Proxy(Discreet, frozen=True):
     """An HTTP proxy."""
 
     secure: bool
@@ -31,6 +31,11 @@ class Proxy(msgspec.Struct, frozen=True):
     authorization: str | None
     """The value of Proxy-Authorization, or None."""
 
+    def shown(self) -> Iterable[tuple[str, object]]:
+        """See `Discreet`."""
+        yield "secure", self.secure
+        yield "address", self.address
+
 
 def parse_proxy(url: str) -> Proxy:
     """Parse a proxy's URL: `http://user:password@host:port`, or `host:port` alone.
@@ -40,14 +45,15 @@ def parse_proxy(url: str) -> Proxy:
     """
     scheme, _, rest = url.partition("://") if "://" in url else ("http", "", url)
     userinfo, at, place = rest.removesuffix("/").rpartition("@")
+    shown = f"'{shown_url(place)}'"
     if scheme.lower() not in WEBSOCKET_SCHEMES:
-        raise ValueError(f"proxy {place!r}: only http and https proxies are supported")
+        raise ValueError(f"proxy {shown}: only http and https proxies are supported")
     try:
         target = parse_uri(f"{WEBSOCKET_SCHEMES[scheme.lower()]}://{place}")
     except ValueError:
         target = None
     if target is None or target.request_target != "/":
-        raise ValueError(f"proxy {place!r}: a proxy's URL has the form http://host:port")
+        raise ValueError(f"proxy {shown}: a proxy's URL has the form http://host:port")
     return Proxy(
         secure=target.secure,
         host=target.host,
@@ -77,12 +83,23 @@ def proxy_for(target: WebSocketURI, environ: Mapping[str, str]) -> str | None:
     It reads `wss_proxy`, `https_proxy` and `all_proxy`, or `ws_proxy`, `http_proxy` and
     `all_proxy`, each in lower case, then in upper case; an empty one in lower case hides the
     other. `no_proxy` lists the hosts that need no proxy: `*` for all, or names, addresses and
-    `host:port`, where a name includes its subdomains.
+    `host:port`, where a name includes its subdomains. As with curl, this machine has no other rule.
+
+    Raises:
+        ValueError: the proxy is not supported; the text names the variable.
     """
     if _is_exempt(target, _variable("no_proxy", environ)):
         return None
-    found = (_variable(name, environ) for name in _VARIABLES[target.secure])
-    return next(filter(None, found), None)
+    for name in _VARIABLES[target.secure]:
+        if url := _variable(name, environ):
+            try:
+                parse_proxy(url)
+            except ValueError as error:
+                name = name if name in environ else name.upper()
+                without = f"to go without, put {target.host} into no_proxy, or pass proxy=None"
+                raise ValueError(f"{name} in the environment: {error}; {without}") from None
+            return url
+    return None
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:
@@ -94,11 +111,12 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _is_exempt(target: WebSocketURI, rules: str) -> bool:
-    names = [target.host, address(target.host, target.port)]
-    if ":" in target.host:
-        names.append(f"[{target.host}]")
+    host = target.host.removesuffix(".")
+    names = [host, address(host, target.port)]
+    if ":" in host:
+        names.append(f"[{host}]")
     for rule in rules.lower().split(","):
-        rule = rule.strip().lstrip(".")
+        rule = rule.strip().strip(".")
         if rule == "*" or any(rule and f".{name}".endswith(f".{rule}") for name in names):
             return True
     return False

@@ -5,7 +5,8 @@ proxy has agreed, and passes on nothing of the proxy's response.
 """
 
 from sono_core.errors import HandshakeFailure
-from sono_core.http import FinalHeadReader, connect_response_reader, encode_head
+from sono_core.headers import Headers
+from sono_core.http import FinalHeadReader, connect_response_reader, encode_head, text_fields
 from sono_core.lifecycle import ForwardingLayer, Layer, Transport
 from sono_core.limits import DEFAULT_LIMITS, Limits
 from sono_core.websocket import Outbox
@@ -27,7 +28,7 @@ class Tunnel(ForwardingLayer):
         limits: of the head of the proxy's response.
     """
 
-    __slots__ = ("_address", "_held", "_outbox", "_reader", "_unwritten", "status")
+    __slots__ = ("_address", "_held", "_outbox", "_reader", "_unwritten", "headers", "status")
 
     def __init__(
         self, inner: Layer, server: str, proxy: Proxy, limits: Limits = DEFAULT_LIMITS
@@ -41,6 +42,8 @@ class Tunnel(ForwardingLayer):
         self._reader: FinalHeadReader | None = connect_response_reader(server, limits)
         self.status: int | None = None
         """The HTTP status with which the proxy refused."""
+        self.headers: Headers = Headers()
+        """The header fields of its refusal."""
         self._unwritten = len(request)
         self._outbox = inner.outbox
         self._held = self._outbox.take()
@@ -93,6 +96,7 @@ class Tunnel(ForwardingLayer):
         if 200 <= status <= 299:
             return rest
         self.status = status
+        self.headers = text_fields(answer.headers.raw_items(), True)
         self._fail(f"refused with status {status}: {phrase}".removesuffix(": "))
         return None
 

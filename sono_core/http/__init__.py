@@ -2,10 +2,16 @@
 
 from .encode import check_reject, checked_fields, encode_head, refusal, reject_response
 from .grammar import Extension, is_host, is_token, parse_extensions, parse_list, parse_tokens
-from .head import HeadReader, parse_request
-from .responses import FinalHeadReader, UpgradeResponseReader, connect_response_reader
+from .head import HeadReader, parse_request, text_fields
+from .responses import (
+    REDIRECTS,
+    FinalHeadReader,
+    UpgradeResponseReader,
+    connect_response_reader,
+)
 
 __all__ = [
+    "REDIRECTS",
     "Extension",
     "FinalHeadReader",
     "HeadReader",
@@ -22,4 +28,5 @@ __all__ = [
     "parse_tokens",
     "refusal",
     "reject_response",
+    "text_fields",
 ]

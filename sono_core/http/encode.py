@@ -4,9 +4,11 @@ import functools
 import http
 from collections.abc import Collection
 
+from sono_core.arguments import require_type
 from sono_core.errors import HandshakeFailure, LocalProtocolError
 from sono_core.events import Reject
 from sono_core.headers import Headers
+from sono_core.quoting import shown_name
 
 from .grammar import is_field_value, is_token
 
@@ -27,14 +29,22 @@ _RESERVED_FIELDS = frozenset(
 )
 
 
-def reject_response(reject: Reject, method: str = "GET") -> bytes:
+_RETRY_AFTER = (("retry-after", "1"),)  # seconds, to which a client adds a random time of its own
+
+
+def reject_response(reject: Reject, method: str = "GET", date: str | None = None) -> bytes:
     """A final response, after which the connection ends; without its body if the method is HEAD.
+
+    Args:
+        date: the time, for Date (RFC 9110, section 6.6.1); None on a server without a clock.
 
     Raises:
         LocalProtocolError: the status is not that of a final response, or a header is illegal.
         TypeError: the status is not an int, or the body not bytes.
     """
     fields = check_reject(reject)
+    if date is not None and "date" not in reject.headers:
+        fields.append(("date", date))
     if reject.status == 426:  # it must name the protocol (RFC 9110, section 15.5.22)
         fields += [("upgrade", "websocket"), ("connection", "Upgrade, close")]
     else:
@@ -63,8 +73,12 @@ def check_reject(reject: Reject) -> list[tuple[str, str]]:
 
 
 def refusal(failure: HandshakeFailure) -> Reject:
-    """The response to a request that the handshake refuses: its reason in one line of text."""
-    headers = Headers((("content-type", "text/plain; charset=utf-8"), *failure.headers))
+    """The response to a request that is refused: its reason in one line of text.
+
+    A 503 says when to come again (RFC 9110, section 10.2.3).
+    """
+    more = _RETRY_AFTER if failure.status == 503 else ()
+    headers = Headers((("content-type", "text/plain; charset=utf-8"), *failure.headers, *more))
     return Reject(failure.status, headers, f"{failure.reason}\n".encode())
 
 
@@ -85,14 +99,17 @@ def checked_fields(headers: Headers, *, allowed: Collection[str] = ()) -> list[t
 
     Raises:
         LocalProtocolError: a name or a value is illegal, or the handshake writes the field itself.
-        TypeError: they are not `Headers`, or a value is not a str.
+        TypeError: they are not `Headers`, or a name or a value is not a str.
     """
     if not isinstance(headers, Headers):
         raise TypeError(f"headers must be Headers, not {type(headers).__name__}")
     fields = list(headers.fields())
     for name, value in fields:
+        require_type("a header's name", name, str)
         if not is_token(name) or (name in _RESERVED_FIELDS and name not in allowed):
-            raise LocalProtocolError(f"header name {name!r} is illegal or not the caller's to set")
+            text = f"header name '{shown_name(name)}' is illegal or not the caller's to set"
+            raise LocalProtocolError(text)
+        require_type(f"the value of header {name!r}", value, str)
         if not is_field_value(value):
             raise LocalProtocolError(f"the value of header {name!r} is illegal")
     return fields

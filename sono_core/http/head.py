@@ -1,4 +1,4 @@
-"""Reads one HTTP/1.1 head strictly and within bounds, then lets h11 parse it.
+"""Reads one head of HTTP/1.1 or 1.0 strictly and within bounds, then lets h11 parse it.
 
 RFC 9112, sections 2 to 6. h11 is lenient, and enforces no limit on what arrives in one piece, so
 bytes are counted and checked line by line before it gets them.
@@ -6,6 +6,7 @@ bytes are counted and checked line by line before it gets them.
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import h11
 
@@ -20,6 +21,13 @@ from .grammar import is_host, parse_tokens
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 # Matches a head whose lines all pass `_check_line`.
 _faultless = re.compile(rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n").fullmatch
+# An HTTP/1.1 GET in origin form, without a fragment, and fields of ASCII that are not empty. Of
+# such a head, if it has one Host and announces no body, h11 says the same as `_ordinary`.
+_ordinary_head = re.compile(
+    r"GET (/[!-\"$-~]*) HTTP/1\.1\r\n((?:[-0-9A-Za-z]+: ?[!-~](?:[ -~]*[!-~])?\r\n)+)\r\n"
+).fullmatch
+_ordinary_fields = re.compile(r"([^:]+): ?([^\r]+)\r\n").findall
+_OF_BODIES = {"content-length", "transfer-encoding"}
 # The handshake reads these fields, so they must be ASCII; others may be latin-1.
 _ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
 
@@ -28,15 +36,31 @@ class HeadReader:
     """Collects the bytes of a head, up to and including its empty line.
 
     The first byte that breaks a rule decides the error, however the bytes were cut.
+
+    Args:
+        limits: of the head.
+        folded: whether a field may go on in further lines, as in a response (RFC 9112, section
+            5.2); h11 replaces each fold by a space.
     """
 
-    __slots__ = ("_data", "_limits", "_line_start", "_lines")
+    __slots__ = ("_data", "_folded", "_limits", "_line_start", "_lines")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, folded: bool = False) -> None:
         self._limits = limits
+        self._folded = folded
         self._data = bytearray()
         self._line_start = 0
         self._lines = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has come."""
+        return not self._data
+
+    @property
+    def held(self) -> int:
+        """Bytes of a head that has not come whole."""
+        return len(self._data)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The whole head and what follows it, or None until the head is complete.
@@ -92,8 +116,18 @@ class HeadReader:
             raise HandshakeFailure(400, "a line does not end with CRLF")
         if _forbidden(line, 0, len(line) - 2):
             raise HandshakeFailure(400, "control character in the head")
-        if line[:1] in (b" ", b"\t"):
+        if line[:1] in (b" ", b"\t") and not (self._folded and self._lines > 1):
             raise HandshakeFailure(400, "folded header field")
+
+
+class _Head(NamedTuple):
+    """A head that is well-formed."""
+
+    method: str
+    target: str
+    version: str
+    """1.1 or 1.0."""
+    headers: Headers
 
 
 def text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Headers:
@@ -112,12 +146,50 @@ def text_fields(pairs: Iterable[tuple[bytes, bytes]], ascii_only: bool) -> Heade
     return fields
 
 
-def parse_request(head: bytes) -> Request:
+def parse_request(head: bytes, scheme: str = "http") -> Request:
     """The request of a whole head.
+
+    Args:
+        scheme: `Request.scheme`.
 
     Raises:
         HandshakeFailure: 400, 501 (a transfer coding that h11 does not know) or 505.
     """
+    method, target, version, headers = _ordinary(head) or _parsed(head)
+    old = version == "1.0"
+    asterisk = target == "*" and method == "OPTIONS"  # RFC 9112, section 3.2.4
+    if (not target.startswith("/") and not asterisk) or "#" in target:
+        raise HandshakeFailure(400, "the target is not in origin form")
+    fields = headers.combined()
+    host = fields.get("host", "")
+    # ", " joins repeated ones, and no host contains it; HTTP/1.0 had none
+    if not is_host(host) and ("host" in fields or not old):
+        raise HandshakeFailure(400, "exactly one valid Host is required")
+    if "transfer-encoding" in fields and ("content-length" in fields or old):
+        raise HandshakeFailure(400, "the length of the body is ambiguous")
+    offered = fields.get("sec-websocket-protocol")
+    try:
+        subprotocols = tuple(parse_tokens([offered])) if offered else ()
+    except ValueError:
+        subprotocols = ()  # an upgrade will be refused; other requests do not care
+    return Request(target, headers, method, host, subprotocols, version, scheme)
+
+
+def _ordinary(head: bytes) -> _Head | None:
+    """The head that nearly all clients send, in a fifth of the time that h11 takes; else None."""
+    match = _ordinary_head(head.decode("ascii")) if head.isascii() else None
+    if match is None:
+        return None
+    target, lines = match.groups()
+    fields = [(name.lower(), value) for name, value in _ordinary_fields(lines)]
+    names = [name for name, _ in fields]
+    if names.count("host") != 1 or not _OF_BODIES.isdisjoint(names):
+        return None
+    return _Head("GET", target, "1.1", Headers.parsed(fields))
+
+
+def _parsed(head: bytes) -> _Head:
+    """The head as h11 reads it."""
     parser = h11.Connection(h11.SERVER)
     try:
         parser.receive_data(head)
@@ -125,21 +197,11 @@ def parse_request(head: bytes) -> Request:
     except h11.RemoteProtocolError as error:
         raise HandshakeFailure(error.error_status_hint, "malformed request") from None
     assert isinstance(event, h11.Request)  # a whole head is a request or an error
-    if event.http_version != b"1.1":
-        raise HandshakeFailure(505, "HTTP/1.1 is required")
-    target = event.target.decode("latin-1")
-    if not target.startswith("/") or "#" in target:
-        raise HandshakeFailure(400, "the target is not in origin form")
-    headers = text_fields(event.headers.raw_items(), head.isascii())
-    fields = headers.combined()
-    host = fields.get("host", "")
-    if not is_host(host):  # ", " joins repeated ones, and no host contains it
-        raise HandshakeFailure(400, "exactly one valid Host is required")
-    if "content-length" in fields and "transfer-encoding" in fields:
-        raise HandshakeFailure(400, "the length of the body is ambiguous")
-    offered = fields.get("sec-websocket-protocol")
-    try:
-        subprotocols = tuple(parse_tokens([offered])) if offered else ()
-    except ValueError:
-        subprotocols = ()  # an upgrade will be refused; other requests do not care
-    return Request(target, headers, event.method.decode("ascii"), host, subprotocols)
+    if event.http_version[:2] != b"1.":
+        raise HandshakeFailure(505, "HTTP/1.1 or 1.0 is required")
+    return _Head(
+        event.method.decode("ascii"),
+        event.target.decode("latin-1"),
+        "1.0" if event.http_version == b"1.0" else "1.1",  # a later minor one: RFC 9110, 2.5
+        text_fields(event.headers.raw_items(), head.isascii()),
+    )

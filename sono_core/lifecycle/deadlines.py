@@ -13,6 +13,8 @@ class Deadline(enum.IntEnum):
     CLOSE = 3
     STALL = 4
     PAUSE = 5
+    THROTTLE = 6
+    MESSAGE = 7
 
 
 class Deadlines(dict[Deadline, float]):

@@ -88,6 +88,27 @@ class Driver:
         """What the peer sent before writing to it failed, such as a Close frame."""
         return b""
 
+    def unexpected(self, error: Exception) -> None:
+        """A call failed in a way that nobody foresaw, by a defect.
+
+        By default the caller gets the exception. A server ends this connection alone.
+        """
+        raise error
+
+    def call_failed(self, error: Exception) -> None:
+        """A call of the layer or of the I/O failed; every loop and the fast path come here.
+
+        Where memory ran out, the layer ends its connection. Anything else nobody foresaw.
+        """
+        if isinstance(error, MemoryError):
+            try:
+                self.layer.out_of_memory(error)
+            except Exception as again:
+                error = again
+            else:
+                return
+        self.unexpected(error)
+
     # -- Transport --------------------------------------------------------------------------------
 
     def write_now(self) -> None:
@@ -113,19 +134,37 @@ class Driver:
 
     def receive(self, data: bytes, now: float) -> None:
         """Pass on what was read; `b""` is the end of the stream."""
+        self._pass_on(data, now)
+        self.flush(now)
+
+    def receive_in_turn(self, data: bytes, now: float) -> None:
+        """The same in a loop with turns, at whose end it flushes: slow answers leave together.
+
+        A layer that reads no more is flushed at once, as a loop may read again in the same turn.
+        """
+        self._pass_on(data, now)
+        if self.layer.answers_together and self.layer.reading:
+            self.write_soon()
+        else:
+            self.flush(now)
+
+    def _pass_on(self, data: bytes, now: float) -> None:
         # Answers need no flush of their own: one comes at the end.
         scheduled, self.flush_scheduled = self.flush_scheduled, True
         try:
             self.layer.receive(data, now)
+        except Exception as error:
+            self.call_failed(error)
         finally:
             self.flush_scheduled = scheduled
-        self.flush(now)
 
     def resume(self, now: float, messages: int = 0, size: int = 0) -> None:
         """Pump, counting the messages that were delivered in this turn already."""
         scheduled, self.flush_scheduled = self.flush_scheduled, True
         try:
             self.layer.pump(now, messages, size)
+        except Exception as error:
+            self.call_failed(error)
         finally:
             self.flush_scheduled = scheduled
         self.flush(now)
@@ -138,28 +177,41 @@ class Driver:
 
     def tick(self, now: float) -> None:
         """Called at the time that `_tick_at` asked for; nothing is scheduled any more."""
-        if not self.layer.over:
-            self.layer.tick(now)
-            self.flush(now)
+        try:
+            if not self.layer.over:
+                self.layer.tick(now)
+        except Exception as error:
+            self.call_failed(error)
+        self.flush(now)
+
+    def go_away(self, code: int, reason: str, now: float) -> None:
+        """See `Session.go_away`."""
+        try:
+            self.layer.go_away(code, reason, now)
+        except Exception as error:
+            self.call_failed(error)
 
     def flush(self, now: float) -> None:
         """Write what waits, then do everything else that the connection needs."""
         layer = self.layer
-        blocked = layer.outbox.size > 0 and not self._write(now)
-        if self._broken and not layer.over:
-            layer.lost(self._rest())
-        if layer.over:
-            return
-        if self._closing and not self._shut and not layer.outbox.size:
-            self._shut = True
-            self._end_stream()
-        if layer.pump_due and not self.pump_scheduled:
-            self.pump_scheduled = True
-            self._pump_later()
-        self._watch(layer.reading, blocked)
-        if layer.deadlines.next < self.scheduled:
-            self._tick_at(layer.deadlines.next)
-        self.reader = layer.fast_path() if self._fast else None
+        try:
+            blocked = layer.outbox.size > 0 and not self._write(now)
+            if self._broken and not layer.over:
+                layer.lost(self._rest())
+            if layer.over:
+                return
+            if self._closing and not self._shut and not layer.outbox.size:
+                self._shut = True
+                self._end_stream()
+            if layer.pump_due and not self.pump_scheduled:
+                self.pump_scheduled = True
+                self._pump_later()
+            self._watch(layer.reading, blocked)
+            if layer.deadlines.next < self.scheduled:
+                self._tick_at(layer.deadlines.next)
+            self.reader = layer.fast_path() if self._fast else None
+        except Exception as error:
+            self.call_failed(error)
 
     def _write(self, now: float) -> bool:
         """Write what the stream takes; False if it takes no more."""

@@ -16,9 +16,12 @@ PING_UNANSWERED = Close(CloseCode.ABNORMAL_CLOSURE, "no answer to a ping", False
 STALLED = Close(CloseCode.SLOW_READER, "nothing could be written in time", False)
 STILL_CLOSING = Close(CloseCode.ABNORMAL_CLOSURE, "the connection is closing", False)
 TOO_SLOW = Close(CloseCode.SLOW_READER, "the peer reads too slowly", False)
+NO_MEMORY = Close(CloseCode.INTERNAL_ERROR, "memory ran out", False)
 
 # Sent to the peer.
 HANDLER_FAILED = Close(CloseCode.INTERNAL_ERROR, "internal error")
+UNFINISHED = Close(CloseCode.SLOW_SENDER, "the message took too long", False)
+LARGEST_HOLDER = Close(CloseCode.TRY_AGAIN_LATER, "the server is short of memory", False)
 TOO_MANY_CONNECTIONS = Close(CloseCode.TRY_AGAIN_LATER, "")
 SERVER_STOPS: dict[int, Close] = {
     int(code): Close(code, "the server is stopping")

@@ -1,6 +1,7 @@
 """The interfaces between transports, layers and handlers."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from sono_core.events import Accept, Close, Reject, Request
 from sono_core.websocket import Outbox, Reader
@@ -15,6 +16,9 @@ class Transport(Protocol):
     the end of the stream) while `layer.reading`; `written` and `blocked` as it empties
     `layer.outbox`; `lost` when an I/O call failed; `tick` when `layer.deadlines.next` is
     reached; `pump` in a later turn when `layer.pump_due`.
+
+    A transport that holds copies of what it cannot write has their bytes in an attribute
+    `buffered`; they count as memory held for the peer.
     """
 
     def write_soon(self) -> None:
@@ -30,6 +34,52 @@ class Transport(Protocol):
         """End the stream in both directions at once. This is always the last call."""
 
 
+class Turn(Protocol):
+    """The time of one turn of a loop, which all of its connections share."""
+
+    spent: bool
+    """Whether it is over: then each connection gets only a little more."""
+
+    def look(self) -> bool:
+        """Look at the clock, and set `spent` to what is returned."""
+
+
+class _Endless:
+    """The turn of a session whose loop serves nobody else, or measures no time."""
+
+    spent = False
+
+    def look(self) -> bool:
+        return False
+
+
+ENDLESS: Turn = _Endless()
+
+
+class Engine(NamedTuple):
+    """The methods with which a layer encrypts, so that C can call them for every message.
+
+    A transport uses them only while `Layer.fast_path` gives a reader. What is not ordinary it
+    leaves to the coder's `halted` and `half_written`; the coder's `left` and `begun` say how far a
+    record was taken. See `sono_core.tls.SecureSession`.
+    """
+
+    coder: "Layer"
+    """The layer that encrypts; others may be around it that change nothing."""
+    inner: "Layer"
+    """The layer within, a `Session` to the transport; its outbox is to be encrypted."""
+    take: Callable[[memoryview], int]
+    """Takes bytes from the peer."""
+    read: Callable[[int, memoryview], object]
+    """Decrypts at most so many bytes into a buffer; returns their number, 0 at the peer's end."""
+    write: Callable[[memoryview], int]
+    """Encrypts; returns the number of bytes."""
+    pending: Callable[[], int]
+    """Bytes that are decrypted and not read."""
+    give: Callable[[], bytes]
+    """All that is to be written."""
+
+
 class Layer(Protocol):
     """What a transport drives: a `Session`, or a layer around one, such as TLS.
 
@@ -39,6 +89,18 @@ class Layer(Protocol):
 
     transport: Transport
     """The transport below."""
+
+    @property
+    def answers_together(self) -> bool:
+        """Whether answers of a turn should leave at its end, one connection's behind another's.
+
+        Where an answer takes long to make, its peer would sleep before each one that leaves alone,
+        and waking it takes the kernel longer than sending.
+        """
+
+    @property
+    def engine(self) -> Engine | None:
+        """What encrypts, if anything does; the same until the session is over."""
 
     @property
     def outbox(self) -> Outbox:
@@ -60,12 +122,16 @@ class Layer(Protocol):
     def pump_due(self) -> bool:
         """Whether the transport should call `pump` in a later turn."""
 
+    @property
+    def sated(self) -> bool:
+        """Whether so much of the peer was handled since nothing waited that others go first."""
+
     def fast_path(self) -> Reader | None:
         """The reader that the transport may feed directly in the ordinary case, else None.
 
-        A layer that returns one also has `handler`, `last_received` and `failed`, as a `Session`
-        does: the transport uses them instead of `receive`. A layer that changes bytes returns
-        None.
+        A layer that returns one also has `handler`, `last_received`, `failed` and `settle`, as a
+        `Session` does: the transport uses them instead of `receive`. A layer that changes bytes
+        returns None, or has an `engine`.
         """
 
     def receive(self, data: bytes, now: float) -> None:
@@ -86,6 +152,9 @@ class Layer(Protocol):
     def tick(self, now: float) -> None:
         """Do what is due by `now`."""
 
+    def out_of_memory(self, error: MemoryError) -> None:
+        """Something failed for lack of memory: end this connection at once, and no other."""
+
     def go_away(self, code: int, reason: str, now: float) -> None:
         """Server: end politely, in whatever state, because the server is stopping."""
 
@@ -100,7 +169,7 @@ class Handler(Protocol):
         """Client: the server's answer. After an `Accept` the connection is open."""
 
     def on_message(self, message: str | bytes, /) -> object:
-        """A whole message."""
+        """A whole message; while the session holds, only what came before the connection ended."""
 
     def on_pong(self, payload: bytes) -> None:
         """A pong, asked for or not."""

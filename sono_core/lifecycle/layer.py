@@ -5,7 +5,7 @@ from typing import cast
 from sono_core.websocket import Outbox, Reader
 
 from .deadlines import Deadlines
-from .interfaces import Handler, Layer
+from .interfaces import Engine, Handler, Layer, Transport
 from .session import Session
 
 
@@ -21,8 +21,21 @@ class ForwardingLayer:
 
     __slots__ = ("_inner",)
 
+    transport: Transport
+    """The transport below."""
+
     def __init__(self, inner: Layer) -> None:
         self._inner = inner
+
+    @property
+    def answers_together(self) -> bool:
+        """See `Layer`."""
+        return self._inner.answers_together
+
+    @property
+    def engine(self) -> Engine | None:
+        """See `Layer`."""
+        return self._inner.engine
 
     @property
     def outbox(self) -> Outbox:
@@ -48,6 +61,11 @@ class ForwardingLayer:
     def pump_due(self) -> bool:
         """See `Layer`."""
         return self._inner.pump_due
+
+    @property
+    def sated(self) -> bool:
+        """See `Layer`."""
+        return self._inner.sated
 
     def fast_path(self) -> Reader | None:
         """See `Layer`."""
@@ -77,6 +95,10 @@ class ForwardingLayer:
         """See `Layer`."""
         self._inner.tick(now)
 
+    def out_of_memory(self, error: MemoryError) -> None:
+        """See `Layer`."""
+        self._inner.out_of_memory(error)
+
     def go_away(self, code: int, reason: str, now: float) -> None:
         """See `Layer`."""
         self._inner.go_away(code, reason, now)
@@ -97,6 +119,18 @@ class ForwardingLayer:
     def last_received(self, now: float) -> None:
         cast(Session, self._inner).last_received = now
 
+    def charge(self, number: int, now: float) -> None:
+        """See `Session`."""
+        cast(Session, self._inner).charge(number, now)
+
+    def settle(self) -> bool:
+        """See `Session`."""
+        return cast(Session, self._inner).settle()
+
     def failed(self, error: Exception, now: float) -> None:
         """See `Session`."""
         cast(Session, self._inner).failed(error, now)
+
+    def enforce_queue_limit(self, waiting: int) -> bool:
+        """See `Session`."""
+        return cast(Session, self._inner).enforce_queue_limit(waiting)

@@ -1,51 +1,44 @@
 """A connection in time: every policy that transports must follow, and no I/O.
 
-Decides keepalive, time-outs, back-pressure, fair shares and the end of the stream for all
-transports. RFC 6455, sections 5.5.2 (keepalive), 7.1.1 (which side ends the stream first).
+Decides back-pressure, fair shares and time-outs for all transports. How a connection begins and
+ends is in `course`, when to ping in `keepalive`.
 """
 
-import math
+from sono_core.events import BinaryMessage, Event, Ping, Role, TextMessage
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, KIB, Limits, Timeouts
+from sono_core.websocket import Connection, Prepared, Reader, State, Stop
 
-from sono_core.errors import HandshakeFailure
-from sono_core.events import (
-    Accept,
-    BinaryMessage,
-    Close,
-    Event,
-    Ping,
-    Pong,
-    Reject,
-    Request,
-    Role,
-    TextMessage,
-)
-from sono_core.http import refusal
-from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
-from sono_core.websocket import Connection, Outbox, Prepared, Reader, State, Stop
-
-from .deadlines import Deadline, Deadlines
-from .ends import (
-    ABORTED,
-    BROKEN,
-    CLOSE_UNANSWERED,
-    HANDLER_FAILED,
-    PING_UNANSWERED,
-    STALLED,
-    TOO_SLOW,
-)
-from .interfaces import GONE, Handler, Transport
+from .age import MessageAge
+from .course import Course
+from .deadlines import Deadline
+from .ends import BROKEN, CLOSE_UNANSWERED, PING_UNANSWERED, STALLED, TOO_SLOW, UNFINISHED
+from .interfaces import ENDLESS, Handler, Transport, Turn
 from .keepalive import Keepalive
-from .phases import TRANSITIONS, Phase, Step
+from .memory import MemoryBudget
+from .phases import Phase, Step
+from .throttle import Throttle
 
 _LAST_MESSAGES = 1024  # or other events, handled after a stream was lost
+_LOOK = 32  # messages or other events between two looks at the clock
+_LITTLE = 16  # messages handled, or KiB of them, though the time of the turn is over
+_ENOUGH = 64  # of both, after which a peer that has a backlog lets others go first
+_UPLOAD_PAUSE = 0.1  # seconds after each read of a large message while memory is tight
 
 # Used for every message; an attribute of an enum costs more.
-_OPENING, _OPEN, _ENDING = Phase.OPENING, Phase.OPEN, Phase.ENDING
-_CONDEMNED, _OVER = Phase.CONDEMNED, Phase.OVER
+_OPENING, _OPEN = Phase.OPENING, Phase.OPEN
+_ENDING, _CONDEMNED = Phase.ENDING, Phase.CONDEMNED
 _CONNECTION_OPEN = State.OPEN
 
 
-class Session:
+def _event(message: str | bytes) -> TextMessage | BinaryMessage:
+    return TextMessage(message) if isinstance(message, str) else BinaryMessage(message)
+
+
+def _ignore(message: str | bytes) -> None:
+    """A message came after this side has closed."""
+
+
+class Session(Course):
     """A `Connection` in time: with deadlines, a transport and a handler.
 
     Args:
@@ -53,27 +46,25 @@ class Session:
         transport: moves the bytes.
         handler: receives the events; may be replaced at any time.
         now: seconds of a clock that never steps; the handshake's deadline counts from here.
+        turn: of the loop, shared by its connections.
+        memory: is told what is held for the peer; the server's.
     """
 
     __slots__ = (
-        "_close_owed",
-        "_handler",
-        "_held",
+        "_age",
+        "_had",
+        "_had_bytes",
         "_keepalive",
-        "_limits",
         "_much",
-        "_peer_ended",
-        "_phase",
         "_resting",
-        "_timeouts",
-        "_verdict",
-        "backlog",
-        "connection",
-        "deadlines",
-        "last_received",
-        "outbox",
-        "transport",
+        "_throttle",
+        "_turn",
+        "unheard",
     )
+
+    backlog: bool
+    answers_together = False
+    engine = None
 
     def __init__(
         self,
@@ -84,77 +75,30 @@ class Session:
         now: float,
         limits: Limits = DEFAULT_LIMITS,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        turn: Turn = ENDLESS,
+        memory: MemoryBudget | None = None,
     ) -> None:
-        self.connection: Connection = connection
-        self.transport: Transport = transport
-        self._handler = handler
-        self.outbox: Outbox = connection.outbox
-        """What the transport is to write."""
-        self.deadlines: Deadlines = Deadlines()
-        """When `tick` is due."""
-        self.last_received: float = now
-        """When the peer last sent anything."""
-        self.backlog: bool = False
-        """Whether what was received may hold more events; see `pump_due`."""
-        self._limits = limits
-        self._much = min(limits.pause_reading_at, limits.queue_limit)  # bytes in the outbox
-        self._timeouts = timeouts
-        self._keepalive = Keepalive(self.deadlines, timeouts, now)
-        self._phase = Phase.OPENING
-        self._verdict = ABORTED  # how the connection ends, if it is condemned
-        self._close_owed = False  # the handler was told of the opening, and not yet of the end
-        self._peer_ended = False  # the peer has ended its side of the stream
-        self._held = False  # between `hold` and `release`
+        super().__init__(connection, transport, handler, now, limits, timeouts, memory)
+        self.unheard: bool = False
+        """Set by a transport that does not read although it may: a pong may be unread."""
+        self._much = min(limits.pause_reading_at, limits.queue_limit)  # held by the outbox
+        self._turn = turn
+        self._had = self._had_bytes = 0  # messages handled, and bytes of them, since none waited
         self._resting = False  # from `end_turn` to the next turn
-        self.deadlines.set(Deadline.HANDSHAKE, now + timeouts.handshake)
-
-    @property
-    def handler(self) -> Handler:
-        """Receives the events."""
-        return self._handler
-
-    @handler.setter
-    def handler(self, handler: Handler) -> None:
-        self._handler = handler
-        self.outbox.room = 0  # ends a delivery to the old one
-
-    @property
-    def phase(self) -> Phase:
-        """Where the session stands; see `phases.TRANSITIONS`."""
-        return self._phase
-
-    def _take(self, step: Step) -> None:
-        """Enter the phase that a step leads to."""
-        self._phase = TRANSITIONS[self._phase][step]
-
-    @property
-    def open(self) -> bool:
-        """Whether messages can be sent."""
-        return self._phase is _OPEN and self.connection.state is _CONNECTION_OPEN
-
-    @property
-    def over(self) -> bool:
-        """Whether the transport is gone."""
-        return self._phase is _OVER
-
-    @property
-    def _holding(self) -> bool:
-        """Whether messages are held back for now; never once the connection is closing."""
-        paused = self._held or Deadline.PAUSE in self.deadlines
-        return paused and self.connection.state is _CONNECTION_OPEN
+        self._keepalive = Keepalive(self.deadlines, timeouts, now)
+        self._age = MessageAge(self.deadlines, timeouts)
+        self._throttle = Throttle(self.deadlines, limits)
 
     @property
     def _keeps_up(self) -> bool:
-        """Whether the peer's bytes are processed: it reads what it is sent, and is not held."""
-        paused = self._held or Deadline.PAUSE in self.deadlines
-        if paused and self._holding:  # seldom, so that mostly nothing is called
+        """Whether the peer's bytes are processed: it reads what it is sent, and little is held."""
+        ahead = self._ahead
+        if ahead.size > ahead.most and self._holding:
             return False
-        phase = self._phase
-        return (
-            self.outbox.size <= self._limits.pause_reading_at
-            and phase is not _CONDEMNED
-            and phase is not _OVER
-        )
+        if Deadline.THROTTLE in self.deadlines:
+            return False
+        given_up = self.over or self._phase is _CONDEMNED
+        return self.outbox.size <= self._limits.pause_reading_at and not given_up
 
     @property
     def reading(self) -> bool:
@@ -166,6 +110,11 @@ class Session:
         """Whether the transport should call `pump` in a later turn."""
         return self.backlog and self._keeps_up
 
+    @property
+    def sated(self) -> bool:
+        """Whether so much of the peer was handled since nothing waited that others go first."""
+        return self._had > _ENOUGH or self._had_bytes > _ENOUGH * KIB
+
     def fast_path(self) -> Reader | None:
         """The reader that the transport may feed directly in the ordinary case, else None.
 
@@ -174,7 +123,10 @@ class Session:
         of calling `written`, it may drop from the outbox what it wrote at once. It must ask again
         after any other call, and stop when the outbox has no `room`.
         """
-        if not self.open or not self.reading or Deadline.STALL in self.deadlines:
+        ahead = self._ahead
+        if not self.open or not self.reading or ahead.held or ahead.size:
+            return None
+        if Deadline.STALL in self.deadlines or Deadline.PAUSE in self.deadlines:
             return None
         self.outbox.room = self._much
         return self.connection.reader
@@ -196,33 +148,66 @@ class Session:
             messages: how many the transport has delivered in this turn already; see `fast_path`.
             size: bytes or characters of them.
         """
-        outbox = self.outbox
-        pause = self._limits.pause_reading_at
-        messages = self._limits.max_turn_messages - messages
-        size = self._limits.max_turn_bytes - size
+        connection, outbox, turn, limits = self.connection, self.outbox, self._turn, self._limits
+        partial = False
+        pause = limits.pause_reading_at
+        most, most_bytes = limits.max_turn_messages, limits.max_turn_bytes
+        if turn.spent:
+            most, most_bytes = min(most, _LITTLE), min(most_bytes, _LITTLE * KIB)
+        messages = most - messages
+        size = most_bytes - size
+        unlooked = _LOOK
+        others = 0  # events that are no messages
         self.backlog = True
         while messages > 0 and size > 0 and not self._resting:
             if outbox.size > pause:
                 self.transport.write_now()
             if not self._keeps_up:
                 break
-            taken, length, stop = self._deliver(pause, messages, size, now)
+            taken, length, stop = self._deliver(pause, min(messages, _LOOK), size, now)
             messages -= taken
             size -= length
-            if stop == Stop.LIMIT:
-                continue
-            if stop == Stop.EMPTY and not self._peer_ended:
+            if (stop == Stop.EMPTY or stop == Stop.PARTIAL) and not self._peer_ended:
+                partial = stop == Stop.PARTIAL
                 self.backlog = False
                 break
-            event = self.connection.next_event()
+            unlooked -= taken + 1
+            if unlooked <= 0:
+                unlooked = _LOOK
+                if turn.look():
+                    break
+            if stop == Stop.LIMIT:
+                continue
+            event = connection.next_event()
             if event is None:
+                partial = connection.reader is not None and connection.reader.arrived > 0
                 self.backlog = False
                 break
             messages -= 1
+            if not isinstance(event, (TextMessage, BinaryMessage)):  # they come so without a reader
+                others += 1
             size -= self._dispatch(event, now)
         self._resting = False
-        if self.connection.state is not _CONNECTION_OPEN:
+        if self.backlog:
+            self._had += most - messages
+            self._had_bytes += most_bytes - size
+        else:
+            self._had = self._had_bytes = 0
+        if connection.state is not _CONNECTION_OPEN:
             self._advance_close(now)
+        elif (reader := connection.reader) is not None:
+            if not partial:
+                if not self.backlog:
+                    reader.since = None
+            elif reader.since is None:
+                reader.since = now
+            if others := others + reader.extra:
+                reader.extra = 0
+                self.charge(others, now)
+        account = self._account
+        told = account is not None and account.charged
+        if partial or self.backlog or told or self._phase is _OPENING:
+            self.settle()
 
     def written(self, size: int, now: float) -> None:
         """`size` bytes of the outbox, from its front, were written."""
@@ -235,6 +220,7 @@ class Session:
                 self.deadlines.unset(Deadline.STALL)
             if self.reading:
                 self._keepalive.reading_again(now)
+            self.settle()
         if Deadline.CLOSE in self.deadlines:
             # The peer's time to answer begins when the Close frame has been written.
             self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
@@ -245,6 +231,7 @@ class Session:
         """Nothing could be written although the outbox is not empty."""
         if Deadline.STALL not in self.deadlines:
             self.deadlines.set(Deadline.STALL, now + self._timeouts.write_stall)
+        self.settle()
 
     def lost(self, rest: bytes = b"", reason: str = "") -> None:
         """An I/O call failed: the stream is gone in both directions.
@@ -253,14 +240,14 @@ class Session:
             rest: what could still be read from it.
             reason: what failed; a client is told if it was still in its handshake.
         """
-        phase = self._phase
-        if phase is _OVER:
+        if self.over:
             return
+        phase = self._phase
         self._take(Step.LOSE)
         if phase is _CONDEMNED:
-            self._tell_close(self._verdict)
+            self._tell_close(self.verdict)
         elif phase is _OPENING and reason and self.connection.role is Role.CLIENT:
-            self._dispatch(Reject(0, body=reason.encode()), self.last_received)
+            self._dispatch(self._refusal(rest, reason), self.last_received)
         elif phase is not _OPENING or self.connection.role is Role.CLIENT:  # tell the handler
             self.connection.take_in(rest)
             self.connection.take_in(b"")
@@ -270,83 +257,77 @@ class Session:
     def _hear_out(self) -> None:
         """Hand over what arrived before the stream was lost, at most one turn's share.
 
-        A handler that holds gets no messages, but a Close that follows them still counts.
+        Of what was not read ahead it is a little once the time of the turn is over: many streams
+        may be lost in one turn.
         """
         messages, size = _LAST_MESSAGES, self._limits.max_turn_bytes
+        now, connection = self.last_received, self.connection
         self._resting = False
-        while messages > 0 and size > 0 and not self._resting:
-            event = self.connection.next_event()
-            if event is None:
-                return
+        while self._ahead.size and messages > 0 and size > 0 and not self._resting:
             messages -= 1
-            size -= self._dispatch(event, self.last_received)
+            size -= self._tell(self._ahead.take(), now)
+        if self._turn.look():
+            messages, size = min(messages, _LITTLE), min(size, _LITTLE * KIB)
+        while messages > 0 and size > 0 and not self._resting:
+            taken, found = self._take_out(connection.reader, min(messages, _LOOK), size)
+            messages -= taken
+            if taken == 0:
+                messages -= 1
+                if (event := connection.next_event()) is None:
+                    return
+                found.append(event)
+            size -= self._dispatch_all(found, now)
         self._tell_close(BROKEN)
+
+    def _dispatch_all(self, events: list[Event], now: float) -> int:
+        """Tell the handler until it wants no more in this turn; return the size of messages."""
+        size = 0
+        for event in events:
+            if not self._resting:
+                size += self._dispatch(event, now)
+        return size
+
+    def _take_out(self, reader: Reader | None, messages: int, size: int) -> tuple[int, list[Event]]:
+        """The messages that come next, before anybody is told: who is told may not send."""
+        found: list[Event] = []
+        if reader is None:
+            return 0, found
+        outbox = self.outbox
+        outbox.room = 1
+        taken, _, _ = reader.deliver(
+            lambda message: found.append(_event(message)), outbox, outbox.size, messages, size
+        )
+        outbox.room = 0
+        return taken, found
 
     def tick(self, now: float) -> None:
         """Do what is due by `now`."""
         due = self.deadlines.pop_due(now)
+        if Deadline.PAUSE in due:
+            self._resume()
+        if Deadline.THROTTLE in due:
+            self.unheard = True
         for kind in due:
             if kind is Deadline.HANDSHAKE:
                 self._handshake_due(now)
             elif kind is Deadline.PING:
                 if self._keepalive.ping_due(now, self.last_received):
+                    self.unheard = False
                     self.send(Ping())
             elif kind is Deadline.PONG:
-                heard_all = self.reading and Deadline.PAUSE not in due
+                heard_all, self.unheard = self.reading and not self.unheard, False
                 if self._keepalive.pong_due(now, self.last_received, heard_all):
                     self._give_up(PING_UNANSWERED)
             elif kind is Deadline.STALL:
-                self._give_up(self._verdict if self._phase is _CONDEMNED else STALLED)
+                self._give_up(self.verdict if self._phase is _CONDEMNED else STALLED)
+            elif kind is Deadline.MESSAGE:
+                self._watch_message(now)
             elif kind is Deadline.CLOSE:
                 self._give_up(CLOSE_UNANSWERED)
-            if self._phase is _OVER:
+            if self.over:
                 break
 
     # -- called by the application --------------------------------------------------------------
-
-    def connect(self, request: Request) -> None:
-        """Client: send the request of the opening handshake.
-
-        Raises:
-            LocalProtocolError: the request is illegal, or was sent already.
-        """
-        self.connection.send(request)
-        self.transport.write_soon()
-
-    def accept(self, accept: Accept, now: float) -> bool:
-        """Server: open the connection, or refuse a request that is not a valid upgrade.
-
-        Returns:
-            Whether the connection is open now.
-
-        Raises:
-            LocalProtocolError: a value in `accept` is illegal.
-        """
-        if not self._answer(accept, now):
-            return False
-        if self.connection.state is _CONNECTION_OPEN:
-            self._begin(now)
-            self.backlog = self._peer_ended or self.connection.has_early_data
-        return self.open
-
-    def respond(self, reject: Reject, now: float) -> bool:
-        """Server: answer the request without opening a WebSocket; False if it is too late.
-
-        Raises:
-            LocalProtocolError: a value in `reject` is illegal.
-        """
-        return self._answer(reject, now)
-
-    def verify(self, now: float) -> bool:
-        """Server: refuse the request now if `accept` would refuse it.
-
-        Returns:
-            Whether it is a valid upgrade from an allowed origin, and can still be accepted.
-        """
-        if self._phase is not _OPENING or self.connection.state is not State.REQUESTED:
-            return False
-        refused = self.connection.verify()
-        return refused is None or (self._answer(refused, now) and False)
 
     def send(self, event: TextMessage | BinaryMessage | Ping | Prepared) -> bool:
         """Send a message or a ping; False if the connection is no longer open.
@@ -364,199 +345,106 @@ class Session:
         if not waiting:
             self.transport.write_soon()
         self.connection.send(event)
-        return self.enforce_queue_limit(waiting) if outbox.size > self._much else True
+        return self.enforce_queue_limit(waiting) if outbox.held > self._much else True
 
-    def close(self, code: int, reason: str, now: float) -> bool:
-        """Begin the closing handshake; False if the connection is not open.
-
-        Raises:
-            TypeError, LocalProtocolError: the code or the reason is illegal.
-        """
-        if not self.open:
-            return False
-        self.connection.send(Close(code, reason))
-        self._take(Step.CLOSE)
-        self._await_end(now)
-        self.transport.write_soon()
-        return True
-
-    def go_away(self, code: int, reason: str, now: float) -> None:
-        """Server: end politely, in whatever state, because the server is stopping."""
-        if not self.close(code, reason, now) and self._phase is _OPENING:
-            self._refuse(503, reason, now)
-
-    def hold(self) -> None:
+    def hold(self, *, ahead: bool = True) -> None:
         """Deliver no more messages until `release`: the handler is busy with the last one.
 
-        Meanwhile nothing is read, so that the peer feels the back-pressure.
+        Up to `Limits.max_held` is read ahead, so that pings are answered and a Close is seen; then
+        nothing more is read, and the peer feels the back-pressure. When the connection ends in the
+        meantime, the handler gets at once what was read, in order, and then `on_close`.
+
+        Args:
+            ahead: False to read nothing: for a moment, in which nobody misses an answer.
         """
-        self._held = True
-        self.outbox.room = 0  # ends a delivery under way
+        self._ahead.held = True
+        if not ahead:
+            self._ahead.most = -1
+        self._stop_delivery()
 
     def release(self) -> None:
         """Resume delivery after `hold`."""
-        self._held = False
+        self._ahead.held = False
+        self._ahead.most = self._limits.max_held
+        self._resume()
         self.transport.write_soon()  # then the transport asks whether to pump and to read
 
     def pause(self, seconds: float, now: float) -> None:
-        """Deliver nothing and read nothing for `seconds`: the peer sends too fast."""
+        """Deliver nothing for `seconds`, and read ahead as in `hold`: the peer sends too fast."""
         self.deadlines.set(Deadline.PAUSE, now + seconds)
-        self.outbox.room = 0  # ends a delivery under way
+        self._stop_delivery()
+
+    def unpause(self) -> None:
+        """End what `pause` began."""
+        self.deadlines.unset(Deadline.PAUSE)
+        self._resume()
+        self.transport.write_soon()  # then the transport asks whether to pump and to read
+
+    def charge(self, number: int, now: float) -> None:
+        """Count control frames and whatever counts as one; a peer that sends too many has to wait.
+
+        Until then nothing at all is read of it: reading ahead would answer its pings.
+        """
+        wait = self._throttle.charge(number, now)
+        if wait and self.open:
+            self._slow_down(wait, now)
+
+    def _slow_down(self, seconds: float, now: float) -> None:
+        self._throttle.wait(seconds, now)
+        self.outbox.room = 0  # ends the fast path
 
     def end_turn(self) -> None:
         """Deliver no more messages in this turn: the last ones caused much work, others wait."""
+        self._had += _ENOUGH + 1
         self._resting = True
         self.outbox.room = 0  # ends a delivery under way
-
-    def abort(self) -> None:
-        """End the connection without a closing handshake; `on_close` will report 1006."""
-        if self._phase is not _OVER:
-            self._condemn(ABORTED)
 
     # -- events ---------------------------------------------------------------------------------
 
     def _deliver(self, pause: int, messages: int, size: int, now: float) -> tuple[int, int, int]:
         """Deliver the messages that come next; see `Reader.deliver`."""
-        connection = self.connection
+        on_message = self._handler.on_message
+        ahead = self._ahead
+        if ahead.held or ahead.size or Deadline.PAUSE in self.deadlines:  # seldom
+            if self._holding:
+                on_message = self._keep
+            elif ahead.size:
+                return 1, self._tell(ahead.take(), now), Stop.LIMIT
+        connection, outbox = self.connection, self.outbox
         reader = connection.reader
-        if reader is None or self._phase is not _OPEN or connection.state is not _CONNECTION_OPEN:
+        if reader is None:
             return 0, 0, Stop.OTHER
-        self.outbox.room = self._much
+        if self._phase is not _OPEN or connection.state is not _CONNECTION_OPEN:
+            outbox.room = 1
+            try:
+                return reader.deliver(_ignore, outbox, pause, messages, size)
+            finally:
+                outbox.room = 0  # nothing may be sent any more
+        outbox.room = self._much
         try:
-            return reader.deliver(self._handler.on_message, self.outbox, pause, messages, size)
+            return reader.deliver(on_message, outbox, pause, messages, size)
         except Exception as error:
             self.failed(error, now)
             return 1, 0, Stop.LIMIT
 
-    @property
-    def _listening(self) -> bool:
-        """Whether the handler gets messages: it does not hold, and has not closed."""
-        return self.connection.state is _CONNECTION_OPEN and not self._holding
+    def _keep(self, message: str | bytes) -> None:
+        """Read a message ahead."""
+        ahead = self._ahead
+        ahead.add(_event(message))
+        if ahead.size > ahead.most:
+            self.outbox.room = 0  # ends the delivery
 
-    def _dispatch(self, event: Event, now: float) -> int:
-        """Tell the handler; return the length of the message, 0 for other events."""
-        handler = self._handler
-        size = 0
-        try:
-            if isinstance(event, TextMessage):
-                size = len(event.text)
-                if self._listening:
-                    handler.on_message(event.text)
-            elif isinstance(event, BinaryMessage):
-                size = len(event.data)
-                if self._listening:
-                    handler.on_message(event.data)
-            elif isinstance(event, Close):
-                self._tell_close(event)
-            elif isinstance(event, Pong):
-                handler.on_pong(event.payload)
-            elif isinstance(event, Request):
-                self._grant_answer(now)
-                handler.on_request(event)
-            elif isinstance(event, Accept):
-                self._begin(now)
-                handler.on_response(event)
-            elif isinstance(event, Reject):
-                handler.on_response(event)
-        except Exception as error:
-            self.failed(error, now)
-        return size
+    def _stop_delivery(self) -> None:
+        # What follows is looked at in the next turn, so that an answer which needs no waiting
+        # leaves before the answers to that.
+        self._resting = self._phase is _OPEN
+        self.outbox.room = 0  # ends a delivery under way
 
-    def failed(self, error: Exception, now: float) -> None:
-        """End the connection, because the handler raised."""
-        self._handler.on_error(error)
-        if not self.close(HANDLER_FAILED.code, HANDLER_FAILED.reason, now):
-            self._refuse(500, HANDLER_FAILED.reason, now)
-
-    def _tell_close(self, close: Close) -> None:
-        if self._close_owed:
-            self._close_owed = False
-            try:
-                self._handler.on_close(close)
-            except Exception as error:
-                self._handler.on_error(error)
-
-    # -- states ---------------------------------------------------------------------------------
-
-    def _answer(self, answer: Accept | Reject, now: float) -> bool:
-        connection = self.connection
-        early = connection.state is State.CONNECTING and type(answer) is Reject
-        if self._phase is not _OPENING or not (early or connection.state is State.REQUESTED):
-            return False
-        if connection.role is Role.CLIENT:
-            return False
-        connection.send(answer)
-        self.transport.write_soon()
-        if connection.state is State.CLOSED:
-            self._advance_close(now)
-        return True
-
-    def _refuse(self, status: int, reason: str, now: float) -> None:
-        self._answer(refusal(HandshakeFailure(status, reason)), now)
-
-    def _grant_answer(self, now: float) -> None:
-        """Extend the deadline of a request that came in time and was read late."""
-        if self.deadlines.next <= now:
-            self.deadlines.set(Deadline.HANDSHAKE, now + self._timeouts.handshake)
-
-    def _begin(self, now: float) -> None:
-        self._close_owed = True
-        if self._phase is _OVER:  # bytes that arrived before the stream was lost opened it
-            return
-        self._take(Step.ACCEPT)
-        self.outbox.room = self._much
-        self.deadlines.unset(Deadline.HANDSHAKE)
-        self._keepalive.begin(now)
-
-    def _advance_close(self, now: float) -> None:
-        """Take a connection that is no longer open one step towards its end."""
-        phase = self._phase
-        if phase is _CONDEMNED or phase is _OVER:
-            return
-        state = self.connection.state
-        if state is State.CLOSING:  # a client: the server ends the stream (section 7.1.1)
-            if phase is _OPEN:
-                self._take(Step.CLOSE)
-                self._await_end(now)
-        elif state is State.CLOSED:
-            if self._peer_ended and not self.outbox.size:
-                self._take(Step.LOSE)
-                self._drop()
-            elif phase is not _ENDING:
-                # The peer may still be sending, and an unread byte would turn the end of the
-                # stream into a reset, which could destroy the Close frame on its way. So this
-                # side ends its half, and waits for the peer's.
-                self._take(Step.FINISH)
-                self._await_end(now)
-                self.transport.close()
-
-    def _await_end(self, now: float) -> None:
-        self.deadlines.clear()
-        self.deadlines.set(Deadline.CLOSE, now + self._timeouts.close)
-
-    def _condemn(self, verdict: Close) -> None:
-        """Give the connection up at the next tick.
-
-        Not now: the application is in the middle of a call, and expects no `on_close` there.
-        """
-        self._take(Step.CONDEMN)
-        self._verdict = verdict
-        self.outbox.room = 0
-        self.deadlines.set(Deadline.STALL, -math.inf)
-        self.transport.write_soon()
-
-    def _give_up(self, close: Close) -> None:
-        self._take(Step.LOSE)
-        self._tell_close(close)
-        self._drop()
-
-    def _drop(self) -> None:
-        self.backlog = False
-        self.deadlines.clear()
-        self.outbox.clear()
-        self.outbox.room = 0
-        self.transport.abort()
-        self.transport = self._handler = GONE  # breaks cycles, which frees them at once
+    def _resume(self) -> None:
+        """Deliver again, what was held back first."""
+        if self._ahead.size:
+            self.backlog = True
+            self.unheard = True  # the transport may not have read for a while
 
     def enforce_queue_limit(self, waiting: int) -> bool:
         """Write a long queue now, and give the peer up if too much of it is left.
@@ -569,19 +457,41 @@ class Session:
         """
         if Deadline.STALL not in self.deadlines:
             self.transport.write_now()
-        if waiting and self.outbox.size > self._limits.queue_limit:
+        if waiting and self.outbox.held > self._limits.queue_limit:
             self._condemn(TOO_SLOW)
+        self.settle()
         return self._phase is not _CONDEMNED
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def settle(self) -> bool:
+        """Tell the server's budget how much is held for the peer; whether it is worth telling."""
+        account = self._account
+        if account is None or self.over or self._phase is _CONDEMNED:
+            return False
+        if account.charge(self, self._held()) and not self.outbox.size:
+            self._slow_down(_UPLOAD_PAUSE, self.last_received)
+            self.transport.write_soon()  # then the transport asks whether to read
+        return account.charged > 0
 
     # -- deadlines ------------------------------------------------------------------------------
 
-    def _handshake_due(self, now: float) -> None:
-        if self.connection.role is Role.SERVER:
-            if self.connection.state is State.CONNECTING:
-                self._refuse(408, "the request took too long", now)
-            else:
-                self._refuse(503, "nobody answered the request", now)
+    def _begin(self, now: float) -> None:
+        super()._begin(now)
+        if self.over:
             return
-        self._take(Step.LOSE)
-        self._dispatch(Reject(0, body=b"the handshake took too long"), now)
-        self._drop()
+        self.outbox.room = self._much
+        self._keepalive.begin(now)
+        self._watch_message(now)
+        self.reserve(self.connection.overhead)
+        if self._account is not None and self._account.charged:  # for the request
+            self.settle()
+
+    def _watch_message(self, now: float) -> None:
+        """Look how old the message under way is; end the connection if it takes too long."""
+        reader = self.connection.reader
+        if reader is None or self._phase is not _OPEN:
+            return
+        if self._age.exceeded(reader, now, self.reading):
+            self._tell_close(self.connection.fail(UNFINISHED))
+            self._advance_close(now)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-_SPARE = 1024  # entries beyond four a connection that are kept before outdated ones are dropped
+_SPARE = 16  # entries beyond two a connection that are kept before outdated ones are dropped
 
 
 class Timed(Protocol):
@@ -42,16 +42,22 @@ class Timers(Generic[Entry]):
         heapq.heappush(self._heap, (due, next(self._ids), entry))
 
     def pop_due(self, now: float) -> Iterator[Entry]:
-        """Yield the entries that are due; each is no longer scheduled then."""
+        """Yield the entries that are due; each is no longer scheduled then.
+
+        What is scheduled meanwhile comes with the next call, even if it is due: an entry that is
+        due again whenever it comes would have no end.
+        """
         heap = self._heap
+        due = []
         while heap and heap[0][0] <= now:
-            due, _, entry = heapq.heappop(heap)
-            if due == entry.scheduled:
+            due.append(heapq.heappop(heap))
+        for at, _, entry in due:
+            if at == entry.scheduled:
                 entry.scheduled = math.inf
                 yield entry
 
     def forget_outdated(self, live: int) -> None:
-        """Drop outdated entries if there are many beside the `live` ones."""
-        if len(self._heap) > 4 * live + _SPARE:
+        """Drop outdated entries if there are more than `live` ones: they hold what has ended."""
+        if len(self._heap) > 2 * live + _SPARE:
             self._heap = [item for item in self._heap if item[0] == item[2].scheduled]
             heapq.heapify(self._heap)

@@ -1,9 +1,10 @@
 """Channels and clients: who receives what, in which dialect, and how fast one client may send."""
 
-from .dialect import Content, Dialect, Reply
+from .dialect import Content, Dialect, Reply, size_of
 from .hub import Deliver, Effect, Hub, MessagingError, Publish
-from .names import RESERVED_EVENTS, check_event, check_name
-from .ratelimit import RateLimiter
+from .names import RESERVED_EVENTS, check_channel, check_event, check_name
+from .patterns import matcher
+from .ratelimit import RateLimiter, SharedTurn
 
 __all__ = [
     "RESERVED_EVENTS",
@@ -16,6 +17,10 @@ __all__ = [
     "Publish",
     "RateLimiter",
     "Reply",
+    "SharedTurn",
+    "check_channel",
     "check_event",
     "check_name",
+    "matcher",
+    "size_of",
 ]

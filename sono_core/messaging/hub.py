@@ -5,14 +5,14 @@ an event is written. An event for a channel is *published* first, and `recipient
 publication into local recipients; a broker can carry it between the two steps.
 """
 
-from collections.abc import Collection, KeysView
-
-import msgspec
+from collections.abc import Callable, Collection, Iterable, Iterator, KeysView
+from typing import Any
 
 from sono_core.errors import SonoError
 from sono_core.limits import DEFAULT_LIMITS, Limits
+from sono_core.quoting import Discreet
 
-from .names import check_name
+from .names import check_channel
 
 _MAX_TEXT = 256  # characters: a refusal quotes the packet, and must not grow with it
 
@@ -31,37 +31,48 @@ class MessagingError(SonoError):
 
 # `dict=True` gives dialects a place beside the fields for what they wrote: it is not compared, and
 # no broker carries it.
-class Deliver(msgspec.Struct, frozen=True, dict=True):
+class Deliver(Discreet, frozen=True, dict=True):
     """Send an event to one client that is connected here."""
 
     client: str
     event: str
-    payload: object
+    payload: Any
+    """`Data`, once it is on its way; the hub does not look at it."""
     sender: str | None
     """The client that sent it; None stands for the server."""
 
+    def shown(self) -> Iterable[tuple[str, object]]:
+        """See `Discreet`."""
+        yield from (("client", self.client), ("event", self.event), ("sender", self.sender))
 
-class Publish(msgspec.Struct, frozen=True, dict=True):
+
+class Publish(Discreet, frozen=True, dict=True):
     """Send an event to the members of a channel wherever they are connected."""
 
     channel: str | None
     """None stands for every client, in every channel."""
     event: str
-    payload: object
+    payload: Any
+    """`Data`, once it is on its way; the hub does not look at it."""
     sender: str | None
     """The client that sent it; None stands for the server."""
     skip: str | None = None
     """A member that does not get it: the sender of a broadcast."""
+
+    def shown(self) -> Iterable[tuple[str, object]]:
+        """See `Discreet`."""
+        yield from (("channel", self.channel), ("event", self.event), ("sender", self.sender))
 
 
 Effect = Deliver | Publish
 
 
 class _Channel:
-    __slots__ = ("keep", "members")
+    __slots__ = ("keep", "listed", "members")
 
-    def __init__(self, keep: bool) -> None:
-        self.keep = keep  # created by the application: outlives its last member
+    def __init__(self) -> None:
+        self.keep = False  # whether the application created it: it outlives its last member
+        self.listed = True
         self.members: dict[str, None] = {}  # an ordered set
 
 
@@ -88,6 +99,16 @@ class Hub:
         self._clients: dict[str, str] = {}  # client -> its current channel
         self._joined: dict[str, dict[str, None]] = {}  # client -> the others, if there are any
         self._channels: dict[str, _Channel] = {}
+        self.written: dict[object, Any] = {}
+        """What others made of channels and members; emptied whenever these change."""
+        self.entered: Callable[[str, str], object] = _nobody
+        """Called with the channel and the client whenever one becomes a member."""
+        self.left: Callable[[str, str], object] = _nobody
+        """Called likewise whenever a membership has ended; the channel may be gone."""
+        self.opens: Callable[[str], bool] = _closed
+        """Whether clients may create a channel of that name, though they may create no others."""
+        self.hidden: Collection[str] = ()
+        """Channels that the client whose packet is dealt with is not told of."""
         self.home = home
         self.create(home)
 
@@ -100,6 +121,11 @@ class Hub:
     def channels(self) -> KeysView[str]:
         """All channel names, in the order of their creation."""
         return self._channels.keys()
+
+    @property
+    def channels_listed(self) -> Iterator[str]:
+        """The names of the channels that clients are told of, in the order of their creation."""
+        return (name for name, channel in self._channels.items() if channel.listed)
 
     def channel_of(self, client: str) -> str:
         """The client's current channel.
@@ -126,35 +152,47 @@ class Hub:
         """
         return self._channels[channel].members.keys()
 
-    def create(self, channel: str) -> None:
+    def is_member(self, client: str, channel: str) -> bool:
+        """Whether a client is a member of a channel; there may be neither."""
+        found = self._channels.get(channel)
+        return found is not None and client in found.members
+
+    def create(self, channel: str, *, listed: bool = True) -> None:
         """Create a channel that stays, for the application; one that exists keeps its members.
 
+        Args:
+            listed: False takes it out of `listed`, from now on.
+
         Raises:
-            ValueError: the name is not a channel name, or there are too many channels.
+            TypeError: the name is not a str.
+            ValueError: it is not a channel name, or there are too many channels.
         """
         self.check(channel)
         try:
-            self._channel(channel).keep = True
+            created = self._channel(channel)
         except MessagingError as error:
             raise ValueError(f"channel {channel!r}: {error.text}") from None
+        created.keep = True
+        if not listed:
+            created.listed = False
+            self.written.clear()
 
     def check(self, channel: str) -> None:
         """Whether a channel may have that name.
 
         Raises:
+            TypeError: it is not a str.
             ValueError: it is not a channel name.
         """
-        try:
-            check_name(channel, "channel", self._limits)
-        except ValueError as error:
-            raise ValueError(f"channel {channel!r}: {error}") from None
+        check_channel(channel, self._limits)
 
     def _channel(self, name: str) -> _Channel:
         channel = self._channels.get(name)
         if channel is None:
             if len(self._channels) >= self._limits.max_channels:
                 raise MessagingError("too-many-channels", "there are too many channels")
-            channel = self._channels[name] = _Channel(keep=False)
+            channel = self._channels[name] = _Channel()
+            self.written.clear()
         return channel
 
     # -- clients --------------------------------------------------------------------------------
@@ -169,6 +207,8 @@ class Hub:
             raise ValueError(f"client {client!r} already exists")
         self._clients[client] = self.home
         self._channels[self.home].members[client] = None
+        self.written.clear()
+        self.entered(self.home, client)
 
     def remove(self, client: str) -> None:
         """Let a client go, out of all its channels; nothing happens if it is gone already."""
@@ -222,15 +262,21 @@ class Hub:
             self._exit(client, channel)
 
     def _enter(self, client: str, name: str) -> None:
-        if name not in self._channels and not self._open_channels:
+        if not (name in self._channels or self._open_channels or self.opens(name)):
             raise MessagingError("unknown-channel", f"there is no channel {name}")
-        self._channel(name).members[client] = None
+        members = self._channel(name).members
+        if client not in members:
+            members[client] = None
+            self.written.clear()
+            self.entered(name, client)
 
     def _exit(self, client: str, name: str) -> None:
+        self.written.clear()
         channel = self._channels[name]
         del channel.members[client]
         if not channel.members and not channel.keep:
             del self._channels[name]
+        self.left(name, client)
 
     def _forget(self, client: str, channel: str) -> bool:
         """Take a channel from those that the client has joined; whether it was among them."""
@@ -244,16 +290,30 @@ class Hub:
 
     # -- routing --------------------------------------------------------------------------------
 
+    def audience(self, publication: Publish) -> int:
+        """How many clients a publication reaches at most."""
+        if publication.channel is None:
+            return len(self._clients)
+        channel = self._channels.get(publication.channel)
+        return len(channel.members) if channel else 0
+
     def recipients(self, publication: Publish) -> Collection[str]:
         """The clients connected here that receive a publication."""
-        if publication.channel is None:
-            members: Collection[str] = self._clients
-        elif publication.channel in self._channels:
-            members = self._channels[publication.channel].members
-        else:
-            members = ()
+        members: Collection[str] = self._clients
+        if publication.channel is not None:
+            channel = self._channels.get(publication.channel)
+            members = channel.members if channel else ()
         recipients = list(members)
         skip = publication.skip
         if skip is not None and skip in members:
             recipients.remove(skip)
         return recipients
+
+
+def _nobody(channel: str, client: str) -> None:
+    """Nobody wants to know."""
+
+
+def _closed(channel: str) -> bool:
+    """No channel is an exception."""
+    return False

@@ -4,10 +4,12 @@
 
 #include "native.h"
 
+#include <limits.h>
 #include <string.h>
+#include <structmember.h>
 
 /* Why `deliver` stopped: Stop in sono_core/websocket/reader.py. */
-enum { EMPTY, OTHER, LIMIT };
+enum { EMPTY, OTHER, LIMIT, PARTIAL };
 
 typedef struct {
     PyObject_HEAD
@@ -173,6 +175,7 @@ reader_dealloc(PyObject *object)
     sono_drop_input(self);
     Py_CLEAR(self->payload);
     Py_CLEAR(self->inflated);
+    Py_CLEAR(self->since);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -205,7 +208,7 @@ reader_next(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     Reader *self = (Reader *)object;
     sono_header header;
-    PyObject *message = sono_next_message(self, &header);
+    PyObject *message = sono_next_message(self, &header, ULLONG_MAX);
     if (message)
         return as_event(self, message);
     if (PyErr_Occurred())
@@ -236,7 +239,7 @@ reader_deliver(PyObject *object, PyObject *args)
     int done = sono_deliver((Reader *)object, on_message, out, (size_t)pause, &left);
     if (done < 0)
         return NULL;
-    int stop = done ? EMPTY : OTHER;
+    int stop = !done ? OTHER : sono_begun((Reader *)object) ? PARTIAL : EMPTY;
     if (left.messages <= 0 || left.size <= 0 || out->size > (size_t)pause || !out->room)
         stop = LIMIT;
     return Py_BuildValue("nni", given.messages - left.messages, given.size - left.size, stop);
@@ -247,6 +250,7 @@ reader_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     Reader *self = (Reader *)object;
     self->stopped = 1;
+    self->inflating = 0;
     sono_drop_input(self);
     Py_CLEAR(self->payload);
     Py_CLEAR(self->inflated);
@@ -266,6 +270,47 @@ reader_events(PyObject *object, PyObject *otherwise)
     return (PyObject *)events;
 }
 
+static PyObject *
+get_held(PyObject *object, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(sono_reader_held((Reader *)object));
+}
+
+static PyObject *
+get_arrived(PyObject *object, void *Py_UNUSED(closure))
+{
+    Reader *self = (Reader *)object;
+    int inside = !self->stopped && (self->in_frame || self->inside);
+    uint64_t arrived = inside ? self->declared - self->remaining : 0;
+    return PyLong_FromUnsignedLongLong(arrived);
+}
+
+static PyObject *
+get_since(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *since = ((Reader *)object)->since;
+    return Py_NewRef(since ? since : Py_None);
+}
+
+static int
+set_since(PyObject *object, PyObject *since, void *Py_UNUSED(closure))
+{
+    Reader *self = (Reader *)object;
+    if (since && since != Py_None && !PyFloat_Check(since)) {
+        PyErr_SetString(PyExc_TypeError, "since must be a float or None");
+        return -1;
+    }
+    Py_XSETREF(self->since, since && since != Py_None ? Py_NewRef(since) : NULL);
+    return 0;
+}
+
+static PyGetSetDef reader_fields[] = {
+    {"held", get_held, NULL, "See sono_core.websocket.reader.Reader.", NULL},
+    {"arrived", get_arrived, NULL, "See sono_core.websocket.reader.Reader.", NULL},
+    {"since", get_since, set_since, "See sono_core.websocket.reader.Reader.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 PyDoc_STRVAR(feed_doc, "feed(data, /)\n--\n\nSee sono_core.websocket.reader.MessageReader.");
 PyDoc_STRVAR(next_doc, "next()\n--\n\nSee sono_core.websocket.reader.MessageReader.");
 PyDoc_STRVAR(deliver_doc, "deliver(on_message, outbox, pause, messages, size, /)\n--\n\n"
@@ -283,10 +328,17 @@ static PyMethodDef reader_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef reader_members[] = {
+    {"extra", T_ULONGLONG, offsetof(Reader, extra), 0, "See sono_core.websocket.reader.Reader."},
+    {NULL, 0, 0, 0, NULL},
+};
+
 /* clang-format off: one a line */
 static PyType_Slot reader_slots[] = {
-    {Py_tp_new, reader_new},     {Py_tp_dealloc, reader_dealloc}, {Py_tp_traverse, reader_traverse},
-    {Py_tp_clear, reader_clear}, {Py_tp_methods, reader_methods}, {0, NULL},
+    {Py_tp_new, reader_new},           {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_traverse, reader_traverse}, {Py_tp_clear, reader_clear},
+    {Py_tp_methods, reader_methods},   {Py_tp_members, reader_members},
+    {Py_tp_getset, reader_fields},     {0, NULL},
 };
 /* clang-format on */
 
@@ -304,7 +356,7 @@ events_next(PyObject *object)
 {
     Events *self = (Events *)object;
     sono_header header;
-    PyObject *message = sono_next_message(self->reader, &header);
+    PyObject *message = sono_next_message(self->reader, &header, ULLONG_MAX);
     if (message)
         return as_event(self->reader, message);
     /* Whatever comes next, an error too: Python finds the same, and decides. */

@@ -47,11 +47,54 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     return result;
 }
 
+static PyObject *
+scan_json(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || !PyUnicode_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "scan_json takes a str and two ints");
+        return NULL;
+    }
+    long long max_depth = PyLong_AsLongLong(args[1]);
+    long long max_containers = PyLong_AsLongLong(args[2]);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(args[0], &size); /* the parser asks for it, too */
+    if (!text)
+        return NULL;
+    return PyLong_FromLongLong(
+        sono_scan_json((const unsigned char *)text, (size_t)size, max_depth, max_containers));
+}
+
+static PyObject *
+scan_msgpack(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 4 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "scan_msgpack takes bytes, two ints and a bool");
+        return NULL;
+    }
+    long long max_depth = PyLong_AsLongLong(args[1]);
+    long long max_containers = PyLong_AsLongLong(args[2]);
+    int binary = PyObject_IsTrue(args[3]);
+    if (binary < 0 || PyErr_Occurred())
+        return NULL;
+    return PyLong_FromLongLong(sono_scan_msgpack((const unsigned char *)PyBytes_AS_STRING(args[0]),
+                                                 (size_t)PyBytes_GET_SIZE(args[0]), max_depth,
+                                                 max_containers, binary));
+}
+
 PyDoc_STRVAR(apply_mask_doc,
              "apply_mask(data, mask, /)\n--\n\nSee sono_core.native.kernels.apply_mask.");
+PyDoc_STRVAR(
+    scan_json_doc,
+    "scan_json(text, max_depth, max_containers, /)\n--\n\nSee sono_core.native.scan.scan_json.");
+PyDoc_STRVAR(scan_msgpack_doc, "scan_msgpack(data, max_depth, max_containers, binary, /)\n--\n\n"
+                               "See sono_core.native.scan_msgpack.pure_scan_msgpack.");
 
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
+    {"scan_json", (PyCFunction)(void (*)(void))scan_json, METH_FASTCALL, scan_json_doc},
+    {"scan_msgpack", (PyCFunction)(void (*)(void))scan_msgpack, METH_FASTCALL, scan_msgpack_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -82,6 +125,7 @@ module_exec(PyObject *module)
         .borrow = sono_borrow,
         .give_back = sono_give_back,
         .deliver = sono_deliver,
+        .rest = sono_rest,
         .append = sono_outbox_append,
         .append_frame = sono_outbox_append_frame,
         .slices = sono_outbox_slices,

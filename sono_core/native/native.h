@@ -8,6 +8,8 @@
 
 #include "outbox.h"
 #include "reader.h"
+#include "scan.h"
+#include "scan_msgpack.h"
 
 #if PY_VERSION_HEX < 0x030a00f0
 #error "Python 3.10 or newer is needed"
@@ -25,6 +27,7 @@ typedef struct {
     int (*borrow)(Reader *, const unsigned char *, size_t);
     int (*give_back)(Reader *);
     int (*deliver)(Reader *, PyObject *, Outbox *, size_t, sono_share *);
+    size_t (*rest)(Reader *, PyObject *);
     int (*append)(Outbox *, PyObject *);
     int (*append_frame)(Outbox *, unsigned char, PyObject *, const unsigned char *, size_t, int,
                         uint32_t);

@@ -7,11 +7,12 @@
 
 enum {
     COPIED = 4096,      /* bytes up to which a payload is copied behind its header */
-    JOINED = 64 * 1024, /* bytes that peek() joins small chunks up to, or copies of a large one */
+    JOINED = 64 * 1024, /* bytes that peek() joins, unless a larger chunk is first */
     /* Capacities of the tail. The first and its object fill the largest block of Python's own
      * allocator; the last is as much as one write is likely to take. */
     SMALL_TAIL = 512 - sizeof(PyBytesObject),
     LARGE_TAIL = 32 * 1024,
+    SLOP = 32, /* bytes of a tail that may stay unused: SONO_ITEM covers them */
 };
 
 /* -- chunks -------------------------------------------------------------------------------- */
@@ -33,12 +34,31 @@ front(const Outbox *self)
     return (sono_slice){slice.data + self->written, slice.size - self->written};
 }
 
-/* Makes the tail an ordinary bytes object, which never grows again. */
+/* The part of the tail that nothing was written into. */
+static size_t
+unused(const Outbox *self)
+{
+    return self->tail ? (size_t)PyBytes_GET_SIZE(self->tail) - self->filled : 0;
+}
+
+/* Makes the tail an ordinary bytes object, which never grows again. If much of it is unused, a copy
+ * takes its place, so that the queue holds what it counts. */
 static void
 seal(Outbox *self)
 {
     if (!self->tail)
         return;
+    size_t capacity = (size_t)PyBytes_GET_SIZE(self->tail);
+    if (unused(self) > SLOP && unused(self) > capacity / 8) {
+        PyObject *exact = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self->tail),
+                                                    (Py_ssize_t)self->filled);
+        if (exact) {
+            Py_SETREF(self->chunks[self->head + self->count - 1], exact);
+            self->tail = NULL;
+            return;
+        }
+        PyErr_Clear(); /* it stays as large as it is */
+    }
     Py_SET_SIZE(self->tail, (Py_ssize_t)self->filled);
     PyBytes_AS_STRING(self->tail)[self->filled] = 0;
     self->tail = NULL;
@@ -266,17 +286,13 @@ outbox_peek(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (PyBytes_Check(first) && !self->written && (self->count == 1 || size >= JOINED)) {
         if (first == self->tail)
             seal(self);
-        return Py_NewRef(first);
+        return Py_NewRef(self->chunks[self->head]);
     }
     if (size >= JOINED)
         return copy(self, JOINED);
-    for (uint32_t i = 1; i < self->count; i++) {
-        size_t more = chunk_bytes(self, self->chunks[self->head + i]).size;
-        if (size + more > JOINED)
-            break;
-        size += more;
-    }
-    return copy(self, size);
+    for (uint32_t i = 1; i < self->count && size < JOINED; i++)
+        size += chunk_bytes(self, self->chunks[self->head + i]).size;
+    return copy(self, size < JOINED ? size : JOINED);
 }
 
 static PyObject *
@@ -302,6 +318,34 @@ outbox_take(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (result)
         clear(self);
     return result;
+}
+
+/* `kept`, without the large chunks in the set `seen`, to which those found are added. */
+static PyObject *
+outbox_distinct(PyObject *object, PyObject *seen)
+{
+    Outbox *self = (Outbox *)object;
+    size_t kept = sono_outbox_weight(self) + self->written + unused(self);
+    if (!PyAnySet_CheckExact(seen)) {
+        PyErr_SetString(PyExc_TypeError, "seen must be a set");
+        return NULL;
+    }
+    for (uint32_t i = 0; i < self->count; i++) {
+        PyObject *chunk = self->chunks[self->head + i];
+        size_t size = chunk_bytes(self, chunk).size;
+        if (size <= COPIED || chunk == self->tail)
+            continue;
+        PyObject *id = PyLong_FromVoidPtr(chunk);
+        int known = id ? PySet_Contains(seen, id) : -1;
+        if (known == 0 && PySet_Add(seen, id) < 0)
+            known = -1;
+        Py_XDECREF(id);
+        if (known < 0)
+            return NULL;
+        if (known)
+            kept -= size;
+    }
+    return PyLong_FromSize_t(kept);
 }
 
 static PyObject *
@@ -344,6 +388,20 @@ get_size(PyObject *object, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_held(PyObject *object, void *Py_UNUSED(closure))
+{
+    Outbox *self = (Outbox *)object;
+    return PyLong_FromSize_t(sono_outbox_weight(self) + unused(self));
+}
+
+static PyObject *
+get_kept(PyObject *object, void *Py_UNUSED(closure))
+{
+    Outbox *self = (Outbox *)object;
+    return PyLong_FromSize_t(sono_outbox_weight(self) + self->written + unused(self));
+}
+
+static PyObject *
 get_room(PyObject *object, void *Py_UNUSED(closure))
 {
     return PyLong_FromSize_t(((Outbox *)object)->room);
@@ -361,6 +419,8 @@ set_room(PyObject *object, PyObject *value, void *Py_UNUSED(closure))
 
 static PyGetSetDef outbox_fields[] = {
     {"size", get_size, NULL, "Bytes waiting.", NULL},
+    {"held", get_held, NULL, "See sono_core.websocket.outbox.Outbox.", NULL},
+    {"kept", get_kept, NULL, "See sono_core.websocket.outbox.Outbox.", NULL},
     {"room", get_room, set_room, "See sono_core.websocket.outbox.Outbox.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -372,6 +432,7 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(peek_doc, "peek()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(advance_doc, "advance(size, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(take_doc, "take()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
+PyDoc_STRVAR(distinct_doc, "distinct(seen, /)\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 PyDoc_STRVAR(clear_doc, "clear()\n--\n\nSee sono_core.websocket.outbox.Outbox.");
 
 static PyMethodDef outbox_methods[] = {
@@ -380,6 +441,7 @@ static PyMethodDef outbox_methods[] = {
     {"peek", outbox_peek, METH_NOARGS, peek_doc},
     {"advance", outbox_advance, METH_O, advance_doc},
     {"take", outbox_take, METH_NOARGS, take_doc},
+    {"distinct", outbox_distinct, METH_O, distinct_doc},
     {"clear", outbox_clear, METH_NOARGS, clear_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -10,11 +10,14 @@
 
 enum { SONO_FEW_CHUNKS = 2 };
 
+/* Bytes that a chunk takes beside its own; sono_core.websocket.outbox.ITEM. */
+enum { SONO_ITEM = 64 };
+
 /* A chunk is a bytes object, or an ASCII str, which is written as it lies in memory. */
 typedef struct {
     PyObject_HEAD
     size_t size; /* bytes waiting */
-    size_t room; /* size up to which messages may be exchanged without asking the session */
+    size_t room; /* weight up to which messages may be exchanged without asking the session */
     PyObject **chunks;
     PyObject *few[SONO_FEW_CHUNKS]; /* holds the chunks while they are few */
     uint32_t capacity, head, count;
@@ -27,6 +30,13 @@ typedef struct {
     const unsigned char *data;
     size_t size;
 } sono_slice;
+
+/* What waits, and what each chunk takes beside it. */
+static inline size_t
+sono_outbox_weight(const Outbox *self)
+{
+    return self->size + (size_t)self->count * SONO_ITEM;
+}
 
 /* All return -1 with an exception set if memory runs out; nothing has changed then. */
 

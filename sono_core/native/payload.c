@@ -15,6 +15,8 @@ enum {
     /* Bytes: the smallest message that is kept for its memory, and all of them together. */
     SMALLEST_SPARE = 128 * 1024,
     MOST_SPARED = 32 * 1024 * 1024,
+    /* Pieces that are inflated at once: PIECES in sono_core/websocket/messages.py. */
+    PIECES = 16,
 };
 
 static int
@@ -79,8 +81,8 @@ message_size(PyObject *message)
                                              : PyBytes_GET_SIZE(message));
 }
 
-static size_t
-payload_capacity(const Reader *self)
+size_t
+sono_payload_capacity(const Reader *self)
 {
     return message_size(self->payload);
 }
@@ -103,7 +105,7 @@ resize_payload(Reader *self, size_t capacity)
 static int
 keep_as_bytes(Reader *self)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)payload_capacity(self));
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)sono_payload_capacity(self));
     if (!bytes)
         return -1;
     memcpy(PyBytes_AS_STRING(bytes), payload_data(self), self->filled);
@@ -185,7 +187,7 @@ static int
 reserve(Reader *self, size_t more)
 {
     size_t needed = self->filled + more, end = self->filled + (size_t)self->remaining;
-    size_t capacity = self->payload ? payload_capacity(self) : 0;
+    size_t capacity = self->payload ? sono_payload_capacity(self) : 0;
     if (self->payload && needed <= capacity)
         return 0;
     if (!self->payload && !self->compressed && end >= SMALLEST_SPARE &&
@@ -236,7 +238,7 @@ sono_place(Reader *self, unsigned char **place)
         PyErr_Clear(); /* the next allocation raises it */
         return 0;
     }
-    size_t room = payload_capacity(self) - self->filled;
+    size_t room = sono_payload_capacity(self) - self->filled;
     *place = payload_data(self) + self->filled;
     return room < self->remaining ? room : (size_t)self->remaining;
 }
@@ -258,6 +260,7 @@ take_inflated(Reader *self, PyObject *pieces)
         if (PyBytes_AsStringAndSize(PyList_GET_ITEM(pieces, i), &data, &size) < 0)
             return -1;
         self->room -= (uint64_t)size;
+        self->extra += !size; /* it stands for a final block */
         if (self->opcode == SONO_TEXT &&
             !sono_utf8_feed(&self->utf8, (unsigned char *)data, (size_t)size))
             return judge_text(self);
@@ -297,17 +300,20 @@ sono_inflate_frame(Reader *self, int final)
     if (!frame || (PyBytes_GET_SIZE(frame) != (Py_ssize_t)self->filled &&
                    _PyBytes_Resize(&frame, (Py_ssize_t)self->filled) < 0))
         return -1;
+    size_t size = self->inflating ? self->inflating : self->filled;
     self->filled = 0;
-    PyObject *pieces = PyObject_CallFunction(self->inflate, "OKi", frame,
-                                             (unsigned long long)self->room, final);
+    PyObject *pieces = PyObject_CallFunction(self->inflate, "OKii", frame,
+                                             (unsigned long long)self->room, final, PIECES);
     Py_DECREF(frame);
-    int taken = -1;
-    if (pieces && PyList_Check(pieces))
-        taken = take_inflated(self, pieces);
+    Py_ssize_t count = pieces && PyList_Check(pieces) ? PyList_GET_SIZE(pieces) : -1;
+    int done = -1;
+    if (count >= 0)
+        done = take_inflated(self, pieces) < 0 ? -1 : count < PIECES;
     else if (pieces)
         PyErr_SetString(PyExc_TypeError, "inflate must return a list");
     Py_XDECREF(pieces);
-    return taken;
+    self->inflating = done ? 0 : size;
+    return done;
 }
 
 PyObject *
@@ -324,7 +330,7 @@ sono_finish_message(Reader *self)
     } else if (text && self->payload && PyBytes_Check(self->payload)) {
         message = decode_text(self, PyBytes_AS_STRING(self->payload), self->filled);
     } else if ((self->payload || resize_payload(self, 0) == 0) &&
-               (payload_capacity(self) == self->filled ||
+               (sono_payload_capacity(self) == self->filled ||
                 resize_payload(self, self->filled) == 0)) {
         message = self->payload;
         self->payload = NULL;

@@ -102,6 +102,13 @@ judge_header(Reader *self)
 
 /* -- frames -------------------------------------------------------------------------------- */
 
+/* Whether a frame is charged like a message: a small one that is not all of its message. */
+static int
+is_extra(const Reader *self, const sono_header *header)
+{
+    return header->length < SONO_SMALL && (self->inside || !(header->first & SONO_FIN));
+}
+
 /* Takes the header of a data frame, and deducts it from what its message may still take. Returns
  * -1 if that is too little. */
 static int
@@ -111,6 +118,7 @@ begin_frame(Reader *self, const sono_header *header)
     if (!self->inside) {
         self->compressed = (header->first & SONO_RSV1) != 0;
         self->fragments = 0;
+        self->declared = 0;
         self->budget = self->compressed ? rules->max_compressed_message : rules->max_message;
         self->room = rules->max_message;
         self->frame_limit = self->compressed ? rules->max_compressed_frame : rules->max_frame;
@@ -120,6 +128,9 @@ begin_frame(Reader *self, const sono_header *header)
         return judge_header(self);
     self->fragments++;
     self->budget -= header->length;
+    if (is_extra(self, header))
+        self->extra++;
+    self->declared += header->length;
     if (!self->inside)
         self->opcode = header->first & 0x0F;
     self->inside = !(header->first & SONO_FIN);
@@ -141,10 +152,9 @@ continue_frame(Reader *self)
     if (self->remaining)
         return 0;
     int final = (self->first & SONO_FIN) != 0;
-    self->in_frame = 0;
-    if (self->compressed && sono_inflate_frame(self, final) < 0)
-        return -1;
-    return final;
+    int done = self->compressed ? sono_inflate_frame(self, final) : 1;
+    self->in_frame = !done;
+    return done > 0 ? final : done;
 }
 
 /* Finds the next header, if it is legal. 1: found, 0: more must come, -1: error. */
@@ -169,7 +179,7 @@ find_header(Reader *self, sono_header *header)
 }
 
 static PyObject *
-read_message(Reader *self, sono_header *header)
+read_message(Reader *self, sono_header *header, unsigned long long most)
 {
     for (;;) {
         header->size = 0;
@@ -177,7 +187,7 @@ read_message(Reader *self, sono_header *header)
             int done = continue_frame(self);
             if (done > 0)
                 return sono_finish_message(self);
-            if (done < 0 || self->in_frame)
+            if (done < 0 || (self->in_frame && !self->inflating) || self->extra >= most)
                 return NULL;
             continue;
         }
@@ -216,12 +226,12 @@ sono_keep_failure(Reader *self)
 }
 
 PyObject *
-sono_next_message(Reader *self, sono_header *header)
+sono_next_message(Reader *self, sono_header *header, unsigned long long most)
 {
     header->size = 0;
     if (self->stopped)
         return NULL;
-    PyObject *message = self->failure ? NULL : read_message(self, header);
+    PyObject *message = self->failure ? NULL : read_message(self, header, most);
     if (message)
         return message;
     if (PyErr_Occurred())
@@ -233,7 +243,42 @@ sono_next_message(Reader *self, sono_header *header)
     return NULL;
 }
 
-/* Whether at least one whole frame waits. */
+/* -- what is left of a turn ---------------------------------------------------------------- */
+
+enum {
+    /* Bytes of zlib's stream in the middle of a message: its window, its tables and its input;
+     * sono_core.websocket.reader.INFLATING. */
+    INFLATING = 64 * 1024,
+};
+
+size_t
+sono_reader_held(const Reader *self)
+{
+    size_t held = self->own_capacity + self->inflating;
+    if (self->chunk)
+        held += (size_t)PyBytes_GET_SIZE(self->chunk);
+    if (self->payload)
+        held += sono_payload_capacity(self);
+    if (self->inflated && PyList_GET_SIZE(self->inflated))
+        held += INFLATING + (size_t)(self->rules->max_message - self->room) +
+                (size_t)PyList_GET_SIZE(self->inflated) * SONO_ITEM;
+    return held;
+}
+
+size_t
+sono_rest(Reader *self, PyObject *now)
+{
+    if (!sono_begun(self)) {
+        Py_CLEAR(self->since);
+        return 0;
+    }
+    if (!self->since)
+        self->since = Py_NewRef(now);
+    return sono_reader_held(self);
+}
+
+/* Whether at least one whole frame waits, or a part of one that counts as a message, or more of
+ * what a frame inflates to. */
 static int
 whole_frame_waits(const Reader *self)
 {
@@ -242,7 +287,7 @@ whole_frame_waits(const Reader *self)
         return self->remaining <= there;
     sono_header header;
     return sono_read_header(&header, self->data + self->position, there) &&
-           header.length <= there - header.size;
+           (header.length <= there - header.size || is_extra(self, &header));
 }
 
 int
@@ -253,12 +298,16 @@ sono_deliver(Reader *self, PyObject *on_message, Outbox *outbox, size_t pause, s
         if ((share->messages <= 0 || share->size <= 0) && whole_frame_waits(self))
             return 0;
         sono_header header;
-        PyObject *message = sono_next_message(self, &header);
+        unsigned long long extra = self->extra;
+        unsigned long long most = extra + (share->messages > 0 ? (size_t)share->messages : 0);
+        PyObject *message = sono_next_message(self, &header, most);
+        share->messages -= (Py_ssize_t)(self->extra - extra);
         if (!message) {
             int failed = PyErr_Occurred() != NULL;
             PyErr_Clear(); /* the failure is kept, and next() raises it */
-            return !failed && !header.size;
+            return !failed && !header.size && (share->messages > 0 || !whole_frame_waits(self));
         }
+        Py_CLEAR(self->since); /* what is under way now began later */
         share->messages--;
         share->size -= PyUnicode_Check(message) ? PyUnicode_GET_LENGTH(message)
                                                 : PyBytes_GET_SIZE(message);

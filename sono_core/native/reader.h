@@ -14,6 +14,7 @@
 #include "utf8.h"
 
 enum { SONO_SPARES = 32 };
+enum { SONO_SMALL = 1024 }; /* SMALL in sono_core/websocket/frames.py */
 
 /* The rules that all connections of one kind share; made once. */
 typedef struct {
@@ -33,7 +34,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Rules *rules;
-    PyObject *inflate; /* (frame, room, final) -> pieces, or None */
+    PyObject *inflate; /* (frame, room, final, most) -> pieces, or None */
     /* unread bytes: in a bytes object, in the reader's own buffer, or borrowed */
     PyObject *chunk;
     unsigned char *own;
@@ -52,11 +53,15 @@ typedef struct {
     unsigned char stopped; /* nothing more will come out */
     sono_utf8 utf8;
     uint64_t fragments, budget, frame_limit;
+    uint64_t declared; /* bytes of its frames so far, the one under way included */
     PyObject *payload; /* the object that it becomes, with room to spare, or NULL */
     size_t filled;
     PyObject *inflated; /* pieces, a list, or NULL */
     uint64_t room;      /* bytes that it may still inflate to */
+    size_t inflating;   /* bytes of a frame that has been inflated in part, else 0 */
+    PyObject *since;    /* when it began, as a float, or NULL; the transport or the session says */
     PyObject *failure;  /* the exception that was raised, to be raised again */
+    unsigned long long extra; /* small fragments and final blocks, until it is set to 0 */
 } Reader;
 
 /* Python stores the hash of a bytes object in it; reused memory needs a new one. */
@@ -87,7 +92,11 @@ size_t sono_place(Reader *self, unsigned char **place);
 /* `size` bytes were received there. */
 void sono_placed(Reader *self, size_t size);
 
-/* Inflates the compressed frame, validates its text, and drops the frame. */
+/* Bytes that the message under way has room for; `payload` must be set. */
+size_t sono_payload_capacity(const Reader *self);
+
+/* Inflates what comes next of the compressed frame, and validates its text. 1: the frame is done,
+ * 0: it is not, and `inflating` says so, -1: error. */
 int sono_inflate_frame(Reader *self, int final);
 
 /* The message whose last frame is complete: a str or bytes. */
@@ -97,8 +106,8 @@ PyObject *sono_finish_message(Reader *self);
 
 /* Returns the next message as a str or bytes, or NULL. NULL without an exception means that
  * something else comes next: a control frame, whose header is then in `header`, or nothing yet
- * (`header->size` is 0). */
-PyObject *sono_next_message(Reader *self, sono_header *header);
+ * (`header->size` is 0), unless `extra` has reached `most`: then more may be there. */
+PyObject *sono_next_message(Reader *self, sono_header *header, unsigned long long most);
 
 /* Keeps the exception that is set, to raise it when more is asked for. */
 void sono_keep_failure(Reader *self);
@@ -114,10 +123,23 @@ int sono_give_back(Reader *self);
 
 void sono_drop_input(Reader *self);
 
+/* Whether a message or a frame was begun, and more of it must come. */
+static inline int
+sono_begun(const Reader *self)
+{
+    return self->position < self->size || self->in_frame || self->inside;
+}
+
+/* The bytes of memory that the reader holds; borrowed memory is not its own. */
+size_t sono_reader_held(const Reader *self);
+
+/* The turn is over: notes since when a message has been under way. Returns sono_reader_held. */
+size_t sono_rest(Reader *self, PyObject *now);
+
 /* How much of one connection may be handled before others have their turn. */
 typedef struct {
-    Py_ssize_t messages;
-    Py_ssize_t size; /* bytes or characters of them */
+    Py_ssize_t messages; /* and what was `extra` */
+    Py_ssize_t size;     /* bytes or characters of them */
 } sono_share;
 
 /* Calls `on_message` for messages while there are any, the share lasts, and the peer keeps up.

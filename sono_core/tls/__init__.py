@@ -1,6 +1,16 @@
 """TLS as a layer between a transport and a session. Importing this loads `ssl`."""
 
-from .contexts import Certificates, client_context, server_context
-from .layer import SecureSession
+from .contexts import Certificates, check_context, client_context, server_context
+from .info import TLSInfo, tls_info
+from .layer import MEMORY, SecureSession
 
-__all__ = ["Certificates", "SecureSession", "client_context", "server_context"]
+__all__ = [
+    "MEMORY",
+    "Certificates",
+    "SecureSession",
+    "TLSInfo",
+    "check_context",
+    "client_context",
+    "server_context",
+    "tls_info",
+]

@@ -63,6 +63,30 @@ def client_context(cafile: _File | None = None) -> ssl.SSLContext:
     return _completed(context)
 
 
+def check_context(name: str, context: object, *, server_side: bool) -> None:
+    """Check that a context can be used, and on that side; the text calls it `name`.
+
+    Raises:
+        TypeError: it is no `ssl.SSLContext`.
+        ValueError: it is one for the other side, or cannot be used for another reason.
+    """
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"{name} must be an ssl.SSLContext, not {type(context).__name__}")
+    side, other = ("server", "client") if server_side else ("client", "server")
+    wrong = ssl.PROTOCOL_TLS_CLIENT if server_side else ssl.PROTOCOL_TLS_SERVER
+    if context.protocol == wrong:
+        raise ValueError(f"{name} must be a {side}'s context, and is a {other}'s")
+    try:
+        context.wrap_bio(
+            ssl.MemoryBIO(),
+            ssl.MemoryBIO(),
+            server_side=server_side,
+            server_hostname=None if server_side else "localhost",
+        )
+    except (ValueError, ssl.SSLError) as error:
+        raise ValueError(f"{name} cannot be used for a {side}: {error}") from None
+
+
 def _require_readable(path: _File) -> None:
     with open(path, "rb"):
         pass  # unlike ssl's error, that of open names the file
@@ -111,5 +135,11 @@ class Certificates:
         return self._context
 
     def reload(self) -> None:
-        """Load again, for new connections. If that fails, it raises and changes nothing."""
-        self._context.newest = self._load()
+        """Load again, for new connections. If that fails, it raises and changes nothing.
+
+        Raises:
+            ValueError, TypeError: `load` did not return a server's context; and what it raises.
+        """
+        loaded = self._load()
+        check_context("what `load` returns", loaded, server_side=True)
+        self._context.newest = loaded

@@ -5,6 +5,7 @@ Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message Format" 2.5. 
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from sys import getsizeof
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from sono_core.limits import DEFAULT_LIMITS, Limits
 
 from .close import decode_close
 from .connection import Connection, State
-from .origin import check_origin
+from .origin import AllowedHosts, check_origin
 from .outbox import Outbox
 from .payloads import close_payload, payload_of
 from .prepared import Prepared
@@ -37,6 +38,8 @@ from .upgrade import check_subprotocol
 Scope = MutableMapping[str, Any]
 ASGIEvent = MutableMapping[str, Any]
 
+_EVENT = 128  # bytes: of a queued event's tuple and its place in the queue
+_LARGE = 4096  # bytes: of an event that is worth counting only once
 _RESPONSE = "websocket.http.response"  # the extension that lets a refusal have a status
 
 
@@ -50,7 +53,13 @@ def request_of(scope: Mapping[str, Any]) -> Request:
     )
     subprotocols = tuple(scope.get("subprotocols") or ())
     return Request(
-        target, headers, scope.get("method", "GET"), headers.get("host", ""), subprotocols
+        target,
+        headers,
+        scope.get("method", "GET"),
+        headers.get("host", ""),
+        subprotocols,
+        scope.get("http_version", "1.1"),
+        "https" if scope.get("scheme") in ("https", "wss") else "http",
     )
 
 
@@ -65,19 +74,23 @@ class EventOutbox(Outbox):
     __slots__ = ("_waiting",)
 
     size: int
+    held: int
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: deque[tuple[ASGIEvent | str | bytes, int]] = deque()
+        self._waiting: deque[tuple[ASGIEvent | str | bytes, int, int]] = deque()
 
     def add(self, event: ASGIEvent | str | bytes, carried: int = 0) -> None:
         """Add an event or a message to the end, kept by reference."""
-        self._waiting.append((event, carried + 1))
+        # a str may take four bytes for each character, of which UTF-8 takes one
+        memory = getsizeof(event) + carried * (not isinstance(event, (str, bytes))) + _EVENT
+        self._waiting.append((event, carried + 1, memory))
         self.size += carried + 1
+        self.held += memory
 
     def first(self) -> tuple[ASGIEvent, int]:
         """The next event to send, and its size; the outbox must not be empty."""
-        event, size = self._waiting[0]
+        event, size, _ = self._waiting[0]
         if isinstance(event, str):
             return {"type": "websocket.send", "text": event}, size
         if isinstance(event, bytes):
@@ -87,7 +100,17 @@ class EventOutbox(Outbox):
     def advance(self, size: int) -> None:
         """Drop the first event, which was sent; `size` is its size."""
         self.size -= size
-        self._waiting.popleft()
+        self.held -= self._waiting.popleft()[2]
+
+    def distinct(self, seen: set[int], /) -> int:
+        """See `Outbox`."""
+        kept = self.held
+        for event, _, memory in self._waiting:
+            if memory > _LARGE:
+                if id(event) in seen:
+                    kept -= memory - _EVENT
+                seen.add(id(event))
+        return kept
 
     def clear(self) -> None:
         """Drop everything."""
@@ -105,20 +128,26 @@ class ASGIConnection(Connection):
     Args:
         scope: of type `websocket`.
         limits: only `max_message` applies; the ASGI server limits heads and frames.
-        origins: as for `Connection`.
+        origins, hosts: as for `Connection`.
     """
 
-    __slots__ = ("_origins", "_parting", "_received", "_refusable", "_request")
+    __slots__ = ("_hosts", "_origins", "_parting", "_received", "_refusable", "_request")
 
     outbox: EventOutbox
     subprotocol: str | None
 
     def __init__(
-        self, scope: Scope, *, limits: Limits = DEFAULT_LIMITS, origins: Collection[str] = ()
+        self,
+        scope: Scope,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        origins: Collection[str] = (),
+        hosts: AllowedHosts | None = None,
     ) -> None:
         super().__init__(_Role.SERVER, limits=limits, deflate=None, origins=origins)
         self.outbox = EventOutbox()  # `frames` remains the base's, which never has room
         self._origins = origins
+        self._hosts = hosts
         self._request = request_of(scope)
         self._refusable = _RESPONSE in (scope.get("extensions") or ())
         self._received: deque[ASGIEvent] = deque()
@@ -218,7 +247,7 @@ class ASGIConnection(Connection):
 
     def _check_upgrade(self) -> None:
         request = self._request
-        check_origin(request.headers.get("origin"), request.host, self._origins)
+        check_origin(request.headers.get("origin"), request, self._origins, self._hosts)
 
     def _send_reject(self, reject: Reject) -> None:
         headers = encoded_fields(check_reject(reject))

@@ -31,6 +31,7 @@ from .frames import Frame
 from .handshake import ClientHandshake, ServerHandshake
 from .masking import MaskingKeys
 from .opcodes import CLOSE, PING, PONG
+from .origin import AllowedHosts
 from .outbox import Outbox, new_outbox
 from .payloads import close_payload, control_payload, payload_of
 from .prepared import Prepared
@@ -88,6 +89,10 @@ class Connection:
         random: a client's secure source of bytes, such as `os.urandom`.
         deflaters: shared by the connections of one loop; by default this one has its own.
         rewrite: changes a server's request before it is reported, as behind a proxy.
+        hosts: names under which a page is of a server's own origin; None for any.
+        date: gives the time for the field Date of a server's responses, but the 101, which needs
+            none (RFC 9110, section 6.6.1); None on a server without a clock.
+        scheme: `https` on a server whose transport speaks TLS.
 
     Raises:
         TypeError: a client has no `random`, or `origins` is a str.
@@ -106,6 +111,7 @@ class Connection:
         "has_early_data",
         "keys",
         "outbox",
+        "overhead",
         "plain",
         "reader",
         "role",
@@ -123,6 +129,9 @@ class Connection:
         random: Callable[[int], bytes] | None = None,
         deflaters: SharedDeflaters | None = None,
         rewrite: Callable[[Request], Request] | None = None,
+        hosts: AllowedHosts | None = None,
+        date: Callable[[], str] | None = None,
+        scheme: str = "http",
     ) -> None:
         self.role: Role = role
         self._limits = limits
@@ -134,7 +143,9 @@ class Connection:
         if isinstance(origins, str):  # every part of it would be allowed
             raise TypeError("origins must be a collection of str, not a str")
         if role is Role.SERVER:
-            self._handshake = ServerHandshake(limits, deflate, origins, rewrite)
+            self._handshake = ServerHandshake(
+                limits, deflate, origins, rewrite, hosts, date, scheme
+            )
         elif random is None:
             raise TypeError("a client needs random, a secure source of bytes like os.urandom")
         else:
@@ -151,6 +162,8 @@ class Connection:
         """Bytes up to which a message is never compressed."""
         self.has_early_data: bool = False
         """Whether frames arrived together with the handshake."""
+        self.overhead: int = 0
+        """Bytes of memory held for as long as it is open: a long request, windows of deflate."""
         self.subprotocol: str | None = None
         """The subprotocol that the handshake agreed on, or None."""
         self._incoming: list[bytes] = []  # received before the connection is open
@@ -163,6 +176,17 @@ class Connection:
         self.outbox.room = 0
         legal = _LEGAL_ON_SERVERS if self.role is Role.SERVER else _LEGAL_ON_CLIENTS
         self._sendable = legal[state]
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory held for the peer: what has not come whole, and what waits for it."""
+        if self.reader is not None:
+            return self.outbox.kept + self.reader.held
+        unread = sum(map(len, self._incoming))
+        handshake = getattr(self, "_handshake", None)  # until the connection is open
+        if isinstance(handshake, ServerHandshake):
+            unread += handshake.held
+        return self.outbox.kept + unread
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -235,12 +259,25 @@ class Connection:
             self._enter(State.CLOSED)
         return answer
 
+    @property
+    def refused(self) -> Reject | None:
+        """Client: the refusal whose head has come, and whose body has not come to its end.
+
+        For those who do not want to wait for that; None if there is nothing of the kind.
+        """
+        if self.role is Role.CLIENT and self.state is State.REQUESTED:
+            return cast(ClientHandshake, self._handshake).refused
+        return None
+
     def _open(self, agreement: Agreement | None, rest: bytes) -> None:
         """Replace the handshake by a reader of frames."""
         inflater = None
+        if isinstance(self._handshake, ServerHandshake):
+            self.overhead = self._handshake.request_memory
         if agreement and self._options:
             inflater = agreement.inflater(self.role)
             self._deflater = agreement.deflater(self.role, self._options, self._deflaters)
+            self.overhead += inflater.memory + self._deflater.memory
             self.plain = self._options.threshold - 1
         self.reader = message_reader(self.role, self._limits, inflater)
         if rest:
@@ -261,7 +298,7 @@ class Connection:
             if item is not None:
                 return item
         except ProtocolFailure as failure:
-            return self._fail(failure)
+            return self.fail(failure)
         if self._ended:
             self._enter(State.CLOSED)
             return self._finish(CloseCode.ABNORMAL_CLOSURE, "the connection ended", False)
@@ -281,7 +318,7 @@ class Connection:
         self._enter(State.CLOSED if self.role is Role.SERVER else State.CLOSING)
         return self._finish(code, reason, True)
 
-    def _fail(self, failure: ProtocolFailure) -> Close:
+    def fail(self, failure: ProtocolFailure | Close) -> Close:
         """_Fail the WebSocket Connection_ (section 7.1.7): ignore whatever follows."""
         if self.state is State.OPEN:
             self._append(CLOSE, encode_close(failure.code, failure.reason))
@@ -290,11 +327,16 @@ class Connection:
 
     def _finish(self, code: int, reason: str, clean: bool) -> Close:
         """Return the last event, and free what reading and compression hold."""
-        self._deflater = None
-        reader, self.reader = self.reader, None
-        assert reader is not None  # `_next_frame_event` has checked it
-        reader.stop()
+        self.release()
         return Close(code, reason, clean)
+
+    def release(self) -> None:
+        """Free what is held for the peer: nothing more will be received."""
+        self._deflater = None
+        self._incoming.clear()
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            reader.stop()
 
     def verify(self) -> Reject | None:
         """Server: the refusal that an `Accept` of the request would become, or None.

@@ -1,6 +1,8 @@
 """permessage-deflate (RFC 7692): negotiation, inflation within bounds, deflation."""
 
+import math
 import zlib
+from collections.abc import Generator
 
 import msgspec
 
@@ -11,10 +13,13 @@ from sono_core.http import Extension
 
 NAME = "permessage-deflate"
 _TAIL = b"\x00\x00\xff\xff"  # ends every flush, and is left out of messages (section 7.2.1)
+_WINDOW_MEMORY = 48 * 1024  # bytes of an inflater that waits for its next message
+_DEFLATER_MEMORY = 256 * 1024  # bytes of a deflater
 _STEP = 32 * 1024  # bytes inflated at once: zlib needs room for them twice
 _PIECE = 16 * 1024  # bytes given to zlib at once: it copies what it does not consume
 # In one message; each costs a new stream, and the peer only two bytes.
 _MAX_FINAL_BLOCKS = 1024
+_Pieces = Generator[bytes, None, tuple["zlib._Decompress", int]]
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}  # no leading zeros (section 7.1.2.1)
 
 
@@ -40,8 +45,9 @@ class Deflate(msgspec.Struct, frozen=True, kw_only=True):
             ("level", 1, 9),
             ("threshold", 0, 1 << 62),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be from {low} to {high}")
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"{name} must be an int from {low} to {high}")
 
 
 DEFAULT_DEFLATE = Deflate()
@@ -173,61 +179,101 @@ class Inflater:
         takeover: whether the window is kept from message to message.
     """
 
-    __slots__ = ("_bits", "_final_blocks", "_stream", "_takeover")
+    __slots__ = ("_bits", "_final_blocks", "_rest", "_stream", "_takeover")
 
     def __init__(self, bits: int | None, takeover: bool) -> None:
         self._bits = bits or 15
         self._takeover = takeover
         self._final_blocks = 0  # of the message under way
+        self._rest: _Pieces | None = None  # of what was inflated in part
         self._stream: zlib._Decompress | None = None  # an idle connection without takeover has none
 
-    def inflate(self, data: bytes | bytearray, room: int, final: bool) -> list[bytes]:
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it keeps between messages."""
+        return _WINDOW_MEMORY if self._takeover else 0
+
+    def inflate(
+        self, data: bytes | bytearray, room: int, final: bool, most: float = math.inf
+    ) -> list[bytes]:
         """Inflate `data` into pieces, so that a bomb never takes more memory than it may.
+
+        An empty piece stands for each final block: that its work may be counted.
 
         Args:
             room: the most bytes that may come out.
             final: whether the data ends its message.
+            most: pieces. If there are so many, the next call goes on, without data, until there
+                are fewer.
 
         Raises:
             ProtocolFailure: 1009 beyond the room, 1007 for data that is not deflate's, 1008 for
                 too many final blocks.
         """
-        pieces = []
-        stream = self._stream or zlib.decompressobj(-self._bits)
-        for start in range(0, len(data) or 1, _PIECE):
-            piece = data[start : start + _PIECE]
-            if final and start + _PIECE >= len(data):
-                piece += _TAIL
-            more = True  # zlib may hold output after it has taken all input
-            while piece or more:
-                step = min(_STEP, room + 1)
-                try:
-                    inflated = stream.decompress(piece, step)
-                except zlib.error:
-                    raise ProtocolFailure(
-                        CloseCode.INVALID_PAYLOAD, "message is not deflate data"
-                    ) from None
-                more = len(inflated) == step
-                room -= len(inflated)
-                if room < 0:
-                    raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
-                if inflated:
-                    pieces.append(inflated)
-                piece = stream.unconsumed_tail
-                if stream.eof:
-                    piece = stream.unused_data
-                    stream = self._next_stream()
-        if final:
-            self._final_blocks = 0
-        self._stream = None if final and not self._takeover else stream
+        rest, self._rest = self._rest, None
+        if rest is None:
+            stream = self._stream or zlib.decompressobj(-self._bits)
+            rest = _inflated(stream, self._bits, self._final_blocks, data, room, final)
+        pieces: list[bytes] = []
+        try:
+            while len(pieces) < most:
+                pieces.append(next(rest))
+        except StopIteration as end:
+            stream, blocks = end.value
+            self._final_blocks = 0 if final else blocks
+            self._stream = None if final and not self._takeover else stream
+        else:
+            self._rest = rest
         return pieces
 
-    def _next_stream(self) -> "zlib._Decompress":
+    @staticmethod
+    def _next_stream(bits: int, blocks: int) -> "zlib._Decompress":
         """A block with BFINAL ends zlib's stream, not the message (section 7.2.3.4)."""
-        self._final_blocks += 1
-        if self._final_blocks > _MAX_FINAL_BLOCKS:
+        if blocks > _MAX_FINAL_BLOCKS:
             raise ProtocolFailure(CloseCode.POLICY_VIOLATION, "too many final blocks")
-        return zlib.decompressobj(-self._bits)
+        return zlib.decompressobj(-bits)
+
+
+def _inflated(
+    stream: "zlib._Decompress",
+    bits: int,
+    blocks: int,
+    data: bytes | bytearray,
+    room: int,
+    final: bool,
+) -> _Pieces:
+    """The pieces of `Inflater.inflate`, each when it is asked for.
+
+    It refers to no `Inflater`, so that one that is left in the middle is freed at once.
+
+    Returns:
+        The stream that goes on, and the final blocks of the message so far.
+    """
+    for start in range(0, len(data) or 1, _PIECE):
+        piece = data[start : start + _PIECE]
+        if final and start + _PIECE >= len(data):
+            piece += _TAIL
+        more = True  # zlib may hold output after it has taken all input
+        while piece or more:
+            step = min(_STEP, room + 1)
+            try:
+                inflated = stream.decompress(piece, step)
+            except zlib.error:
+                raise ProtocolFailure(
+                    CloseCode.INVALID_PAYLOAD, "message is not deflate data"
+                ) from None
+            more = len(inflated) == step
+            room -= len(inflated)
+            if room < 0:
+                raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
+            piece = stream.unused_data if stream.eof else stream.unconsumed_tail
+            if inflated:
+                yield inflated
+            if stream.eof:
+                blocks += 1
+                stream = Inflater._next_stream(bits, blocks)
+                yield b""
+    return stream, blocks
 
 
 class Deflater:
@@ -246,6 +292,11 @@ class Deflater:
         self._stream: zlib._Compress | None = None  # made when needed: it takes 256 KiB
         # a full flush makes zlib forget its window
         self._flush = zlib.Z_SYNC_FLUSH if takeover else zlib.Z_FULL_FLUSH
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it keeps for one connection between messages."""
+        return _DEFLATER_MEMORY if self.takeover else 0
 
     def deflate(self, data: bytes) -> bytes:
         """The compressed payload of a whole message."""

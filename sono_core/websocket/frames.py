@@ -20,7 +20,8 @@ _RSV1 = 0x40
 _RSV2_RSV3 = 0x30
 _CONTROL = 0x08
 _MASKED = 0x80
-
+SMALL = 1024
+"""Bytes below which a fragment costs more for being one than for what it holds."""
 
 _U16 = struct.Struct("!H")
 _U64 = struct.Struct("!Q")
@@ -112,6 +113,9 @@ class FrameDecoder:
         "_remaining",
         "_single_frame_limit",
         "_waiting",
+        "announced",
+        "begun",
+        "fragments",
     )
 
     def __init__(self, role: Role, limits: Limits, compression: bool = False) -> None:
@@ -126,10 +130,16 @@ class FrameDecoder:
         self._buffer = b""
         self._position = 0
         self._waiting: list[bytes] = []
+        self.begun: bool = False
+        """After None from `next_frame`: whether more of a frame or a message must come."""
+        self.fragments: int = 0
+        """Small ones that have come, of all messages."""
         # the message under way: its frames so far, the bytes that it and each frame may take
         self._fragments = 0
         self._budget = 0
         self._frame_limit = 0
+        self.announced: int = 0
+        """Bytes of the frames of the message under way so far, the last one as it is announced."""
         # the data frame under way: the bytes still missing; its first byte and rotated mask
         self._remaining = 0
         self._partial = (0, b"")
@@ -143,11 +153,23 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> None:
         """Take bytes in; they stay until `next_frame` asks for them."""
+        self.begun = True
         if self._position == len(self._buffer) and not self._waiting:
             self._buffer = data
             self._position = 0
         else:
             self._waiting.append(data)
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the message under way that have come, as they were on the wire."""
+        inside = self._remaining or self._errors is self._errors_inside
+        return self.announced - self._remaining if inside else 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be looked at."""
+        return len(self._buffer) + sum(map(len, self._waiting))
 
     def _available(self, size: int) -> bool:
         """Join what was fed meanwhile; return whether `size` bytes lie ahead."""
@@ -169,6 +191,7 @@ class FrameDecoder:
         if len(self._buffer) - self._position < 2:
             if self._position == len(self._buffer) and not self._waiting:
                 self._buffer, self._position = b"", 0  # an idle connection keeps nothing
+                self.begun = self._errors is self._errors_inside
                 return None
             if not self._available(2):
                 return None
@@ -205,7 +228,7 @@ class FrameDecoder:
             and size <= self._single_frame_limit
             and self._errors is self._errors_outside
         ):
-            pass  # a message of one frame, within its limits: nothing to remember
+            self.announced = size  # a message of one frame, within its limits
         else:
             self._count_fragment(first, size)
         if not whole:
@@ -222,8 +245,9 @@ class FrameDecoder:
     def _count_fragment(self, first: int, size: int) -> None:
         """Check a data frame against its message's limits, before its payload comes."""
         limits = self._limits
-        if self._errors is self._errors_outside:
-            self._fragments = 0
+        outside = self._errors is self._errors_outside
+        if outside:
+            self._fragments = self.announced = 0
             if first & _RSV1:
                 self._budget = self._compressed_message_limit
                 self._frame_limit = self._compressed_frame_limit
@@ -236,6 +260,9 @@ class FrameDecoder:
         if size > self._budget or size > self._frame_limit:
             raise ProtocolFailure(CloseCode.MESSAGE_TOO_BIG, "message too big")
         self._budget -= size
+        self.announced += size
+        if size < SMALL and not (outside and first & _FIN):
+            self.fragments += 1
         self._errors = self._errors_outside if first & _FIN else self._errors_inside
 
     def _next_piece(self) -> Frame | None:

@@ -5,8 +5,10 @@ has the rules for requests, and `http` reads heads.
 """
 
 import base64
+import re
 from collections.abc import Callable, Collection
 
+from sono_core.arguments import require_type
 from sono_core.errors import HandshakeFailure, LocalProtocolError
 from sono_core.events import Accept, Reject, Request
 from sono_core.headers import Headers
@@ -22,9 +24,11 @@ from sono_core.http import (
     reject_response,
 )
 from sono_core.limits import Limits
+from sono_core.quoting import shown_path, shown_url
 
 from . import deflate
 from .deflate import Agreement, Deflate
+from .origin import AllowedHosts
 from .upgrade import (
     Upgrade,
     accept_key,
@@ -33,6 +37,9 @@ from .upgrade import (
     connection_options,
     upgrade_protocols,
 )
+
+_is_target = re.compile(r"/[!\"$-~]*").fullmatch  # ASCII that can be seen, without #
+_LONG_HEAD = 4096  # bytes of a request that is counted for as long as the connection is open
 
 
 class ServerHandshake:
@@ -43,9 +50,14 @@ class ServerHandshake:
         options: how permessage-deflate may be negotiated, or None.
         origins: allowed besides the server's own.
         rewrite: changes the request before it is reported.
+        hosts: names under which a page is of the server's own origin; None for any.
+        date: gives the time for the field Date of responses.
+        scheme: `Request.scheme`.
     """
 
     __slots__ = (
+        "_date",
+        "_hosts",
         "_limits",
         "_options",
         "_origins",
@@ -53,8 +65,10 @@ class ServerHandshake:
         "_reader",
         "_request",
         "_rewrite",
+        "_scheme",
         "_upgrade",
         "agreement",
+        "request_memory",
         "rest",
     )
 
@@ -64,18 +78,31 @@ class ServerHandshake:
         options: Deflate | None,
         origins: Collection[str],
         rewrite: Callable[[Request], Request] | None = None,
+        hosts: AllowedHosts | None = None,
+        date: Callable[[], str] | None = None,
+        scheme: str = "http",
     ) -> None:
         self._limits = limits
         self._options = options
         self._origins = origins
         self._reader = HeadReader(limits)
         self._rewrite = rewrite
+        self._hosts = hosts
+        self._date = date
+        self._scheme = scheme
         self._request: Request | None = None
         self._overflow = False
         self._upgrade: Upgrade | None = None
         self.agreement: Agreement | None = None
+        self.request_memory: int = 0
+        """Bytes of memory that the request takes, if it is a long one; the application keeps it."""
         self.rest: bytearray = bytearray()
         """What followed the request: frames, if it becomes a WebSocket."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory held until the request is answered."""
+        return self._reader.held + self.request_memory + len(self.rest)
 
     def feed(self, data: bytes) -> Request | None:
         """The request, once its head is complete; `rest` keeps what follows it.
@@ -90,7 +117,9 @@ class ServerHandshake:
         if found is None:
             return None
         head, rest = found
-        request = parse_request(head)
+        if len(head) > _LONG_HEAD:
+            self.request_memory = 2 * len(head)
+        request = parse_request(head, self._scheme)
         self._request = self._rewrite(request) if self._rewrite else request
         if rest:
             self._put_by(rest)
@@ -113,7 +142,7 @@ class ServerHandshake:
         if self._overflow:
             raise HandshakeFailure(400, "too much data before the answer")
         if self._upgrade is None:
-            self._upgrade = check_upgrade(self._request, self._origins, self._options)
+            self._upgrade = check_upgrade(self._request, self._origins, self._options, self._hosts)
         return self._upgrade
 
     def accept(self, accept: Accept) -> bytes:
@@ -134,7 +163,8 @@ class ServerHandshake:
         Raises:
             LocalProtocolError: the status or a header is illegal.
         """
-        return reject_response(reject, self._request.method if self._request else "GET")
+        method = self._request.method if self._request else "GET"
+        return reject_response(reject, method, self._date() if self._date else None)
 
 
 class ClientHandshake:
@@ -171,16 +201,19 @@ class ClientHandshake:
             raise TypeError("subprotocols must be a tuple of str")
         if request.method != "GET":
             raise LocalProtocolError("an upgrade's method must be GET")
+        if request.http_version != "1.1":
+            raise LocalProtocolError("an upgrade's http_version must be 1.1")
         if not is_host(request.host):
-            raise LocalProtocolError(f"host {request.host!r} is illegal")
+            raise LocalProtocolError(f"host '{shown_url(request.host)}' is illegal")
         target = request.target
-        if not target.startswith("/") or not target.isascii() or not target.isprintable():
-            raise LocalProtocolError(f"target {target!r} is not in origin form")
-        if " " in target or "#" in target:
-            raise LocalProtocolError(f"target {target!r} is not in origin form")
-        for subprotocol in request.subprotocols:
-            if not is_token(subprotocol) or request.subprotocols.count(subprotocol) > 1:
-                raise LocalProtocolError(f"subprotocol {subprotocol!r} is repeated or not a token")
+        if not _is_target(target):
+            raise LocalProtocolError(f"target '{shown_path(target)}' is not in origin form")
+        for number, subprotocol in enumerate(request.subprotocols):
+            require_type(f"subprotocols[{number}]", subprotocol, str)
+            if not is_token(subprotocol):  # not quoted: some programs send secrets there
+                raise LocalProtocolError(f"subprotocols[{number}] is not a token")
+            if subprotocol in request.subprotocols[:number]:
+                raise LocalProtocolError(f"subprotocols[{number}] is repeated")
         fields = [
             ("host", request.host),
             ("upgrade", "websocket"),
@@ -210,6 +243,12 @@ class ClientHandshake:
             return Reject(status, headers, rest)
         self.rest = rest
         return self._accept(headers)
+
+    @property
+    def refused(self) -> Reject | None:
+        """A refusal whose head has come, with its body as far as that has; None before."""
+        found = self._reader.refused
+        return Reject(*found) if found else None
 
     def _accept(self, headers: Headers) -> Accept:
         """Check the headers of a 101 against the request (section 4.1)."""

@@ -13,6 +13,12 @@ from sono_core.native import Utf8Validator
 from .deflate import Inflater
 from .frames import Frame
 from .opcodes import TEXT
+from .outbox import ITEM
+
+INFLATING = 64 * 1024
+"""Bytes of zlib's stream in the middle of a message: its window, its tables and its input."""
+PIECES = 16
+"""Inflated at once: beyond them others may have their turn first."""
 
 
 def not_utf8() -> ProtocolFailure:
@@ -34,12 +40,16 @@ class MessageAssembler:
     __slots__ = (
         "_buffer",
         "_compressed",
+        "_final",
         "_inflated",
         "_inflater",
+        "_inflating",
         "_limit",
         "_opcode",
         "_room",
         "_utf8",
+        "final_blocks",
+        "unfinished",
     )
 
     def __init__(self, limits: Limits, inflater: Inflater | None = None) -> None:
@@ -49,14 +59,20 @@ class MessageAssembler:
         self._compressed = False
         self._buffer = bytearray()  # the message under way, or its compressed frame under way
         self._inflated: list[bytes] = []
+        self._inflating = 0  # bytes of the frame that is being inflated
+        self._final = False  # whether that ends its message
+        self.unfinished: bool = False
+        """Whether it has been inflated in part: `go_on` must be called before the next `push`."""
         self._room = 0  # bytes that it may still inflate to
         self._utf8: Utf8Validator | None = None
+        self.final_blocks: int = 0
+        """Of compressed data, in all messages."""
 
     def push(self, frame: Frame) -> TextMessage | BinaryMessage | None:
         """Take the next data frame, or piece of one; return the message that it ends, if any.
 
         Raises:
-            ProtocolFailure: 1007 or 1009; nothing more may be pushed after it.
+            ProtocolFailure: 1007, 1008 or 1009; nothing more may be pushed after it.
         """
         opcode, payload, fin, rsv1, complete = frame
         if not self._opcode:
@@ -76,18 +92,38 @@ class MessageAssembler:
         if not self._compressed:
             self._validate(payload, final)
         elif complete:
-            self._inflate(final)
+            self._inflating, self._final = len(self._buffer), fin
+            data, self._buffer = self._buffer, bytearray()
+            return self._inflate(data)
         return self._finish() if final else None
 
-    def _inflate(self, final: bool) -> None:
+    def go_on(self) -> TextMessage | BinaryMessage | None:
+        """Inflate what comes next of a frame; as `push`."""
+        return self._inflate(b"")
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the message under way takes."""
+        inflated = 0
+        if self._inflated:
+            inflated = INFLATING + self._limit - self._room + ITEM * len(self._inflated)
+        # a bytearray has an eighth to spare
+        return len(self._buffer) * 9 // 8 + self._inflating + inflated
+
+    def _inflate(self, data: bytes | bytearray) -> TextMessage | BinaryMessage | None:
         assert self._inflater is not None  # `FrameDecoder` refuses RSV1 otherwise
-        frame, self._buffer = self._buffer, bytearray()
-        pieces = self._inflater.inflate(frame, self._room, final)
+        pieces = self._inflater.inflate(data, self._room, self._final, PIECES)
         self._room -= sum(map(len, pieces))
         self._inflated += pieces
+        self.final_blocks += pieces.count(b"")
         for piece in pieces:
             self._validate(piece, False)
-        self._validate(b"", final)
+        self.unfinished = len(pieces) == PIECES
+        if self.unfinished:
+            return None
+        self._inflating = 0
+        self._validate(b"", self._final)
+        return self._finish() if self._final else None
 
     def _validate(self, data: bytes, final: bool) -> None:
         if self._utf8 and not self._utf8.feed(data, final):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
-from sono_core.errors import ProtocolFailure
 from sono_core.events import BinaryMessage, Event, Role, TextMessage
 from sono_core.limits import Limits
 from sono_core.native import accelerator
@@ -33,6 +32,8 @@ class Stop:
     """Something other than a message comes next: `next` returns it, or raises its error."""
     LIMIT = 2
     """The share is used up, or the outbox is too full or has no `room`; more may have arrived."""
+    PARTIAL = 3
+    """As `EMPTY`, and a message or a frame was begun."""
 
 
 _UINT64 = (1 << 64) - 1  # no frame is larger, so larger limits mean the same
@@ -40,6 +41,20 @@ _UINT64 = (1 << 64) - 1  # no frame is larger, so larger limits mean the same
 
 class Reader(Protocol):
     """What both implementations offer."""
+
+    extra: int
+    """Small fragments and final blocks that have come since this was set to 0: work beside
+    messages, for which the peer is charged."""
+    since: float | None
+    """When the message under way began: whoever ends a turn says so, and delivery forgets it."""
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of the message under way that have come, as they were on the wire."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that are held for what has not come whole, reserved ones included."""
 
     def feed(self, data: bytes, /) -> None:
         """Take bytes; they stay until they are asked for."""
@@ -64,11 +79,12 @@ class Reader(Protocol):
 
         Args:
             outbox: stop when more than `pause` bytes wait in it, or it has no `room`.
-            messages: stop after this many.
+            messages: stop after this many, `extra` included, in the middle of a message too.
             size: stop after this many bytes or characters of them.
 
         Returns:
-            The number of messages, their size, and why it stopped: one of `Stop`.
+            The number of messages and what was `extra`, the size of messages, and why it stopped:
+            one of `Stop`.
         """
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
@@ -90,13 +106,35 @@ class MessageReader:
         inflater: if permessage-deflate was negotiated.
     """
 
-    __slots__ = ("_assembler", "_frames", "_next", "_stopped")
+    __slots__ = ("_assembler", "_frames", "_next", "_stopped", "since")
 
     def __init__(self, role: Role, limits: Limits, inflater: Inflater | None) -> None:
         self._frames = FrameDecoder(role, limits, inflater is not None)
         self._assembler = MessageAssembler(limits, inflater)
-        self._next: Frame | ProtocolFailure | None = None  # found by `deliver`
+        self._next: Frame | Exception | None = None  # found by `deliver`
         self._stopped = False
+        self.since: float | None = None
+
+    @property
+    def arrived(self) -> int:
+        """See `Reader`."""
+        if self._stopped:
+            return 0
+        return self._frames.announced if self._assembler.unfinished else self._frames.arrived
+
+    @property
+    def held(self) -> int:
+        """See `Reader`."""
+        return 0 if self._stopped else self._frames.held + self._assembler.held
+
+    @property
+    def extra(self) -> int:
+        """See `Reader`."""
+        return self._frames.fragments + self._assembler.final_blocks
+
+    @extra.setter
+    def extra(self, extra: int) -> None:
+        self._frames.fragments, self._assembler.final_blocks = extra, 0
 
     def feed(self, data: bytes, /) -> None:
         """See `Reader`."""
@@ -106,15 +144,19 @@ class MessageReader:
         """See `Reader`."""
         if self._next:
             found, self._next = self._next, None
-            if isinstance(found, ProtocolFailure):
+            if isinstance(found, Exception):
                 raise found
             return found
-        while not self._stopped and (frame := self._frames.next_frame()) is not None:
-            if frame.opcode >= CLOSE:
+        message = None
+        while message is None and not self._stopped:
+            if self._assembler.unfinished:
+                message = self._assembler.go_on()
+                continue
+            frame = self._frames.next_frame()
+            if frame is None or frame.opcode >= CLOSE:
                 return frame
-            if message := self._assembler.push(frame):
-                return message
-        return None
+            message = self._assembler.push(frame)
+        return message
 
     def deliver(
         self,
@@ -127,28 +169,46 @@ class MessageReader:
     ) -> tuple[int, int, int]:
         """See `Reader`."""
         left, share = messages, size
-        next_frame, push = self._frames.next_frame, self._assembler.push
+        frames, assembler = self._frames, self._assembler
+        next_frame, push = frames.next_frame, assembler.push
+        extra = frames.fragments + assembler.final_blocks
+        frame, unfinished = None, assembler.unfinished
+        stop = Stop.LIMIT
         while left > 0 and share > 0 and outbox.size <= pause and outbox.room:
             if self._next:
-                return messages - left, size - share, Stop.OTHER
+                stop = Stop.OTHER
+                break
             try:
-                frame = next_frame()
-                if frame is None:
-                    return messages - left, size - share, Stop.EMPTY
-                if frame.opcode >= CLOSE:
-                    self._next = frame
-                    continue
-                item = push(frame)
-            except ProtocolFailure as failure:
+                if unfinished:
+                    item = assembler.go_on()
+                else:
+                    frame = next_frame()
+                    if frame is None:
+                        stop = Stop.PARTIAL if frames.begun else Stop.EMPTY
+                        break
+                    if frame.opcode >= CLOSE:
+                        self._next = frame
+                        continue
+                    item = push(frame)
+            except Exception as failure:  # also for want of memory: it is not the handler's
                 self._next = failure
                 continue
             if item is None:
+                unfinished = assembler.unfinished
+                if (frame is None or frame.complete) and (
+                    frames.fragments + assembler.final_blocks - extra >= left
+                ):
+                    break  # others have their turn before the rest of the message
                 continue
+            unfinished = False
             message = item.text if isinstance(item, TextMessage) else item.data
-            left -= 1
+            before, extra = extra, frames.fragments + assembler.final_blocks
+            left -= 1 + extra - before
             share -= len(message)
+            self.since = None  # what is under way now began later
             on_message(message)
-        return messages - left, size - share, Stop.LIMIT
+        left -= frames.fragments + assembler.final_blocks - extra
+        return messages - left, size - share, stop if left > 0 else Stop.LIMIT
 
     def events(self, otherwise: Callable[[], Event | None], /) -> Iterator[Event]:
         """See `Reader`."""

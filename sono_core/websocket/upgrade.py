@@ -16,7 +16,7 @@ from sono_core.http import checked_fields, encode_head, parse_extensions, parse_
 
 from . import deflate
 from .deflate import Agreement, Deflate
-from .origin import check_origin
+from .origin import AllowedHosts, check_origin
 
 # Base64 of 16 bytes as an encoder writes it: the last character stands for two bits.
 _is_key = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==").fullmatch
@@ -41,8 +41,13 @@ class Upgrade:
         self.agreement: Agreement | None = agreement
 
 
-def check_upgrade(request: Request, origins: Collection[str], options: Deflate | None) -> Upgrade:
-    """Check a request against section 4.2.1 and the allowed origins.
+def check_upgrade(
+    request: Request,
+    origins: Collection[str],
+    options: Deflate | None,
+    hosts: AllowedHosts | None = None,
+) -> Upgrade:
+    """Check a request against section 4.2.1, the allowed origins and hosts.
 
     Raises:
         HandshakeFailure: 400, 403, 405 or 426, with the headers that go with it.
@@ -51,6 +56,8 @@ def check_upgrade(request: Request, origins: Collection[str], options: Deflate |
     fields = request.headers.combined()
     if request.method != "GET":
         raise HandshakeFailure(405, "a WebSocket is opened with GET", (("allow", "GET"),))
+    if request.http_version == "1.0":  # in which Upgrade is ignored: RFC 9110, section 7.8
+        raise HandshakeFailure(426, "a WebSocket is opened with HTTP/1.1")
     if "transfer-encoding" in fields or fields.get("content-length", "0") != "0":
         raise HandshakeFailure(400, "an upgrade has no body")
     if "websocket" not in upgrade_protocols(fields.get("upgrade", "")):
@@ -63,7 +70,7 @@ def check_upgrade(request: Request, origins: Collection[str], options: Deflate |
     key = fields.get("sec-websocket-key", "")
     if not _is_key(key):
         raise HandshakeFailure(400, "exactly one Sec-WebSocket-Key of 16 bytes is required")
-    check_origin(fields.get("origin"), request.host, origins)
+    check_origin(fields.get("origin"), request, origins, hosts)
     extensions = fields.get("sec-websocket-extensions")
     agreement = _agree(extensions, options) if extensions else None
     subprotocols = fields.get("sec-websocket-protocol")
@@ -136,4 +143,4 @@ def check_subprotocol(agreed: str | None, offered: Collection[str]) -> None:
         LocalProtocolError: it was not offered.
     """
     if agreed is not None and agreed not in offered:
-        raise LocalProtocolError(f"subprotocol {agreed!r} was not offered")
+        raise LocalProtocolError("the subprotocol was not offered")

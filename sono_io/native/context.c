@@ -13,18 +13,21 @@
 
 enum {
     MOST_EVENTS = 512,    /* taken from the kernel at once */
+    WRITES_A_LOOK = 8,    /* connections that are flushed between two looks at the clock */
     MOST_SECONDS = 86400, /* of one wait: epoll counts milliseconds in an int */
 };
 
 static PyObject *
 context_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"buffer", "pause", "messages", "size", "prepared", "time", NULL};
+    static char *names[] = {"buffer",   "pause", "messages", "size",
+                            "prepared", "time",  "seconds",  NULL};
     Py_ssize_t pause;
+    double seconds;
     sono_share share;
     PyObject *buffer, *prepared_type, *time;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OnnnOO", names, &buffer, &pause,
-                                     &share.messages, &share.size, &prepared_type, &time))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OnnnOOd", names, &buffer, &pause,
+                                     &share.messages, &share.size, &prepared_type, &time, &seconds))
         return NULL;
     const sono_api *api = PyCapsule_Import(SONO_API, 0);
     LoopContext *self = api ? (LoopContext *)type->tp_alloc(type, 0) : NULL;
@@ -35,12 +38,20 @@ context_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->share = share;
     self->prepared_type = Py_NewRef(prepared_type);
     self->time = Py_NewRef(time);
+    self->seconds = seconds;
+    self->ends = Py_HUGE_VAL;
+    self->opened = Py_NewRef(Py_None);
+    self->began = -Py_HUGE_VAL;
     self->source = Py_NewRef(buffer);
+    self->little = PySequence_GetSlice(buffer, 0, LITTLE * 1024);
     self->wake = Py_NewRef(Py_None);
     self->to_flush = PyList_New(0);
     self->last_received = PyUnicode_InternFromString("last_received");
-    if (self->to_flush && self->last_received &&
-        PyObject_GetBuffer(buffer, &self->buffer, PyBUF_WRITABLE) == 0)
+    self->left = PyUnicode_InternFromString("left");
+    self->begun = PyUnicode_InternFromString("begun");
+    self->record_size = PyLong_FromLong(RECORD);
+    if (self->to_flush && self->last_received && self->left && self->begun && self->record_size &&
+        self->little && PyObject_GetBuffer(buffer, &self->buffer, PyBUF_WRITABLE) == 0)
         return (PyObject *)self;
     Py_DECREF(self);
     return NULL;
@@ -56,6 +67,7 @@ context_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->prepared);
     Py_VISIT(self->time);
     Py_VISIT(self->wake);
+    Py_VISIT(self->opened);
     return 0;
 }
 
@@ -68,6 +80,7 @@ context_clear(PyObject *object)
     Py_CLEAR(self->prepared);
     Py_CLEAR(self->frame);
     Py_XSETREF(self->wake, Py_NewRef(Py_None));
+    Py_XSETREF(self->opened, Py_NewRef(Py_None));
     return 0;
 }
 
@@ -82,9 +95,15 @@ context_dealloc(PyObject *object)
     Py_CLEAR(self->to_flush);
     Py_CLEAR(self->prepared_type);
     Py_CLEAR(self->last_received);
+    Py_CLEAR(self->left);
+    Py_CLEAR(self->begun);
+    Py_CLEAR(self->record_size);
+    sono_drop_plain(self);
     Py_CLEAR(self->time);
     Py_CLEAR(self->wake);
+    Py_CLEAR(self->opened);
     Py_CLEAR(self->source);
+    Py_CLEAR(self->little);
     PyMem_Free(self->transports);
     if (self->buffer.obj)
         PyBuffer_Release(&self->buffer);
@@ -96,6 +115,93 @@ bool
 sono_is_context(PyObject *object)
 {
     return Py_TYPE(object)->tp_dealloc == context_dealloc; /* it has no subclasses */
+}
+
+static int
+read_clock(LoopContext *self, double *now)
+{
+    PyObject *time = PyObject_CallNoArgs(self->time);
+    *now = time ? PyFloat_AsDouble(time) : -1;
+    Py_XDECREF(time);
+    return *now == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static void
+begin_turn(LoopContext *self, double now)
+{
+    self->ends = now + self->seconds;
+    self->spent = false;
+    if (!isinf(now))
+        self->began = now;
+}
+
+/* Begins a turn because of what happens in it, and tells the loop. */
+static int
+open_turn(LoopContext *self, double now)
+{
+    begin_turn(self, now);
+    PyObject *told = PyObject_CallNoArgs(self->opened);
+    Py_XDECREF(told);
+    return told ? 0 : -1;
+}
+
+int
+sono_context_look(LoopContext *self)
+{
+    double now;
+    if (self->spent)
+        return 1;
+    if (isinf(self->ends) && self->opened == Py_None)
+        return 0;
+    if (read_clock(self, &now) < 0)
+        return -1;
+    if (!isinf(self->ends))
+        return self->spent = now >= self->ends;
+    return open_turn(self, now);
+}
+
+int
+sono_context_read_at(LoopContext *self, double now)
+{
+    if (now == -1 && PyErr_Occurred())
+        return -1;
+    if (!isinf(self->ends))
+        self->spent = self->spent || now >= self->ends;
+    else if (self->opened != Py_None && now - self->began >= self->seconds)
+        return open_turn(self, now);
+    return 0;
+}
+
+static PyObject *
+context_read_at(PyObject *object, PyObject *number)
+{
+    if (sono_context_read_at((LoopContext *)object, PyFloat_AsDouble(number)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+context_begin(PyObject *object, PyObject *number)
+{
+    double now = PyFloat_AsDouble(number);
+    if (now == -1 && PyErr_Occurred())
+        return NULL;
+    begin_turn((LoopContext *)object, now);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+context_end(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    begin_turn((LoopContext *)object, Py_HUGE_VAL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+context_look(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    int spent = sono_context_look((LoopContext *)object);
+    return spent < 0 ? NULL : PyBool_FromLong(spent);
 }
 
 /* Thousands of transports do not stay in the cache, so those that come next are fetched early. */
@@ -110,10 +216,23 @@ fetch_ahead(PyObject *transports, Py_ssize_t i, Py_ssize_t count)
 #endif
 }
 
+/* Puts those that were not flushed, from the i-th on, before those that came meanwhile. */
+static void
+leave_waiting(LoopContext *self, PyObject *waiting, Py_ssize_t i)
+{
+    PyList_SetSlice(waiting, 0, i, NULL);
+    PyList_SetSlice(self->to_flush, 0, 0, waiting);
+    Py_DECREF(waiting);
+}
+
 static PyObject *
-context_flush(PyObject *object, PyObject *now)
+context_flush(PyObject *object, PyObject *args)
 {
     LoopContext *self = (LoopContext *)object;
+    PyObject *now;
+    double until = Py_HUGE_VAL, at = 0;
+    if (!PyArg_ParseTuple(args, "O|d", &now, &until))
+        return NULL;
     Py_CLEAR(self->prepared);
     Py_CLEAR(self->frame);
     Py_ssize_t count = PyList_GET_SIZE(self->to_flush);
@@ -124,6 +243,13 @@ context_flush(PyObject *object, PyObject *now)
         return NULL;
     self->to_flush = fresh;
     for (Py_ssize_t i = 0; i < count; i++) {
+        if (i && i % WRITES_A_LOOK == 0 && !isinf(until)) {
+            int failed = read_clock(self, &at);
+            if (failed || at >= until) {
+                leave_waiting(self, waiting, i);
+                return failed ? NULL : Py_NewRef(Py_None);
+            }
+        }
         fetch_ahead(waiting, i, count);
         FastTransport *transport = (FastTransport *)PyList_GET_ITEM(waiting, i);
         transport->flush_scheduled = false;
@@ -132,9 +258,7 @@ context_flush(PyObject *object, PyObject *now)
             continue;
         PyObject *done = sono_transport_flush(transport, now);
         if (!done) { /* the others stay in the list */
-            PyList_SetSlice(waiting, 0, i + 1, NULL);
-            PyList_SetSlice(self->to_flush, 0, 0, waiting);
-            Py_DECREF(waiting);
+            leave_waiting(self, waiting, i + 1);
             return NULL;
         }
         Py_DECREF(done);
@@ -196,8 +320,11 @@ context_run(PyObject *object, PyObject *args)
         return PyErr_SetFromErrno(PyExc_OSError);
     PyObject *now = PyObject_CallNoArgs(self->time);
     PyObject *others = now ? PyList_New(0) : NULL;
+    if (others)
+        begin_turn(self, PyFloat_AsDouble(now));
     for (int i = 0; others && i < count; i++)
-        if (tell(self, &events[i], now, others) < 0)
+        if (tell(self, &events[i], now, others) < 0 ||
+            (i % TOLD_A_LOOK == TOLD_A_LOOK - 1 && sono_context_look(self) < 0))
             Py_CLEAR(others);
     PyObject *result = others ? PyTuple_Pack(2, now, others) : NULL;
     Py_XDECREF(now);
@@ -208,13 +335,21 @@ context_run(PyObject *object, PyObject *args)
 PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_io.reference.LoopContext.");
 #endif
 
-PyDoc_STRVAR(flush_doc, "flush(now, /)\n--\n\nSee sono_io.reference.LoopContext.");
+PyDoc_STRVAR(flush_doc, "flush(now, until=inf, /)\n--\n\nSee sono_io.reference.LoopContext.");
+PyDoc_STRVAR(begin_doc, "begin(now, /)\n--\n\nSee sono_io.reference.LoopContext.");
+PyDoc_STRVAR(end_doc, "end()\n--\n\nSee sono_io.reference.LoopContext.");
+PyDoc_STRVAR(look_doc, "look()\n--\n\nSee sono_io.reference.LoopContext.");
+PyDoc_STRVAR(read_at_doc, "read_at(now, /)\n--\n\nSee sono_io.reference.LoopContext.");
 
 static PyMethodDef context_methods[] = {
 #ifdef __linux__
     {"run", context_run, METH_VARARGS, run_doc},
 #endif
-    {"flush", context_flush, METH_O, flush_doc},
+    {"flush", context_flush, METH_VARARGS, flush_doc},
+    {"begin", context_begin, METH_O, begin_doc},
+    {"end", context_end, METH_NOARGS, end_doc},
+    {"look", context_look, METH_NOARGS, look_doc},
+    {"read_at", context_read_at, METH_O, read_at_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -224,6 +359,8 @@ static PyMemberDef context_members[] = {
     {"to_flush", T_OBJECT_EX, offsetof(LoopContext, to_flush), READONLY,
      "Transports to be flushed."},
     {"wake", T_OBJECT, offsetof(LoopContext, wake), 0, "Called when there is something to flush."},
+    {"spent", T_BOOL, offsetof(LoopContext, spent), READONLY, "The time of the turn is over."},
+    {"opened", T_OBJECT, offsetof(LoopContext, opened), 0, "Called when `look` opens a turn."},
     {"messages", T_ULONGLONG, offsetof(LoopContext, messages), READONLY, "Delivered in C."},
     {"turns", T_ULONGLONG, offsetof(LoopContext, turns), READONLY,
      "Reads that C dealt with alone."},

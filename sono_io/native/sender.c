@@ -44,7 +44,7 @@ may_add(const Sender *self, size_t size, FastTransport **transport)
     *transport = NULL;
     if (size > self->plain)
         return false;
-    if (self->outbox->size + size + SONO_MAX_HEADER <= self->outbox->room)
+    if (sono_outbox_weight(self->outbox) + size + SONO_MAX_HEADER <= self->outbox->room)
         return true;
     *transport = as_transport(self);
     return *transport && (*transport)->reader;
@@ -55,9 +55,9 @@ static int
 enforce_queue_limit(Sender *self, FastTransport *transport, size_t waited)
 {
     sono_transport_write(transport); /* an error comes again at the flush */
-    if (self->outbox->size <= self->outbox->room)
+    if (sono_outbox_weight(self->outbox) <= self->outbox->room)
         return SENT;
-    PyObject *kept = PyObject_CallMethod(transport->layer, "enforce_queue_limit", "n",
+    PyObject *kept = PyObject_CallMethod(transport->session, "enforce_queue_limit", "n",
                                          (Py_ssize_t)waited);
     Py_XDECREF(kept);
     return !kept ? -1 : kept == Py_True ? SENT : GIVEN_UP;

@@ -14,14 +14,17 @@
 #include <sys/uio.h>
 
 enum {
+    FREE = 4096, /* bytes held of which no budget is told; sono_core.lifecycle.memory.FREE */
     MOST_SLICES = 64,
     JOINED = 8 * 1024, /* bytes up to which one copy is cheaper than a write from several places */
+    MUCH_EXTRA = 64,   /* small fragments after which the session charges the peer for them */
+    NOTHING = -3,      /* something was received, but there is nothing to deliver */
 };
 
 /* -- out ----------------------------------------------------------------------------------- */
 
-static bool
-full(void)
+bool
+sono_full(void)
 {
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
@@ -31,7 +34,7 @@ static ssize_t
 write_some(FastTransport *self, size_t *wanted)
 {
     sono_slice slices[MOST_SLICES];
-    int count = self->context->api->slices(self->outbox, slices, MOST_SLICES);
+    int count = self->context->api->slices(self->wire, slices, MOST_SLICES);
     if (count == 1) {
         *wanted = slices[0].size;
         return send(self->fd, slices[0].data, slices[0].size, 0);
@@ -54,11 +57,15 @@ write_some(FastTransport *self, size_t *wanted)
 int
 sono_transport_write(FastTransport *self)
 {
+    if (self->take)
+        return sono_secure_write(self);
+    if (self->wire != self->outbox) /* closed: nothing leaves in the clear */
+        return -1;
     while (self->outbox->size) {
         size_t wanted;
         ssize_t size = write_some(self, &wanted);
         if (size < 0)
-            return full() ? 0 : -1;
+            return sono_full() ? 0 : -1;
         self->context->api->advance(self->outbox, (size_t)size);
         if ((size_t)size < wanted)
             return 0;
@@ -75,8 +82,8 @@ transport_write_some(PyObject *object, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "there is no layer");
         return NULL;
     }
-    ssize_t size = self->outbox->size ? write_some(self, &wanted) : 0;
-    if (size < 0 && !full())
+    ssize_t size = self->wire->size ? write_some(self, &wanted) : 0;
+    if (size < 0 && !sono_full())
         return PyErr_SetFromErrno(PyExc_OSError);
     return PyLong_FromSsize_t(size < 0 ? 0 : size);
 }
@@ -114,26 +121,33 @@ transport_write_soon(PyObject *object, PyObject *Py_UNUSED(ignored))
 
 /* -- in ------------------------------------------------------------------------------------ */
 
-/* Receives into the message under way if it is large, otherwise into the shared buffer, and gives
- * the bytes to the reader. Returns what recv does, or -2 with an exception. */
+/* Receives into the message under way if it is large and not encrypted, otherwise into the shared
+ * buffer, and gives the bytes to the reader. Returns what recv does, or -2 with an exception, or
+ * NOTHING. */
 static ssize_t
 receive(FastTransport *self, Reader *reader)
 {
     LoopContext *context = self->context;
     unsigned char *place;
-    size_t room = context->api->place(reader, &place);
+    size_t room = self->take ? 0 : context->api->place(reader, &place);
     if (room > (size_t)context->share.size)
         room = (size_t)context->share.size;
     ssize_t size;
+    size_t most = (size_t)context->buffer.len;
+    if (context->spent && most > LITTLE * 1024) /* what would not be handled stays in the kernel */
+        most = LITTLE * 1024;
     if (room) {
-        struct iovec vectors[] = {{place, room},
-                                  {context->buffer.buf, (size_t)context->buffer.len}};
+        struct iovec vectors[] = {{place, room}, {context->buffer.buf, most}};
         size = readv(self->fd, vectors, 2);
     } else {
-        size = recv(self->fd, context->buffer.buf, (size_t)context->buffer.len, 0);
+        size = recv(self->fd, context->buffer.buf, most, 0);
     }
     if (size <= 0)
         return size;
+    if (self->take) {
+        int there = sono_secure_take(self, reader, context->buffer.buf, (size_t)size);
+        return there > 0 ? size : there < 0 ? -2 : NOTHING;
+    }
     size_t placed = (size_t)size < room ? (size_t)size : room;
     if (placed)
         context->api->placed(reader, placed);
@@ -143,6 +157,51 @@ receive(FastTransport *self, Reader *reader)
     return size;
 }
 
+/* Takes the exception that was raised, with its traceback. */
+PyObject *
+sono_caught(void)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback)
+        PyException_SetTraceback(error, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return error;
+}
+
+/* Delivers the messages as sono_deliver does, and looks at the clock now and then. */
+static int
+deliver_share(LoopContext *context, Reader *reader, PyObject *on_message, Outbox *outbox,
+              sono_share *share)
+{
+    for (;;) {
+        Py_ssize_t most = share->messages < MESSAGES_A_LOOK ? share->messages : MESSAGES_A_LOOK;
+        sono_share part = {most, share->size};
+        int done = context->api->deliver(reader, on_message, outbox, context->pause, &part);
+        share->messages -= most - part.messages;
+        share->size = part.size;
+        if (done || part.messages > 0 || share->messages <= 0 || share->size <= 0)
+            return done;
+        int spent = sono_context_look(context);
+        if (spent)
+            return spent < 0 ? -1 : 0;
+    }
+}
+
+/* The share of a connection in this turn. */
+static sono_share
+share_now(const LoopContext *context)
+{
+    sono_share share = context->share;
+    if (context->spent) {
+        share.messages = share.messages < LITTLE ? share.messages : LITTLE;
+        share.size = share.size < LITTLE * 1024 ? share.size : LITTLE * 1024;
+    }
+    return share;
+}
+
 /* Delivers the messages as sono_deliver does, and tells the layer what the handler raised. */
 static int
 deliver(FastTransport *self, Reader *reader, PyObject *now, sono_share *share)
@@ -150,26 +209,32 @@ deliver(FastTransport *self, Reader *reader, PyObject *now, sono_share *share)
     LoopContext *context = self->context;
     PyObject *on_message = Py_NewRef(self->on_message);
     Py_ssize_t before = share->messages;
+    unsigned long long extra = reader->extra;
     bool scheduled = self->flush_scheduled;
     self->flush_scheduled = true; /* answers are written when this is over */
-    int done = context->api->deliver(reader, on_message, self->outbox, context->pause, share);
+    int done = deliver_share(context, reader, on_message, self->outbox, share);
     self->flush_scheduled = scheduled;
-    context->messages += (unsigned long long)(before - share->messages);
+    context->messages += (unsigned long long)(before - share->messages) - (reader->extra - extra);
     Py_DECREF(on_message);
     if (done < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        PyErr_NormalizeException(&type, &error, &traceback);
-        if (traceback)
-            PyException_SetTraceback(error, traceback);
-        PyObject *told = PyObject_CallMethod(self->layer, "failed", "OO", error, now);
-        Py_XDECREF(type);
+        PyObject *error = sono_caught();
+        PyObject *told = PyObject_CallMethod(self->session, "failed", "OO", error, now);
         Py_XDECREF(error);
-        Py_XDECREF(traceback);
         Py_XDECREF(told);
         done = told ? 0 : -1;
     }
     return done;
+}
+
+/* Lets the session tell its budget what is held for the peer. */
+static PyObject *
+settle(FastTransport *self)
+{
+    PyObject *held = PyObject_CallMethod(self->session, "settle", NULL);
+    if (!held)
+        return NULL;
+    self->settled = held == Py_True;
+    return held;
 }
 
 /* Delivers what was received and sends the answers. Unless that ends in the ordinary way, Python
@@ -178,28 +243,60 @@ static PyObject *
 take_turn(FastTransport *self, Reader *reader, PyObject *now)
 {
     LoopContext *context = self->context;
-    sono_share share = context->share;
-    if (PyObject_SetAttr(self->layer, context->last_received, now) < 0)
+    const sono_share given = share_now(context);
+    sono_share share = given;
+    if (PyObject_SetAttr(self->session, context->last_received, now) < 0) {
+        context->api->give_back(reader);
         return NULL;
+    }
     int done = deliver(self, reader, now, &share);
-    if (context->api->give_back(reader) < 0 || done < 0)
+    int given_back = context->api->give_back(reader);
+    if (context->plain_size > PLAIN_KEPT)
+        sono_drop_plain(context);
+    if (given_back < 0 || done < 0)
         return NULL;
-    if (!done || self->reader != reader || !self->outbox->room) {
+    if (!done || self->reader != reader || !self->outbox->room || reader->extra >= MUCH_EXTRA) {
         context->detours++;
         return PyObject_CallMethod((PyObject *)self, "resume", "Onn", now,
-                                   context->share.messages - share.messages,
-                                   context->share.size - share.size);
+                                   given.messages - share.messages, given.size - share.size);
     }
-    if (sono_transport_write(self) < 0 || self->outbox->size) {
+    if (self->take) { /* slow answers leave together: see Layer.answers_together */
+        if (self->outbox->size && sono_transport_write_soon(self) < 0)
+            return NULL;
+    } else if (sono_transport_write(self) < 0 || self->outbox->size) {
         context->detours++;
         return sono_transport_flush(self, now);
     }
     context->turns++;
+    if (context->api->rest(reader, now) > FREE || self->settled)
+        return settle(self);
     Py_RETURN_NONE;
 }
 
-PyObject *
-sono_transport_ready(FastTransport *self, int events, PyObject *now)
+/* Something was received over TLS that brought nothing to deliver; the layer may have to go on. */
+static PyObject *
+brought_nothing(FastTransport *self, PyObject *now)
+{
+    if (self->reader || !self->take)
+        Py_RETURN_NONE;
+    self->context->detours++;
+    return PyObject_CallMethod((PyObject *)self, "resume", "O", now);
+}
+
+/* Tells the driver of an exception, which then ends this connection, and no other. */
+static PyObject *
+tell_driver(FastTransport *self, PyObject *result)
+{
+    if (result || !PyErr_ExceptionMatches(PyExc_Exception) || !self->layer)
+        return result;
+    PyObject *error = sono_caught();
+    result = PyObject_CallMethod((PyObject *)self, "call_failed", "O", error);
+    Py_XDECREF(error);
+    return result;
+}
+
+static PyObject *
+ready(FastTransport *self, int events, PyObject *now)
 {
     LoopContext *context = self->context;
     if (!self->reader || !self->outbox->room || self->outbox->size > context->pause ||
@@ -212,12 +309,20 @@ sono_transport_ready(FastTransport *self, int events, PyObject *now)
     PyObject *result = NULL;
     if (size > 0)
         result = take_turn(self, reader, now);
+    else if (size == NOTHING)
+        result = brought_nothing(self, now);
     else if (size == 0)
         result = PyObject_CallMethod((PyObject *)self, "receive", "yO", "", now);
     else if (size == -1)
-        result = full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->layer, "lost", NULL);
+        result = sono_full() ? Py_NewRef(Py_None) : PyObject_CallMethod(self->layer, "lost", NULL);
     Py_DECREF(reader);
     return result;
+}
+
+PyObject *
+sono_transport_ready(FastTransport *self, int events, PyObject *now)
+{
+    return tell_driver(self, ready(self, events, now));
 }
 
 static PyObject *
@@ -237,7 +342,10 @@ static PyObject *
 transport_get_buffer(PyObject *object, PyObject *Py_UNUSED(size))
 {
     FastTransport *self = (FastTransport *)object;
-    return sono_initialised(self->context) ? Py_NewRef(self->context->source) : NULL;
+    LoopContext *context = self->context;
+    if (!sono_initialised(context))
+        return NULL;
+    return Py_NewRef(context->spent ? context->little : context->source);
 }
 
 static PyObject *
@@ -250,8 +358,10 @@ updated(FastTransport *self, Py_ssize_t size, PyObject *now)
     }
     Reader *reader = (Reader *)Py_NewRef(self->reader);
     PyObject *result = NULL;
-    if (context->api->borrow(reader, context->buffer.buf, (size_t)size) == 0)
-        result = take_turn(self, reader, now);
+    int there = self->take ? sono_secure_take(self, reader, context->buffer.buf, (size_t)size)
+                           : context->api->borrow(reader, context->buffer.buf, (size_t)size) + 1;
+    if (there >= 0)
+        result = there ? take_turn(self, reader, now) : brought_nothing(self, now);
     Py_DECREF(reader);
     return result;
 }
@@ -268,7 +378,9 @@ transport_buffer_updated(PyObject *object, PyObject *number)
         return NULL;
     }
     PyObject *now = PyObject_CallNoArgs(self->context->time);
-    PyObject *result = now ? updated(self, size, now) : NULL;
+    if (now && sono_context_read_at(self->context, PyFloat_AsDouble(now)) < 0)
+        Py_CLEAR(now);
+    PyObject *result = tell_driver(self, now ? updated(self, size, now) : NULL);
     Py_XDECREF(now);
     return result;
 }
@@ -334,6 +446,7 @@ transport_closed(PyObject *object, PyObject *Py_UNUSED(ignored))
     leave(self);
     Py_CLEAR(self->reader);
     Py_CLEAR(self->on_message);
+    sono_clear_engine(self);
     Py_RETURN_NONE;
 }
 
@@ -364,9 +477,15 @@ set_layer(PyObject *object, PyObject *layer, void *Py_UNUSED(closure))
         Py_DECREF(outbox);
         return -1;
     }
-    Py_XSETREF(self->outbox, (Outbox *)outbox);
+    Py_XSETREF(self->outbox, (Outbox *)Py_NewRef(outbox));
+    Py_XSETREF(self->wire, (Outbox *)outbox);
     Py_XSETREF(self->layer, Py_NewRef(layer));
-    return 0;
+    Py_XSETREF(self->session, Py_NewRef(layer));
+    sono_clear_engine(self);
+    PyObject *engine = PyObject_GetAttrString(layer, "engine");
+    int failed = !engine || (engine != Py_None && sono_set_engine(self, engine) < 0);
+    Py_XDECREF(engine);
+    return failed ? -1 : 0;
 }
 
 static PyObject *
@@ -389,12 +508,13 @@ set_reader(PyObject *object, PyObject *reader, void *Py_UNUSED(closure))
         PyErr_SetString(PyExc_TypeError, "there is no layer, or the reader is not native");
         return -1;
     }
-    PyObject *handler = PyObject_GetAttrString(self->layer, "handler");
+    PyObject *handler = PyObject_GetAttrString(self->session, "handler");
     PyObject *on_message = handler ? PyObject_GetAttrString(handler, "on_message") : NULL;
     Py_XDECREF(handler);
     if (!on_message)
         return -1;
     Py_XSETREF(self->on_message, on_message);
+    self->settled = true; /* the session may have told its budget */
     Py_XSETREF(self->reader, (Reader *)Py_NewRef(reader));
     return 0;
 }
@@ -406,8 +526,15 @@ transport_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->context);
     Py_VISIT(self->layer);
+    Py_VISIT(self->session);
     Py_VISIT(self->reader);
     Py_VISIT(self->on_message);
+    Py_VISIT(self->coder);
+    Py_VISIT(self->take);
+    Py_VISIT(self->read);
+    Py_VISIT(self->write);
+    Py_VISIT(self->pending);
+    Py_VISIT(self->give);
     return 0;
 }
 
@@ -415,9 +542,11 @@ static int
 transport_clear(PyObject *object)
 {
     FastTransport *self = (FastTransport *)object;
+    sono_clear_engine(self);
     Py_CLEAR(self->reader);
     Py_CLEAR(self->on_message);
     Py_CLEAR(self->layer);
+    Py_CLEAR(self->session);
     return 0;
 }
 
@@ -431,6 +560,7 @@ transport_dealloc(PyObject *object)
     leave(self);
     Py_CLEAR(self->context);
     Py_CLEAR(self->outbox);
+    Py_CLEAR(self->wire);
     type->tp_free(object);
     Py_DECREF(type);
 }

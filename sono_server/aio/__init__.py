@@ -3,17 +3,18 @@
 This package moves bytes. What they mean is decided by the session and by `serving.base`.
 """
 
-from .base import EmbeddedServer, TaskTransport
+from .base import EmbeddedServer, TaskTransport, awaited_future
 from .server import AsyncServer, run_server, serve_async
-from .streams import StreamReader, StreamWriter, serve_stream
+from .streams import StreamReader, StreamServer, StreamWriter
 
 __all__ = [
     "AsyncServer",
     "EmbeddedServer",
     "StreamReader",
+    "StreamServer",
     "StreamWriter",
     "TaskTransport",
+    "awaited_future",
     "run_server",
     "serve_async",
-    "serve_stream",
 ]

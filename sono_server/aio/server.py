@@ -21,11 +21,13 @@ from sono_server.serving import (
     ServeOptions,
     StopSignals,
     listen,
+    logger,
     remove_file,
 )
 
 from .base import AsyncBaseServer
 
+_ANSWERS = 64  # requests answered in a turn: a fair share
 _ACCEPTS = 16  # at most in a turn; asyncio tries, and logs, as often when descriptors have run out
 
 
@@ -50,27 +52,47 @@ class _AsyncTransport(SocketProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         server = self._server
-        self.start_on_socket(server.context, transport)
-        server.admit(self, transport.get_extra_info("peername"), server.time())
+        try:
+            self.start_on_socket(server.context, transport)
+            now = server.time()
+            server.admit(self, transport.get_extra_info("peername"), now)
+            self.flush(now)  # schedules the deadline of a peer that says nothing
+        except Exception:
+            logger.exception("a connection cannot be served, and is closed")
+            server.forget(self)
+            transport.set_protocol(asyncio.Protocol())  # which does nothing
+            transport.abort()
 
     def updated_fallback(self, size: int, now: float) -> None:
-        self.receive(bytes(self._server.buffer[:size]), now)
+        self.receive_in_turn(bytes(self._server.buffer[:size]), now)
+
+    def eof_received(self) -> bool:
+        """See `SessionProtocol`."""
+        goes_on = super().eof_received()
+        self._server.peer_ended(self)
+        return goes_on
 
     def time(self) -> float:
         return self._server.time()
+
+    def fileno(self) -> int:
+        """Of the socket."""
+        number: int = self._stream.get_extra_info("socket").fileno()
+        return number
 
     def _abandon(self) -> None:
         super()._abandon()
         self._server.forget(self)
 
     def _pump_later(self) -> None:
-        self._server.loop.call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self.pump(self.time())
+        self._server.pump_later(self)
 
     def _tick_at(self, due: float) -> None:
         self._server.schedule(self, due)
+
+    def unexpected(self, error: Exception) -> None:
+        """See `Driver`."""
+        self._server.end_alone(self, error)
 
 
 class AsyncServer(AsyncBaseServer):
@@ -81,10 +103,13 @@ class AsyncServer(AsyncBaseServer):
     at its end.
     """
 
-    def __init__(self, listeners: list[socket.socket], options: Options) -> None:
-        super().__init__(listeners, options)
+    def __init__(
+        self, listeners: list[socket.socket], options: Options, name: str | None = None
+    ) -> None:
+        super().__init__(listeners, options, name)
         self._servers: list[asyncio.Server] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._answers = _ANSWERS  # requests that may be answered before others have their turn
         self._signals = StopSignals(self.stop)
 
     async def start(self) -> None:
@@ -119,11 +144,21 @@ class AsyncServer(AsyncBaseServer):
     def __aiter__(self) -> "AsyncServer":
         return self
 
+    def _require_loop(self) -> None:
+        if self._thread is not None and self.loop is not asyncio.get_running_loop():
+            raise RuntimeError("this server runs in another event loop")
+
     async def __anext__(self) -> HTTPRequest:
         await self.start()
         while not self._closed:
-            if request := self._next_request():
+            self._require_loop()
+            if self._answers and (request := self._next_request()):
+                self._answers -= 1
                 return request
+            self._answers = _ANSWERS
+            if self._requests:  # others have their turn
+                await asyncio.sleep(0)
+                continue
             if self._stop_requests and not self._transports:
                 await self.close()
                 break
@@ -147,6 +182,7 @@ class AsyncServer(AsyncBaseServer):
         Coroutines of the application that still run get the drain time, and are then cancelled.
         """
         if not self._closed:
+            self._require_loop()
             self._signals.give_back()
             if self._thread is None:
                 self._closed = True
@@ -154,6 +190,19 @@ class AsyncServer(AsyncBaseServer):
             else:
                 await self._end()
             self._notify()
+
+    def descriptors(self) -> list[int]:
+        """See `BaseServer`."""
+        found = [one.fileno() for one in self._transports if isinstance(one, _AsyncTransport)]
+        selector: Any = getattr(self.loop, "_selector", None)
+        if hasattr(selector, "fileno"):  # asyncio's own; uvloop makes another at each fork
+            found.append(selector.fileno())
+        return [*super().descriptors(), *found]
+
+    def forked(self) -> None:
+        """See `forks`: if the loop goes on there, as uvloop does, the iteration ends."""
+        super().forked()
+        self._notify()
 
     # -- what the base class calls ----------------------------------------------------------------
 
@@ -228,7 +277,7 @@ def serve_async(
         OSError, ValueError: as `serve`.
     """
     chosen = Options(**options)
-    return AsyncServer(listen(host, port, sock, unix), chosen)
+    return AsyncServer(listen(host, port, sock, unix), chosen, host)
 
 
 def run_server(server: AsyncServer, answer: Callable[[HTTPRequest], object]) -> None:

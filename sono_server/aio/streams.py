@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from functools import partial
 
+from sono_core.tls import tls_info
 from sono_io import RECEIVE_SIZE, SessionProtocol
+from sono_server.serving import HTTPRequest, Options, TLSSource
 
 from .base import EmbeddedServer, TaskTransport
 
@@ -11,16 +15,42 @@ StreamReader = asyncio.StreamReader
 StreamWriter = asyncio.StreamWriter
 
 
-async def serve_stream(server: EmbeddedServer, reader: StreamReader, writer: StreamWriter) -> None:
-    """Serve a connection until its end. Cancelled, it is cut off."""
+class StreamServer:
+    """Serves connections that asyncio accepted: `asyncio.start_server` calls it with each.
+
+    Args:
+        answer: called with each request as soon as it has come.
+        options: how to serve; see `serve`.
+    """
+
+    def __init__(self, answer: Callable[[HTTPRequest], object], options: Options) -> None:
+        self._answer = answer
+        self._options = options
+        self._server: EmbeddedServer | None = None
+
+    async def __call__(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Serve a connection until its end. Cancelled, it is cut off."""
+        server = self._server
+        try:
+            if server is None or not server.runs_here():
+                server = self._server = EmbeddedServer(self._answer, self._options, watched=True)
+            await _serve(server, reader, writer)
+        finally:
+            writer.close()
+
+
+async def _serve(server: EmbeddedServer, reader: StreamReader, writer: StreamWriter) -> None:
     transport = _StreamTransport(server, writer)
-    server.admit(transport, writer.get_extra_info("peername"), server.time())
+    peer, local, ssl_object = map(writer.get_extra_info, ("peername", "sockname", "ssl_object"))
+    tls: TLSSource | None = partial(tls_info, ssl_object) if ssl_object else None
+    now = server.time()
     try:
+        server.admit(transport, peer, now, tls=tls, local=local)
+        transport.flush(now)  # schedules the deadline of a peer that says nothing
         await transport.read_all(reader)
     finally:
         if not transport.layer.over:
             transport.layer.lost()
-        writer.close()
 
 
 class _StreamTransport(TaskTransport, SessionProtocol):
@@ -41,8 +71,11 @@ class _StreamTransport(TaskTransport, SessionProtocol):
             except OSError:
                 self.layer.lost()
                 break
-            self.receive(data, self.time())
+            now = self.time()
+            self._server.context.read_at(now)
+            self.receive(data, now)
             if not data:
+                self._server.peer_ended(self)
                 break
         await self._gone.wait()
 

@@ -1,11 +1,27 @@
 """Clients and channels as applications hold them; their broadcaster does the work."""
 
 import secrets
-from typing import Any, Protocol
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Protocol
 
 from sono_core.events import Request
 from sono_core.messaging import Dialect, RateLimiter
+from sono_core.messaging.lossless import Position
+from sono_core.messaging.v2 import Speech
 from sono_server.serving import WebSocket
+
+if sys.version_info >= (3, 13):  # with defaults
+    from typing import TypeVar
+else:
+    from typing_extensions import TypeVar
+
+from .away import Away
+from .pages import MOST, HistoryPage, Presence
+from .receipts import Promise
+
+State = TypeVar("State", default=Any)
+"""The type of `Client.data`."""
 
 
 class Broadcaster(Protocol):
@@ -14,31 +30,78 @@ class Broadcaster(Protocol):
     def channel_of(self, client: str, /) -> "Channel | None":
         """The client's current channel; None once it is gone."""
 
-    def members(self, channel: str, /) -> "list[Client]":
+    def members(self, channel: str, /) -> "list[Client[Any]]":
         """The members of a channel; none if there is no such channel."""
 
-    def send(self, client: "Client", event: str, message: object, /) -> bool:
+    def send(self, client: "Client[Any]", event: str, message: object, /) -> bool:
         """See `Client.send`."""
 
-    def emit(self, channel: str | None, event: str, message: object, /) -> None:
-        """See `Channel.emit`; None stands for every client."""
+    def emit(self, channel: str | None, event: str, message: object, /) -> "Promise[Position]":
+        """See `Channel.publish`; None stands for every client."""
+
+    def request(
+        self, client: "Client[Any]", name: str, data: object, timeout: float, /
+    ) -> "Promise[Any]":
+        """See `Client.request`."""
+
+    def close(self, client: "Client[Any]", code: int, reason: str, /) -> bool:
+        """See `Client.close`."""
+
+    def admit(self, client: "Client[Any]", channel: str, /) -> None:
+        """See `Client.join`."""
+
+    def expel(self, client: "Client[Any]", channel: str, /) -> None:
+        """See `Client.leave`."""
+
+    def reauthorise(self, client: "Client[Any]", /) -> "Promise[list[str]]":
+        """See `Client.reauthorise`."""
+
+    def history(
+        self, channel: str, before: Position | None, limit: int, /
+    ) -> "Promise[HistoryPage]":
+        """See `Channel.history`."""
+
+    def presence(self, channel: str, /) -> "Promise[Presence]":
+        """See `Channel.presence`."""
 
 
-def _new_id() -> str:
-    """96 random bits, but never a hyphen first: commands would take the id for an option."""
-    while (name := secrets.token_urlsafe(12)).startswith("-"):
+class Ways(NamedTuple):
+    """How the steps for a client of a dialect without sessions are run: called, or awaited."""
+
+    receive: Callable[[Any, Any], Any]
+    leave: Callable[[Any, Any], Any]
+    greet: Callable[[Any, Any], Any]
+    depart: Callable[[Any, Any], Any]
+    review: Callable[[Any, Any], Any]
+
+
+def new_id(size: int = 12) -> str:
+    """Random bytes in base64url, but never a hyphen first: commands would take it for an option.
+
+    Args:
+        size: in bytes. 12 are enough for the id of a client.
+    """
+    while (name := secrets.token_urlsafe(size)).startswith("-"):
         pass
     return name
 
 
-class Client:
-    """A connected client. All methods may be called from any thread."""
+class Client(Generic[State]):
+    """A client that is connected, or may come back. All methods may be called from any thread.
+
+    `Client[Profile]` is one whose `data` is a `Profile`, for type checkers.
+    """
 
     __slots__ = (
         "_broadcaster",
+        "_callback",
         "_dialect",
+        "_left",
+        "_line",
         "_rate_limiter",
         "_socket",
+        "_turns",
+        "_ways",
         "data",
         "id",
         "identity",
@@ -48,20 +111,27 @@ class Client:
         self,
         socket: WebSocket,
         broadcaster: Broadcaster,
-        dialect: Dialect,
+        dialect: Dialect | Speech,
         identity: Any,
         rate_limiter: RateLimiter,
+        id: str | None = None,
     ) -> None:
-        self.id: str = _new_id()
+        self.id: str = id or new_id()
         """Unique and unguessable."""
         self.identity: Any = identity
-        """The return value of `authenticate`; None if there is no such function."""
-        self.data: Any = None
-        """The application's own state."""
-        self._socket = socket
+        """The return value of `authenticate`, the last one; None if there is no such function."""
+        no_state: Any = None
+        self.data: State = no_state
+        """The application's own state; None at first."""
+        self._socket: WebSocket | Away = socket
         self._broadcaster = broadcaster
         self._dialect = dialect
-        self._rate_limiter = rate_limiter
+        self._rate_limiter: RateLimiter | Away = rate_limiter
+        self._callback: Callable[..., object] | None = None  # of `Sono.connect`, until it is called
+        self._line: Any = None  # the connection of a client of `sono.v2`, if it has one
+        self._turns: Any = None  # of one, with a connection or without
+        self._ways: Ways | None = None  # of one without sessions
+        self._left: list[str] | None = None  # channels; the application has not heard of it
 
     @property
     def channel(self) -> "Channel | None":
@@ -69,8 +139,13 @@ class Client:
         return self._broadcaster.channel_of(self.id)
 
     @property
-    def request(self) -> Request:
-        """The request that opened the connection."""
+    def http_request(self) -> Request:
+        """The request that opened the connection, the present one or the last.
+
+        While a client of `sono.v2` has none it has nothing but its `path`, once the functions of
+        `on_suspend` have returned: what you need of its query and headers belongs into `data`. In
+        `on_join`, when it comes back, it is the new one.
+        """
         return self._socket.request
 
     def send(self, event: str, message: object) -> bool:
@@ -82,13 +157,76 @@ class Client:
         """
         return self._broadcaster.send(self, event, message)
 
+    def request(
+        self,
+        name: str,
+        data: object = None,
+        timeout: float = 30.0,
+        *,
+        on_reply: "Callable[[Promise[Any]], object] | None" = None,
+    ) -> "Promise[Any]":
+        """Ask the client something; only those that speak `sono.v2` can be asked.
+
+        `await` the reply; where functions are plain, give a function for it. It may come over
+        another connection: a request outlives one.
+
+        Args:
+            timeout: seconds.
+            on_reply: called with what is returned here, once it is done.
+
+        Raises:
+            TypeError, LocalProtocolError: `data` cannot be written, or the client speaks the
+                classic dialect.
+            ValueError: the name is illegal, or the time is not above 0.
+
+        Returns:
+            What becomes the reply. It fails with `RequestFailed`, whose `code` is that of the
+            client's own, or `timeout`, `unknown` (the session has ended) or `too-many-requests`.
+        """
+        promise = self._broadcaster.request(self, name, data, timeout)
+        if on_reply is not None:
+            promise.then(on_reply)
+        return promise
+
+    def join(self, channel: str) -> None:
+        """Make it a member of a channel beside its current one; a `sono.v2` client is told.
+
+        `on_join` is not asked. Nothing happens if it is a member, or gone.
+
+        Raises:
+            TypeError, ValueError: that is not a channel name.
+            LocalProtocolError: there is no such channel, or there are too many. In other threads
+                than the server's only the name is checked at once.
+        """
+        self._broadcaster.admit(self, channel)
+
+    def leave(self, channel: str) -> None:
+        """End a membership; from its current channel it goes home. A `sono.v2` client is told.
+
+        Nothing happens if it is no member, or gone.
+        """
+        self._broadcaster.expel(self, channel)
+
+    def reauthorise(self) -> "Promise[list[str]]":
+        """Ask `on_join` about every channel where it is, but the home channel.
+
+        It comes in its turn, after what the client has sent. Where `on_join` says no, the
+        membership ends as by `leave`; a `sono.v2` client is told `forbidden`.
+
+        Returns:
+            What becomes a list of these channels.
+        """
+        return self._broadcaster.reauthorise(self)
+
     def close(self, code: int = 1000, reason: str = "") -> bool:
         """Begin the closing handshake; False if the client is gone.
+
+        It ends the session of a client that speaks `sono.v2`, with a connection or without.
 
         Raises:
             TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
         """
-        return self._socket.close(code, reason)
+        return self._broadcaster.close(self, code, reason)
 
     def __repr__(self) -> str:
         return f"<Client {self.id}>"
@@ -104,7 +242,7 @@ class Channel:
         self._broadcaster = broadcaster
 
     @property
-    def members(self) -> list[Client]:
+    def members(self) -> "list[Client[Any]]":
         """The clients that are in it now."""
         return self._broadcaster.members(self.name)
 
@@ -116,6 +254,37 @@ class Channel:
             ValueError: the event's name is reserved or illegal.
         """
         self._broadcaster.emit(self.name, event, message)
+
+    def publish(self, event: str, message: object) -> "Promise[Position]":
+        """The same; what is returned becomes the event's position when it has one.
+
+        Raises:
+            TypeError, LocalProtocolError, ValueError: as `emit`.
+        """
+        return self._broadcaster.emit(self.name, event, message)
+
+    def history(self, *, before: Position | None = None, limit: int = 50) -> "Promise[HistoryPage]":
+        """What was said in it and is still kept, a page at a time, the newest first.
+
+        Args:
+            before: where the page ends: the position of the page's first entry that you have.
+            limit: entries in the page, 1 to 100.
+
+        Raises:
+            ValueError: `limit` is none of these.
+        """
+        given: Any = limit
+        if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= MOST:
+            raise ValueError(f"limit must be an int from 1 to {MOST}, not {given!r}")
+        return self._broadcaster.history(self.name, before, limit)
+
+    def presence(self) -> "Promise[Presence]":
+        """Who is present in it, with their public data.
+
+        A client of `sono.v2` that has lost its connection is a member as long as its session lives,
+        and is present for a grace period only.
+        """
+        return self._broadcaster.presence(self.name)
 
     def __repr__(self) -> str:
         return f"<Channel {self.name}>"

@@ -5,36 +5,46 @@ This is the interface for applications, and admission; `dispatch` handles connec
 
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any
 
-from sono_core import Limits
-from sono_core.arguments import Unpack, is_coroutine_function, require_callable
-from sono_core.limits import DEFAULT_LIMITS
-from sono_core.messaging import Dialect, Hub, RateLimiter, check_event
+from sono_core import Limits, Timeouts
+from sono_core.arguments import Unpack, is_coroutine_function
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
+from sono_core.messaging import Dialect, Hub, RateLimiter
 from sono_core.messaging.classic import CLASSIC
-from sono_server.aio import EmbeddedServer, StreamReader, StreamWriter, serve_async, serve_stream
+from sono_core.messaging.lossless import Histories, History
+from sono_core.messaging.v2 import LOSSLESS
+from sono_server.aio import StreamReader, StreamServer, StreamWriter, serve_async
 from sono_server.asgi import ASGIApplication
 from sono_server.selector import serve
 from sono_server.serving import (
     HEALTHY,
     JAVASCRIPT,
+    READABLE,
     ASGIOptions,
     HTTPRequest,
+    Loop,
     Options,
     Refused,
     ServeOptions,
+    StreamOptions,
+    WebSocket,
     awaited,
     browser_client,
     logger,
+    static_answer,
+    wall_clock,
 )
 
 from . import trampoline
-from .clients import Channel, Client
+from .clients import Channel, Client, Ways
 from .dispatch import Dispatcher
-from .trampoline import Steps
-
-Function = TypeVar("Function", bound=Callable[..., object])
+from .handlers import Handlers
+from .identities import ANYBODY, Known, known
+from .lines import Line, Turns
+from .trampoline import Pauses, Steps
 
 DIALECTS: dict[str | None, Dialect] = {None: CLASSIC}
 """Which dialect a subprotocol stands for, those that the server prefers first.
@@ -43,37 +53,55 @@ None stands for no subprotocol: the client has offered none, or none of these.
 """
 
 
-class Sono:
+class Sono(Handlers):
     """A real-time messaging server: clients in channels that send each other events.
 
     Args:
         home: the channel that new clients enter.
         open_channels: whether clients may create channels by moving there.
-        limits: of packets and channels, and of connections too in `run` and `run_async`.
+        limits: of packets, channels and sessions, and of connections too in `run` and `run_async`.
+        timeouts: of sessions, from `hello` on, and likewise of connections.
+        history: what is kept of channels whose names match a pattern, for clients of `sono.v2` that
+            come back: `{"room:*": History(count=200)}`.
 
     Raises:
+        TypeError: `history` has something else than patterns and histories.
         ValueError: `home` is not a channel name.
     """
 
     def __init__(
-        self, *, home: str = "Home", open_channels: bool = False, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        home: str = "Home",
+        open_channels: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        history: Mapping[str, History] = MappingProxyType({}),
     ) -> None:
-        self._limits = limits
         hub = Hub(home, open_channels=open_channels, limits=limits)
-        self._dispatcher = dispatcher = Dispatcher(hub, limits, DIALECTS.values())
-        self._functions: list[Callable[..., object]] = []  # all of them
-        self._authenticate: Callable[[HTTPRequest], object] | None = None
-        self._streams: EmbeddedServer | None = None  # runs connections that asyncio accepted
+        histories = Histories(history)
+        dispatcher = Dispatcher(hub, limits, timeouts, DIALECTS.values(), histories)
+        super().__init__(dispatcher, limits)
+        self._timeouts = timeouts
+        dispatcher.identify = self._identify
+        self._streams = self.stream_handler()
+        alone = _pauses_alone(dispatcher)
+        self._looked_at: object = None  # functions, and whether one has to be awaited
+        self._is_awaited = False
+        self._runs = _runs_of_turns(dispatcher, alone)
+        pauses = _pauses_of_sockets(dispatcher)
         described: tuple[trampoline.Describe, ...] = (
             dispatcher.receive,
             dispatcher.leave,
             dispatcher.greet,
+            dispatcher.depart,
+            dispatcher.review,
         )
         self._ways = (
-            tuple(map(trampoline.called, described)),
-            tuple(map(trampoline.awaited, described)),
+            Ways(*(trampoline.called(steps, pauses) for steps in described)),
+            Ways(*map(trampoline.awaited, described)),
         )
-        self._ask = (trampoline.called(self._let_in), trampoline.awaited(self._let_in))
+        self._ask = (trampoline.called(self._let_in, alone), trampoline.awaited(self._let_in))
 
     # -- for applications: clients, channels -----------------------------------------------------
 
@@ -87,86 +115,32 @@ class Sono:
         """All channels by their names."""
         return {name: self._channel(name) for name in list(self._dispatcher.hub.channels)}
 
-    def channel(self, name: str) -> Channel:
+    def channel(self, name: str, *, listed: bool = True) -> Channel:
         """The channel of that name, which is created if need be and stays. From any thread.
 
+        Args:
+            listed: False keeps its name out of what clients that ask for `channels` are told, from
+                now on. Who knows the name may still enter; see `on_join`.
+
         Raises:
+            TypeError: the name is not a str.
             ValueError: it is not a channel name, or there are too many channels. In other threads
                 than the server's only the name is checked at once.
         """
         loop, hub = self._dispatcher.loop, self._dispatcher.hub
+        create = partial(hub.create, name, listed=listed)
         if loop is None or loop.in_loop():
-            hub.create(name)
+            self._dispatcher.soon(create)
         else:
             hub.check(name)
-            if not loop.call_soon(hub.create, name):
-                hub.create(name)  # the loop has ended, so no other thread uses the hub
+            if not loop.call_soon(create):
+                create()  # the loop has ended, so no other thread uses the hub
         return self._channel(name)
 
     def _channel(self, name: str) -> Channel:
         return Channel(name, self._dispatcher)
 
-    # -- for applications: events and hooks ------------------------------------------------------
-
-    def on(self, event: str) -> Callable[[Function], Function]:
-        """Decorator: call the function as `f(client, message)` before such a packet is routed.
-
-        If it returns False, the packet goes no further. Several functions are called in order. On
-        asyncio they may be coroutine functions; the client's next packet waits until they are done.
-
-        Raises:
-            ValueError: the event's name is reserved or illegal.
-            TypeError: it cannot be called; or it is a coroutine function, and clients of a server
-                that calls plain ones are connected.
-        """
-        check_event(event, self._limits)
-
-        def register(function: Function) -> Function:
-            self._register(function)
-            self._dispatcher.handlers.setdefault(event, []).append(function)
-            return function
-
-        return register
-
-    def authenticate(self, function: Function) -> Function:
-        """Decorator: call the function as `f(request)` before the 101, to say who sent the request.
-
-        It may look at `request.headers`, `cookies`, `query` and `client`, and returns the client's
-        `identity`. If it returns None or False, the request is refused with 403; it may raise
-        `Refused` for another status. Requests that cannot be accepted anyway, for example from
-        foreign pages, are refused without calling it. On asyncio it may be a coroutine function,
-        which has the time of the handshake; until it returns, Sono reads nothing of the client.
-
-        Raises:
-            ValueError: there is one already.
-            TypeError: it cannot be called.
-        """
-        require_callable("function", function)
-        if self._authenticate:
-            raise ValueError("authenticate was called before")
-        self._authenticate = function
-        return function
-
-    def on_connect(self, function: Function) -> Function:
-        """Decorator: call the function as `f(client)` when a client is in the home channel."""
-        self._register(function)
-        self._dispatcher.on_connect.append(function)
-        return function
-
-    def on_disconnect(self, function: Function) -> Function:
-        """Decorator: call the function as `f(client, close)` when a client has left."""
-        self._register(function)
-        self._dispatcher.on_disconnect.append(function)
-        return function
-
-    def _register(self, function: Callable[..., object]) -> None:
-        """Register a function of the application."""
-        require_callable("function", function)
-        if self._dispatcher.loop:
-            awaited(self._dispatcher.loop, function)
-        self._functions.append(function)
-
-    # -- for applications: send, admit, serve-----------------------------------------------------
+    # -- for applications: send, admit, serve ----------------------------------------------------
 
     def emit(self, message: object, event: str = "message") -> None:
         """Send an event to every client, in every channel. May be called from any thread.
@@ -176,6 +150,34 @@ class Sono:
             ValueError: the event's name is reserved or illegal.
         """
         self._dispatcher.emit(None, event, message)
+
+    def disconnect(self, *, identity: object, code: int = 4013, reason: str = "") -> int:
+        """End the sessions and connections of all clients of an identity. From any thread.
+
+        `sono.v2` clients stay away after 4013. Those that are just being let in under that identity
+        are closed too; what `authenticate` says from now on is yours.
+
+        Args:
+            identity: compared with `Client.identity`; when it ends makes no difference.
+            code: of the Close; the sessions are over whatever it is.
+            reason: at most 123 bytes.
+
+        Returns:
+            How many clients that were.
+
+        Raises:
+            ValueError: `identity` is None, as it is of all clients if nobody says who they are.
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
+        """
+        if identity is None:
+            raise ValueError("identity must not be None")
+        return self._dispatcher.disconnect(identity, code, reason)
+
+    @property
+    def withheld(self) -> int:
+        """Events that clients of the classic dialect did not get because they hold binary data,
+        counted once for each client."""
+        return self._dispatcher.withheld
 
     def connect(
         self, request: HTTPRequest, callback: Callable[..., object] | None = None
@@ -197,14 +199,17 @@ class Sono:
             TypeError: the callback, or a function that was registered, is a coroutine function,
                 and this server calls plain ones.
         """
+        if any(name in LOSSLESS for name in request.subprotocols):
+            self._open(request, callback)
+            return None
         if self._authenticate is None:
-            return self._admit(request, None, callback)
+            return self._admit(request, ANYBODY, callback)
         ask, ask_later = self._ask
         if not request.verify():
             return None
         if awaited(request.loop, self._authenticate):
             assert request.loop.create_task  # else it would have raised
-            request.loop.create_task(ask_later(request, callback), brief=True)
+            request.loop.create_task(ask_later(request, callback), request)
             return None
         client: Client | None = ask(request, callback)
         return client
@@ -213,7 +218,7 @@ class Sono:
         assert self._authenticate
         try:
             try:
-                identity = yield self._authenticate(request)
+                found = known((yield self._authenticate(request)), wall_clock())
             except Refused as refused:
                 request.respond(refused.status, refused.body, refused.headers)
                 return None
@@ -221,35 +226,70 @@ class Sono:
             logger.exception("authenticate failed; its request is refused")
             request.respond(500, "internal error\n")
             return None
-        if identity is not None and identity is not False:
-            return self._admit(request, identity, callback)
+        if found is not None:
+            return self._admit(request, found, callback)
         request.respond(403, "not allowed\n")
         return None
 
-    def _admit(
-        self, request: HTTPRequest, identity: object, callback: Callable[..., object] | None
-    ) -> Client | None:
-        dispatcher, loop = self._dispatcher, request.loop
-        running = dispatcher.loop
+    def _open(self, request: HTTPRequest, callback: Callable[..., object] | None) -> None:
+        """Open a connection of `sono.v2`; its client says who it is with its first packet."""
+        loop = self._require_loop(request)
+        known = callback, self._authenticate, len(self._functions), loop.create_task is None
+        if self._looked_at != known:  # it takes a while, and is most often the same
+            functions = callback, self._authenticate, *self._functions
+            self._is_awaited, self._looked_at = awaited(loop, *functions), known
+        lossless = self._dispatcher.lossless
+        agreed = next(name for name in LOSSLESS if name in request.subprotocols)
+        limiter = RateLimiter(self._limits, loop.time())
+        line = Line(request, LOSSLESS[agreed], limiter, self._runs[self._is_awaited], callback)
+        socket = request.accept(lossless.receive, lossless.closed, agreed)
+        if socket.open:
+            self._dispatcher.serve_on(loop)
+            line.socket, socket.data = socket, line
+            lossless.opened(line, loop)
+
+    def _identify(self, request: HTTPRequest) -> Steps:
+        """Who a client of `sono.v2` is; None if it is refused."""
+        if self._authenticate is None:
+            return ANYBODY
+        try:
+            return known((yield self._authenticate(request)), wall_clock())
+        except Refused:
+            return None
+        except Exception:
+            logger.exception("authenticate failed; its client is refused")
+            return None
+
+    def _require_loop(self, request: HTTPRequest) -> Loop:
+        running, loop = self._dispatcher.loop, request.loop
         if running and not (running.ended or running.in_loop()):
             request.respond(500, "internal error\n")
             raise RuntimeError("a Sono belongs to one running server")
-        receive, leave, greet = self._ways[awaited(loop, callback, *self._functions)]
+        return loop
+
+    def _admit(
+        self, request: HTTPRequest, found: Known, callback: Callable[..., object] | None
+    ) -> Client | None:
+        dispatcher, loop = self._dispatcher, self._require_loop(request)
+        ways = self._ways[awaited(loop, callback, *self._functions)]
         offered = [name for name in DIALECTS if name is not None]
-        socket = request.accept(receive, leave, offered)
+        socket = request.accept(ways.receive, ways.leave, offered)
         if not socket.open:
             return None
-        dispatcher.loop = loop
+        dispatcher.serve_on(loop)
         dialect, rate_limiter = DIALECTS[socket.subprotocol], RateLimiter(self._limits, loop.time())
-        client = Client(socket, dispatcher, dialect, identity, rate_limiter)
+        client: Client = Client(socket, dispatcher, dialect, found.identity, rate_limiter)
+        client._callback, client._ways = callback, ways
         socket.data = client
         dispatcher.add(client)
-        socket.call(greet, callback)
+        dispatcher.limit(client, found.lasts)
+        socket.call(ways.greet, None)
         return client
 
     def serve_client(self, request: HTTPRequest) -> bool:
-        """Answer a request with the browser client, `sono.js`."""
-        return request.respond(200, browser_client(), JAVASCRIPT)
+        """Answer a request with the browser client, `sono.js`; with 304 if the browser has it."""
+        answer = static_answer(request.method, request.headers, browser_client(), JAVASCRIPT)
+        return request.respond(answer.status, answer.body, answer.headers)
 
     def run(
         self,
@@ -266,14 +306,15 @@ class Sono:
         Beside them the browser client at /sono.js, and 200 at /healthz while this server runs.
 
         Args:
-            host, port, sock, unix, options: as for `serve`; `limits` are by default those of this
-                `Sono`.
+            host, port, sock, unix, options: as for `serve`; `limits` and `timeouts` are by default
+                those of this `Sono`.
 
         Raises:
             OSError: the address cannot be listened on.
             TypeError: a coroutine function was registered; see `run_async`.
         """
         options.setdefault("limits", self._limits)
+        options.setdefault("timeouts", self._timeouts)
         with serve(host, port, sock=sock, unix=unix, **options) as server:
             awaited(server, self._authenticate, *self._functions)
             for request in server:
@@ -298,6 +339,7 @@ class Sono:
             OSError: the address cannot be listened on.
         """
         options.setdefault("limits", self._limits)
+        options.setdefault("timeouts", self._timeouts)
         async with serve_async(host, port, sock=sock, unix=unix, **options) as server:
             async for request in server:
                 self._answer(request, path)
@@ -307,11 +349,28 @@ class Sono:
 
         Clients connect at /ws. `serve_async` is quicker, and ends by itself; here, close the
         clients first: from Python 3.12 on asyncio's `Server.wait_closed` waits for connections,
-        and so do its `serve_forever` and `async with` at their end.
+        and so do its `serve_forever` and `async with` at their end. `stream_handler` makes one
+        with options.
         """
-        if self._streams is None or not self._streams.runs_here():
-            self._streams = EmbeddedServer(self._answer, Options(limits=self._limits))
-        await serve_stream(self._streams, reader, writer)
+        await self._streams(reader, writer)
+
+    def stream_handler(self, path: str = "/ws", **options: Unpack[StreamOptions]) -> StreamServer:
+        """A `handle_stream` with options: `asyncio.start_server(sono.stream_handler(origins=…))`.
+
+        Args:
+            path: where clients connect.
+            options: as for `serve`, but `ssl`, `drain` and `close_code`; `limits` and `timeouts`
+                are by default those of this `Sono`. A connection knows by itself whether it is in
+                TLS.
+
+        Raises:
+            TypeError, ValueError: an option is wrong, or not among these.
+        """
+        if unknown := [name for name in options if name not in StreamOptions.__optional_keys__]:
+            raise TypeError(f"{unknown[0]} is the business of who accepts connections")
+        options.setdefault("limits", self._limits)
+        options.setdefault("timeouts", self._timeouts)
+        return StreamServer(partial(self._answer, path=path), Options(**options))
 
     def asgi(
         self, callback: Callable[..., object] | None = None, **options: Unpack[ASGIOptions]
@@ -322,7 +381,7 @@ class Sono:
 
         Args:
             callback: as for `connect`.
-            options: `limits`, `timeouts`, `origins` and `max_connections`, as for `serve`.
+            options: `limits`, `timeouts`, `origins`, `hosts` and `max_connections`, as for `serve`.
 
         Raises:
             TypeError: an option is not among these.
@@ -330,6 +389,7 @@ class Sono:
         if unknown := [name for name in options if name not in ASGIOptions.__optional_keys__]:
             raise TypeError(f"{unknown[0]} is the ASGI server's business")
         options.setdefault("limits", self._limits)
+        options.setdefault("timeouts", self._timeouts)
         chosen = Options(**options)
         return ASGIApplication(lambda request: self.connect(request, callback), chosen)
 
@@ -339,7 +399,9 @@ class Sono:
         return any(is_coroutine_function(function) for function in functions if function)
 
     def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
-        if request.path == path:
+        if request.method == "OPTIONS":  # as load balancers ask whether a server is there
+            request.respond(204, headers=READABLE)
+        elif request.path == path:
             self.connect(request)
         elif request.path == "/sono.js":
             self.serve_client(request)
@@ -347,3 +409,53 @@ class Sono:
             request.respond(*HEALTHY)
         else:
             request.respond(404, "not found\n")
+
+
+def _runs_of_turns(
+    dispatcher: Dispatcher, pauses: Pauses
+) -> tuple[Callable[[Turns], object], Callable[[Turns], object]]:
+    """What does the work of a turn: now, or in a task."""
+    plain = trampoline.called(dispatcher.lossless.work, pauses)
+    awaiting = trampoline.awaited(dispatcher.lossless.work)
+
+    def run(turns: Turns) -> None:
+        plain(turns, None)
+
+    def run_in_task(turns: Turns) -> None:
+        assert dispatcher.loop
+        assert dispatcher.loop.create_task
+        task = dispatcher.loop.create_task(awaiting(turns, None))
+        turns.task = task if turns.busy else None  # it may have begun, and ended, already
+
+    return run, run_in_task
+
+
+def _pauses_of_sockets(dispatcher: Dispatcher) -> Pauses:
+    """While a function has not decided, nothing more of its client is handled."""
+
+    def failed(socket: WebSocket, error: Exception) -> None:
+        session = socket._session
+        if session.over:
+            session.handler.on_error(error)
+        else:
+            session.failed(error, socket._loop.time())
+
+    return Pauses(
+        dispatcher.soon,
+        lambda socket: socket._session.hold(),
+        lambda socket: socket._session.release(),
+        failed,
+    )
+
+
+def _pauses_alone(dispatcher: Dispatcher) -> Pauses:
+    """A client's turns wait by themselves, and so does a request."""
+
+    def failed(subject: object, error: Exception) -> None:
+        logger.error("what a function had decided later failed", exc_info=error)
+
+    return Pauses(dispatcher.soon, _nothing, _nothing, failed)
+
+
+def _nothing(subject: Any) -> None:
+    """There is nothing to hold."""

@@ -9,12 +9,13 @@ import math
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from sono_client.cli import Mistake as ClientMistake
-from sono_client.cli import add_commands
+from sono_client.cli import add_commands, complain, say, standard_streams
 from sono_core import __version__, native_available
+from sono_core.quoting import shown_url
 from sono_server.operations import settings
 
 from . import reload, serve
@@ -35,14 +36,18 @@ Start a server for an application, or without APP a chat page to try Sono out.
 An application that registers coroutine functions runs on asyncio.
 
 Ctrl-C or SIGTERM closes every connection and ends the server; a second one ends it at once.
-SIGHUP loads the certificates of --tls-cert again."""
+SIGHUP loads the certificates of --tls-cert again.
+
+exit status: 0 after a stop, 1 if the application cannot be loaded, 2 for a mistake in the arguments
+or an address that cannot be listened on"""
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        complain(message, self.prog)
+        self.exit(2)
 
 
 def _port(text: str) -> int:
@@ -75,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sono",
         description="Real-time messaging over WebSocket.",
-        epilog="Run `sono serve`, then open http://localhost:8080/ in two tabs.",
+        epilog="Run `sono serve`, then open http://localhost:8080/ in two tabs."
+        " `sono COMMAND --help` describes a command.",
         add_help=False,
     )
     _add_help(parser)
@@ -145,7 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         choices=(1001, 1012),
         default=1001,
-        help="what they are told then; 1012: the server will be back (default: %(default)d)",
+        help="the close code that they get then; 1012 means that the server will be back"
+        " (default: %(default)d)",
     )
     command.add_argument(
         "--trusted-proxy",
@@ -153,13 +160,24 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NETWORK",
         dest="proxies",
-        help="believe X-Forwarded-For, -Proto and -Host of proxies there; may be repeated",
+        help="believe the headers X-Forwarded-For, -Proto and -Host of proxies at this address or"
+        " in this network, such as 10.0.0.0/8; may be repeated",
+    )
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        metavar="NAME",
+        dest="hosts",
+        help="a name of this server, such as example.org, or .example.org for a domain; pages of"
+        " other names are foreign (default: any, but on loopback only localhost and addresses,"
+        " unless a proxy passed the request on); may be repeated",
     )
     command.add_argument(
         "--max-connections",
         type=int,
         metavar="N",
-        help="answer 503 beyond so many (default: the limit of file descriptors less 64)",
+        help="refuse connections with 503 beyond so many (default: the limit of file descriptors"
+        " less 64)",
     )
     command.add_argument(
         "--set",
@@ -167,9 +185,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=VALUE",
         dest="settings",
-        help="change a limit or a time-out, such as max_message=65536; `sono limits` lists them",
+        help="change a limit or a time-out, such as max_message=65536; may be repeated;"
+        " `sono limits` lists them",
     )
-    command.add_argument("--unix", metavar="PATH", help="listen on this Unix socket instead")
+    command.add_argument(
+        "--unix", metavar="PATH", help="listen on this Unix socket instead of a port"
+    )
     command.add_argument(
         "--tls-cert", metavar="FILE", help="serve https and wss with this certificate chain (PEM)"
     )
@@ -181,7 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "limits",
         help="list every limit and time-out, with its default",
-        description="Every limit and time-out of `sono serve`, with its default.",
+        description="List every limit and time-out of `sono serve`, with its default. Sizes are in"
+        " bytes, times in seconds; `sono serve --set NAME=VALUE` changes one.",
         add_help=False,
     )
     _add_help(command)
@@ -195,13 +217,13 @@ def _add_logging(command: argparse.ArgumentParser) -> None:
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="warning",
-        help="what is logged at all (default: %(default)s)",
+        help="log this and what is worse, to standard error (default: %(default)s)",
     )
     command.add_argument(
         "--log-format",
         choices=("text", "json"),
         default="text",
-        help="json: one object a line (default: %(default)s)",
+        help="lines of text, or one JSON object a line (default: %(default)s)",
     )
 
 
@@ -211,7 +233,7 @@ def _list_limits(arguments: argparse.Namespace) -> int:
     for name, default, what in listed:
         indent = " " * (width + 13)
         lines = textwrap.wrap(what, 100 - len(indent))
-        print(f"{name:{width}} {default:>10}  " + f"\n{indent}".join(lines))
+        say(f"{name:{width}} {default:>10}  " + f"\n{indent}".join(lines))
     return 0
 
 
@@ -225,11 +247,31 @@ def _serve(arguments: argparse.Namespace) -> int:
     return serve.run(arguments)
 
 
+def _named(arguments: list[str]) -> Iterator[str]:
+    """What an error calls arguments; the value of an unknown option may be secret."""
+    value = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, equals, _ = argument.partition("=")
+            yield name
+            value = not equals
+        else:
+            yield "..." if value else shown_url(argument)
+            value = False
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
+    with standard_streams():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = _parser()
     argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(_named(unknown))}")
     arguments.argv = argv
     try:
         status: int = arguments.run(arguments)

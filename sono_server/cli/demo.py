@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sono_server.app import Sono
-from sono_server.serving import HEALTHY, HTTPRequest, browser_client
+from sono_server.serving import HEALTHY, READABLE, HTTPRequest, browser_client, static_answer
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
@@ -11,24 +11,34 @@ _POLICY = (
     " img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-_PAGES = {"/": "index.html", "/demo.js": "demo.js", "/demo.css": "demo.css"}
+_PAGES = {
+    "/": "index.html",
+    "/demo.js": "demo.js",
+    "/people.js": "people.js",
+    "/demo.css": "demo.css",
+}
 
 
 def handle(sono: Sono, request: HTTPRequest) -> None:
     """Answer a request: the page, its parts, the browser client, or a WebSocket at /ws."""
-    if request.path == "/ws":
+    if request.method == "OPTIONS":
+        request.respond(204, headers=READABLE)
+    elif request.path == "/ws":
         sono.connect(request)
     elif request.path == "/healthz":
         request.respond(*HEALTHY)
     elif request.path != "/sono.js" and request.path not in _PAGES:
         request.respond(404, "not found\n")
-    elif request.method not in ("GET", "HEAD"):
-        request.respond(405, "only GET is allowed here\n", {"allow": "GET, HEAD"})
     elif request.path == "/sono.js":
-        request.respond(200, browser_client(), _headers(".js"))
+        _respond(request, browser_client(), ".js")
     else:
         page = _STATIC / _PAGES[request.path]
-        request.respond(200, page.read_bytes(), _headers(page.suffix))
+        _respond(request, page.read_bytes(), page.suffix)
+
+
+def _respond(request: HTTPRequest, body: bytes, suffix: str) -> None:
+    answer = static_answer(request.method, request.headers, body, _headers(suffix))
+    request.respond(answer.status, answer.body, answer.headers)
 
 
 def _headers(suffix: str) -> dict[str, str]:

@@ -14,8 +14,11 @@ class ApplicationFailed(Exception):  # noqa: N818 - the application's, not the p
     """
 
     def __init__(self, traceback: str, text: str) -> None:
-        super().__init__(text)
+        super().__init__(traceback, text)  # as they are, so that a copy can be made
         self.traceback = traceback
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 def reason(error: OSError) -> str:

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from sono_client.cli import tell
 from sono_server.serving import remove_file
 
 from . import application, serve
@@ -139,7 +140,7 @@ class _Parent:
         if changed or self._restart_asked:
             self._restart_asked = self._is_first = False
             if changed:
-                print(f"Changed: {', '.join(sorted(changed))}", flush=True)
+                tell(f"Changed: {', '.join(sorted(changed))}")
             self.end()
             self.start()
         elif self._child and (status := self._child.poll()) is not None:
@@ -147,7 +148,7 @@ class _Parent:
             if self._is_first and status == _MISTAKE:
                 return status
             self._is_first = False
-            print(f"No server runs. Waiting for a change in {self._folder}", flush=True)
+            tell(f"No server runs. Waiting for a change in {self._folder}")
         return None
 
     def end(self) -> None:

@@ -6,14 +6,15 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from sono_client.cli import tell
 from sono_core import Limits, Timeouts, __version__
-from sono_core.limits import DEFAULT_LIMITS
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.tls import Certificates, server_context
 from sono_server.aio import AsyncServer, run_server
 from sono_server.app import Sono
 from sono_server.operations import changed, configure
 from sono_server.selector import Server
-from sono_server.serving import HTTPRequest, Options, listen, logger
+from sono_server.serving import HTTPRequest, Options, listen, logger, taken
 
 from . import application, demo
 from .mistakes import Mistake, reason
@@ -37,25 +38,25 @@ def run(arguments: argparse.Namespace, listeners: list[socket.socket] | None = N
     certificates = _certificates(arguments)
     answer: Callable[[HTTPRequest], None]
     if arguments.app is None:
-        limits, timeouts = _changed(arguments, DEFAULT_LIMITS)
-        sono = Sono(open_channels=True, limits=limits)
+        limits, timeouts = _changed(arguments, DEFAULT_LIMITS, DEFAULT_TIMEOUTS)
+        sono = Sono(open_channels=True, limits=limits, timeouts=timeouts)
         answer = partial(demo.handle, sono)
     else:
         sono = application.load(application.parse(arguments.app))
-        limits, timeouts = _changed(arguments, sono._limits)
+        limits, timeouts = _changed(arguments, sono._limits, sono._timeouts)
         answer = partial(sono._answer, path=arguments.path or _PATH)
     options = _options(arguments, certificates, limits, timeouts)
     kind = AsyncServer if sono._is_asynchronous() else Server
-    server = kind(listeners or listening(arguments), options)
-    if certificates:
-        _reload_on_hangup(certificates, server)
-    print(_start_line(arguments, server), flush=True)
-    if isinstance(server, AsyncServer):
-        run_server(server, answer)
-    else:
-        with server:
-            for request in server:
-                answer(request)
+    server = kind(listeners or listening(arguments), options, arguments.host)
+    hangup = getattr(signal, "SIGHUP", None) if certificates else None
+    with taken(hangup, partial(server.call_soon, _reload, certificates)):
+        tell(_start_line(arguments, server))
+        if isinstance(server, AsyncServer):
+            run_server(server, answer)
+        else:
+            with server:
+                for request in server:
+                    answer(request)
     return 0
 
 
@@ -74,9 +75,11 @@ def listening(arguments: argparse.Namespace) -> list[socket.socket]:
         raise Mistake(f"cannot listen on {arguments.host!r}: not a host name") from None
 
 
-def _changed(arguments: argparse.Namespace, limits: Limits) -> tuple[Limits, Timeouts]:
+def _changed(
+    arguments: argparse.Namespace, limits: Limits, timeouts: Timeouts
+) -> tuple[Limits, Timeouts]:
     try:
-        return changed(arguments.settings, limits)
+        return changed(arguments.settings, limits, timeouts)
     except ValueError as error:
         raise Mistake(str(error)) from None
 
@@ -93,6 +96,7 @@ def _options(
             timeouts=timeouts,
             ssl=certificates.context if certificates else None,
             origins=arguments.origins,
+            hosts=arguments.hosts,
             max_connections=arguments.max_connections,
             drain=DRAIN if arguments.drain is None else arguments.drain,
             close_code=arguments.close_code,
@@ -116,19 +120,14 @@ def _certificates(arguments: argparse.Namespace) -> Certificates | None:
         raise Mistake(str(error)) from None
 
 
-def _reload_on_hangup(certificates: Certificates, server: AsyncServer | Server) -> None:
-    """Let SIGHUP load the certificates again; if that fails, the old ones stay."""
-
-    def reload() -> None:
-        try:
-            certificates.reload()
-        except (OSError, ValueError) as error:
-            logger.error("the certificates were not reloaded: %s", error)
-        else:
-            logger.info("the certificates were reloaded")
-
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: server.call_soon(reload))
+def _reload(certificates: Certificates) -> None:
+    """Load the certificates again; if that fails, the old ones stay."""
+    try:
+        certificates.reload()
+    except (OSError, ValueError) as error:
+        logger.error("the certificates were not reloaded: %s", error)
+    else:
+        logger.info("the certificates were reloaded")
 
 
 def _start_line(arguments: argparse.Namespace, server: AsyncServer | Server) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from sono_core import Limits, Timeouts
-from sono_core.limits import DEFAULT_LIMITS
+from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 
 _KINDS: tuple[tuple[type[msgspec.Struct], type], ...] = ((Limits, int), (Timeouts, float))
 
@@ -30,8 +30,12 @@ def settings() -> Iterator[Setting]:
             yield Setting(field.name, shown, meta.description)
 
 
-def changed(assignments: Iterable[str], limits: Limits = DEFAULT_LIMITS) -> tuple[Limits, Timeouts]:
-    """These limits and the shipped time-outs, but for what `NAME=VALUE` says.
+def changed(
+    assignments: Iterable[str],
+    limits: Limits = DEFAULT_LIMITS,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> tuple[Limits, Timeouts]:
+    """These limits and time-outs, but for what `NAME=VALUE` says.
 
     Raises:
         ValueError: there is no such name, or it cannot have that value.
@@ -50,5 +54,5 @@ def changed(assignments: Iterable[str], limits: Limits = DEFAULT_LIMITS) -> tupl
             raise ValueError(f"{assignment!r} is not NAME=VALUE; `sono limits` has the names")
     return (
         msgspec.structs.replace(limits, **values["Limits"]),
-        Timeouts(**values["Timeouts"]),
+        msgspec.structs.replace(timeouts, **values["Timeouts"]),
     )

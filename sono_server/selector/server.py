@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sono_core.arguments import Unpack, takes_options
@@ -24,6 +25,7 @@ from sono_server.serving import (
     ServedTransport,
     ServeOptions,
     StopSignals,
+    forks,
     listen,
     logger,
     remove_file,
@@ -33,8 +35,17 @@ from .transport import READ, SelectorTransport
 
 _EPOLL = getattr(selectors, "EpollSelector", None)  # on Linux
 _ACCEPTS = 64  # connections accepted in one turn: a fair share
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ANSWERS = 64  # requests answered in one turn, likewise
+_FLUSH = 0.01  # seconds of writing in one turn; what is left is written in the next
 _ACCEPT_PAUSE = 1.0  # seconds without accepting when descriptors ran out
+_OF_ONE_CONNECTION = [  # what goes wrong with a connection before it is accepted: accept(2)
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
+        *("ENONET", "ENOPROTOOPT", "EOPNOTSUPP", "EPERM", "EPROTO"),
+    )
+    if hasattr(errno, name)
+]
 
 
 class Server(BaseServer):
@@ -44,17 +55,20 @@ class Server(BaseServer):
     after `stop`, SIGINT or SIGTERM. As a context manager it closes everything at its end.
     """
 
-    def __init__(self, listeners: list[socket.socket], options: Options) -> None:
-        super().__init__(listeners, options)
+    def __init__(
+        self, listeners: list[socket.socket], options: Options, name: str | None = None
+    ) -> None:
+        super().__init__(listeners, options, name)
         self._listening = {listener.fileno(): listener for listener in listeners}
         self._selector = selectors.DefaultSelector()
         self._epoll = -1  # the selector's, where C can wait on it
         if loop_in_c and _EPOLL and isinstance(self._selector, _EPOLL):
             self._epoll = self._selector.fileno()
-        self.again: list[SelectorTransport] = []
         self._accepting = False
         self._accept_again = math.inf
         self._turning = False
+        self._answers = 0  # requests that may still be answered in this turn
+        self._next_turn: list[Callable[[], object]] = []
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
@@ -70,18 +84,23 @@ class Server(BaseServer):
     def __next__(self) -> HTTPRequest:
         if self._thread is None and not self._closed:
             self._thread = self.context.thread = threading.get_ident()
+            forks.begin(self)
             self._signals.take()
             self._begin_watch()
         if self._turning:
             raise RuntimeError("a handler may not run the server that calls it")
         while not self._closed:
+            if self._answers and (request := self._next_request()):
+                self._answers -= 1
+                return request
             self._turning = True
             try:
                 self._turn()
             finally:
                 self._turning = False
-            if request := self._next_request():
-                return request
+            self._answers = _ANSWERS
+            if self._requests:
+                continue
             if self._stop_requests and not self._transports:
                 self.close()
         raise StopIteration
@@ -107,9 +126,11 @@ class Server(BaseServer):
         self._closed = True
         self._end_watch()
         self._posted.clear()
+        self._next_turn.clear()
         self._signals.give_back()
         self._stop_listening()
         self._cut_off()
+        self._end_all()
         self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()
@@ -127,16 +148,22 @@ class Server(BaseServer):
         if self._stop_requests:
             self._continue_stopping()
         if self.context.to_flush:
-            self.context.flush(self.time())
-        again, self.again = self.again, []
-        now, others = self._wait(self._due(bool(again)))
+            now = self.time()
+            self.context.flush(now, now + _FLUSH)
+        if self._next_turn:
+            self.context.begin(self.time())
+            functions, self._next_turn = self._next_turn, []
+            for function in functions:
+                function()
+        again = self.again.counts if self.again.waiting else None
+        now, others = self._wait(self._due())
         for fd in others:
             if fd in self._listening:
                 self._accept(self._listening[fd], now)
             else:
                 self._drain_wakes()
-        for transport in again:
-            transport.pump(now)
+        if again:
+            self.again.pump(again, self.context, self.time)
         # Deadlines come last, so that everything a peer sent in time has been read.
         if self._timers.next <= now:
             self._fire_timers(now)
@@ -151,25 +178,28 @@ class Server(BaseServer):
         timeout = None if due == math.inf else max(0.0, due - time.monotonic())
         ready = self._selector.select(timeout)
         now = self.time()
+        self.context.begin(now)
         others = []
         for key, events in ready:
             if type(key.data) is SelectorTransport:
                 key.data.ready(events, now)
+                self.context.look()
             else:
                 others.append(key.fd)
         return now, others
 
-    def _due(self, busy: bool) -> float:
-        """The time until which to wait.
-
-        Args:
-            busy: whether there is work to do in any case.
-        """
-        if busy or self.context.to_flush or self._posted or self._requests:
+    def _due(self) -> float:
+        """The time until which to wait."""
+        if self.again.waiting or self.context.to_flush or self._next_turn:
+            return -math.inf
+        if self._posted or self._requests:
             return -math.inf
         if self._stop_requests and not self._transports:
             return -math.inf
         return min(self._accept_again, self._stop_due, self._timers.next)
+
+    def call_next_turn(self, function: Callable[[], object]) -> None:
+        self._next_turn.append(function)
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -178,6 +208,16 @@ class Server(BaseServer):
     def schedule(self, transport: SelectorTransport, due: float) -> None:
         """Handle the transport's deadlines then, or earlier if that was due earlier."""
         self._timers.schedule(transport, due)
+
+    def descriptors(self) -> list[int]:
+        """See `BaseServer`."""
+        found: list[Any] = [self._wake_receiver, self._wake_sender, *self._sockets()]
+        if hasattr(self._selector, "fileno"):
+            found.append(self._selector)
+        return [*super().descriptors(), *(one.fileno() for one in found)]
+
+    def _sockets(self) -> list[socket.socket]:
+        return [one._sock for one in self._transports if isinstance(one, SelectorTransport)]
 
     # -- accepting ------------------------------------------------------------------------------
 
@@ -201,22 +241,36 @@ class Server(BaseServer):
         for _ in range(_ACCEPTS):
             try:
                 sock, address = listener.accept()
-            except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES and self._accepting:
+            except BlockingIOError:  # all have been accepted
+                return
+            except Exception as error:
+                if getattr(error, "errno", None) in _OF_ONE_CONNECTION:
+                    continue
+                if self._accepting:
                     # The waiting connection keeps the listener readable: stop watching for a while.
                     self._watch_listeners(False)
                     self._accept_again = now + _ACCEPT_PAUSE
-                    logger.warning("cannot accept connections: %s", error.strerror)
-                elif error.errno == errno.ECONNABORTED:
-                    continue
+                    why = getattr(error, "strerror", None) or repr(error)
+                    logger.warning("cannot accept connections: %s", why)
                 return
-            self._add(sock, address, now)
+            try:
+                self._add(sock, address, now)
+            except MemoryError:
+                logger.error("a connection was dropped for lack of memory")
+                sock.close()
 
     def _add(self, sock: socket.socket, address: Any, now: float) -> None:
-        sock.setblocking(False)
-        transport = SelectorTransport(self, sock)
-        if self.admit(transport, address, now):
-            transport.ready_fallback(READ, now)  # the request is often there already
+        transport = None
+        try:
+            sock.setblocking(False)
+            transport = SelectorTransport(self, sock)
+            if self.admit(transport, address, now):
+                transport.ready(READ, now)  # the request is often there already
+        except Exception:
+            logger.exception("a connection cannot be served, and is closed")
+            if transport:
+                transport.abort()
+            sock.close()
 
     def watch(
         self, sock: socket.socket, transport: SelectorTransport, before: int, events: int
@@ -263,4 +317,4 @@ def serve(
             is both a `sock` and a `unix`.
     """
     chosen = Options(**options)
-    return Server(listen(host, port, sock, unix), chosen)
+    return Server(listen(host, port, sock, unix), chosen, host)

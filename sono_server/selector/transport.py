@@ -2,14 +2,16 @@
 
 import contextlib
 import socket
+from collections.abc import Sized
 from typing import Protocol
 
 from sono_core.lifecycle import Driver
-from sono_io import FastTransport, LoopContext
+from sono_io import LITTLE_SIZE, FastTransport, LoopContext
 from sono_io import loop as loop_in_c
 
 READ, WRITE = 1, 2
 """The events that a loop watches for; the numbers are those of `selectors`."""
+_SOON = 16  # backlogs that one turn can probably take
 
 
 class SelectorLoop(Protocol):
@@ -19,8 +21,10 @@ class SelectorLoop(Protocol):
     """Shared by all transports of the loop."""
     buffer: memoryview
     """The buffer that all sockets receive into."""
-    again: "list[SelectorTransport]"
-    """To be pumped in the next turn."""
+
+    @property
+    def again(self) -> Sized:
+        """The transports that wait to be pumped."""
 
     def time(self) -> float:
         """Seconds of the clock that all deadlines are measured with."""
@@ -33,8 +37,14 @@ class SelectorLoop(Protocol):
     def schedule(self, transport: "SelectorTransport", due: float) -> None:
         """Call `transport.tick` then."""
 
+    def pump_later(self, transport: "SelectorTransport") -> None:
+        """Call `transport.pump` in a later turn."""
+
     def forget(self, transport: "SelectorTransport") -> None:
         """The transport's socket is closed."""
+
+    def end_alone(self, transport: "SelectorTransport", error: Exception) -> None:
+        """End a connection in which something failed that nobody foresaw."""
 
 
 class SelectorTransport(FastTransport, Driver):
@@ -69,14 +79,14 @@ class SelectorTransport(FastTransport, Driver):
         if events & READ and layer.reading:
             buffer = self._loop.buffer
             try:
-                size = self._sock.recv_into(buffer)
+                size = self._sock.recv_into(buffer, LITTLE_SIZE if self._loop.context.spent else 0)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:
                 layer.lost()
                 return
             else:
-                self.receive(bytes(buffer[:size]), now)
+                self.receive_in_turn(bytes(buffer[:size]), now)
                 return
         self.flush(now)
 
@@ -100,17 +110,23 @@ class SelectorTransport(FastTransport, Driver):
         self._loop.forget(self)
 
     def _watch(self, reading: bool, blocked: bool) -> None:
-        # A backlog ends in the next turn: to look away until then would be two calls in vain.
-        events = (READ if reading or self.pump_scheduled else 0) | (WRITE if blocked else 0)
+        # A backlog ends in the next turn: to look away until then would be two calls in vain. Only
+        # where many wait will it take longer, for those that have had much.
+        soon = self.pump_scheduled and (not self.layer.sated or len(self._loop.again) <= _SOON)
+        events = (READ if reading or soon else 0) | (WRITE if blocked else 0)
         if events != self.watched:
-            before, self.watched = self.watched, events
-            self._loop.watch(self._sock, self, before, events)
+            self._loop.watch(self._sock, self, self.watched, events)
+            self.watched = events  # unless that failed
 
     def _pump_later(self) -> None:
-        self._loop.again.append(self)
+        self._loop.pump_later(self)
 
     def _tick_at(self, due: float) -> None:
         self._loop.schedule(self, due)
+
+    def unexpected(self, error: Exception) -> None:
+        """See `Driver`."""
+        self._loop.end_alone(self, error)
 
     def _rest(self) -> bytes:
         """A fair share of what the peer sent before it went, a Close frame perhaps."""

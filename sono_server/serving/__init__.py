@@ -1,18 +1,24 @@
 """Shared by servers on every kind of loop."""
 
+from . import forks
 from .base import BaseServer, ServedTransport
 from .browser_client import JAVASCRIPT, browser_client
+from .date import wall_clock
 from .listeners import BACKLOG, listen, remove_file
-from .options import ASGIOptions, Options, ServeOptions
-from .requests import HEALTHY, HTTPRequest, Refused
-from .signals import StopSignals
-from .websocket import Loop, WebSocket, awaited, logger
+from .log import logger
+from .options import ASGIOptions, Options, ServeOptions, StreamOptions
+from .requests import HEALTHY, HTTPRequest, Refused, TLSSource
+from .signals import StopSignals, taken
+from .static import READABLE, static_answer
+from .websocket import Alarm, Loop, WebSocket, awaited
 
 __all__ = [
     "BACKLOG",
     "HEALTHY",
     "JAVASCRIPT",
+    "READABLE",
     "ASGIOptions",
+    "Alarm",
     "BaseServer",
     "HTTPRequest",
     "Loop",
@@ -21,10 +27,16 @@ __all__ = [
     "ServeOptions",
     "ServedTransport",
     "StopSignals",
+    "StreamOptions",
+    "TLSSource",
     "WebSocket",
     "awaited",
     "browser_client",
+    "forks",
     "listen",
     "logger",
     "remove_file",
+    "static_answer",
+    "taken",
+    "wall_clock",
 ]

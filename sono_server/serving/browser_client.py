@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-JAVASCRIPT = {"content-type": "text/javascript; charset=utf-8", "cache-control": "no-cache"}
+JAVASCRIPT = {
+    "content-type": "text/javascript; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-content-type-options": "nosniff",
+}
 
 
 def browser_client() -> bytes:

@@ -10,7 +10,7 @@ from sono_core import Request
 from sono_core.http import is_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_SCHEMES = ("http", "https")
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class TrustedProxies:
@@ -67,16 +67,25 @@ class TrustedProxies:
         return found
 
     def scheme(self, request: Request, otherwise: str) -> str:
-        """The scheme that the client used with the proxy: `http` or `https`."""
+        """The scheme that the client used with the proxy: `http` or `https`.
+
+        Schemes have no case (RFC 3986, section 3.1). Some proxies call it `ws` or `wss`.
+        """
         entries = _entries(request, "x-forwarded-proto")
-        return entries[-1] if entries and entries[-1] in _SCHEMES else otherwise
+        return _SCHEMES.get(entries[-1].lower(), otherwise) if entries else otherwise
 
     def seen(self, request: Request) -> Request:
-        """The request with the host that the client asked for."""
+        """The request with the scheme and the host that the client used."""
         entries = _entries(request, "x-forwarded-host")
-        if not entries or not is_host(entries[-1]):
-            return request
-        return msgspec.structs.replace(request, host=entries[-1])
+        host = entries[-1] if entries and is_host(entries[-1]) else request.host
+        scheme = self.scheme(request, request.scheme)
+        return msgspec.structs.replace(request, host=host, scheme=scheme)
+
+
+def is_loopback(address: Any) -> bool:
+    """Whether a socket address is one that only this machine reaches, and browsers on it do."""
+    found = _parsed(address[0]) if isinstance(address, (tuple, list)) and address else None
+    return found is not None and found.is_loopback
 
 
 def _entries(request: Request, name: str) -> list[str]:
@@ -85,7 +94,8 @@ def _entries(request: Request, name: str) -> list[str]:
 
 
 def _parsed(text: str) -> Address | None:
-    """Parse an address as proxies write it, maybe with a port."""
+    """Parse an address as proxies write it: maybe quoted, in brackets, or with a port."""
+    text = str(text).strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

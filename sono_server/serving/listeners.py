@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
-BACKLOG = 1024
+BACKLOG = 4096
 """Connections that the kernel holds until they are accepted."""
 _RESERVED_DESCRIPTORS = 64  # for everything that is not a connection
 _ATTEMPTS = 16  # to find a port that is free for IPv4 and for IPv6

@@ -13,7 +13,7 @@ from typing import Annotated, TypedDict
 from sono_core import CloseCode, Deflate, Limits, Timeouts
 from sono_core.lifecycle import ends
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
-from sono_core.websocket import DEFAULT_DEFLATE
+from sono_core.websocket import DEFAULT_DEFLATE, AllowedHosts
 
 from .forwarded import TrustedProxies
 
@@ -23,8 +23,8 @@ class Options:
     """How to serve.
 
     Raises:
-        ValueError: an option is out of range.
-        TypeError: a str where several are wanted.
+        ValueError: an option is out of range, or `ssl` is not a server's context.
+        TypeError: an option is of the wrong type, or a str where several are wanted.
     """
 
     ssl: Annotated[
@@ -40,6 +40,12 @@ class Options:
         Collection[str],
         """origins whose pages may connect, beside the server's own; `"*"` allows all.""",
     ] = ()
+    hosts: Annotated[
+        Collection[str] | None,
+        "names of this server, beside `localhost` and addresses: a page whose name leads here and "
+        """is not among them is foreign. `".example.com"` stands for a domain, `"*"` for any. """
+        "None allows any, but on loopback addresses only if a proxy passed the request on.",
+    ] = None
     max_connections: Annotated[
         int | None,
         "beyond it 503; None for the limit of file descriptors less 64.",
@@ -64,6 +70,14 @@ class Options:
     ] = 1.0
 
     def __post_init__(self) -> None:
+        for name, kind in (("limits", Limits), ("timeouts", Timeouts), ("deflate", Deflate)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) and (name != "deflate" or value is not None):
+                raise TypeError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+        if self.ssl is not None:
+            from sono_core.tls import check_context
+
+            check_context("ssl", self.ssl, server_side=True)
         if self.max_connections is not None and self.max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
         if isinstance(self.origins, str):  # any part of it would be an allowed origin
@@ -75,6 +89,7 @@ class Options:
         if self.watchdog is not None and not 0 < self.watchdog <= threading.TIMEOUT_MAX:
             raise ValueError(f"watchdog must be finite and above 0, not {self.watchdog}")
         TrustedProxies(self.trusted_proxies)  # raises before anybody listens
+        AllowedHosts(self.hosts or ())
 
 
 class ASGIOptions(TypedDict, total=False):
@@ -83,15 +98,21 @@ class ASGIOptions(TypedDict, total=False):
     limits: Limits
     timeouts: Timeouts
     origins: Collection[str]
+    hosts: Collection[str] | None
     max_connections: int | None
 
 
-class ServeOptions(ASGIOptions, total=False):
+class StreamOptions(ASGIOptions, total=False):
+    """Those that are not the business of whoever accepted a connection, for type checkers."""
+
+    deflate: Deflate | None
+    trusted_proxies: Collection[str]
+    watchdog: float | None
+
+
+class ServeOptions(StreamOptions, total=False):
     """The fields of `Options`, for type checkers."""
 
     ssl: tls.SSLContext | None
-    deflate: Deflate | None
     drain: float
     close_code: int
-    trusted_proxies: Collection[str]
-    watchdog: float | None

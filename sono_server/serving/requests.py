@@ -1,13 +1,16 @@
 """The HTTP request as applications see it, and the two ways to answer it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sono_core import Accept, Headers, Reject, SonoError, State
 from sono_core.events import Request
 from sono_core.lifecycle import BaseHandler, Session
+from sono_core.quoting import shown_path
+from sono_core.tls import TLSInfo
 
 from .forwarded import TrustedProxies
+from .log import logger
 from .websocket import (
     AwaitingHandler,
     Loop,
@@ -16,9 +19,9 @@ from .websocket import (
     WebSocket,
     WebSocketHandler,
     awaited,
-    logger,
 )
 
+TLSSource = Callable[[], TLSInfo | None]
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 HEALTHY = (200, "ok\n", {"cache-control": "no-store"})
@@ -38,22 +41,29 @@ class Refused(SonoError):  # noqa: N818 - what became of the request
         super().__init__(f"refused with {status}")
         self.status = status
         self.body = body
-        self.headers = headers
+        # an iterator could be used once, and not be copied
+        self.headers: HeaderFields = tuple(headers) if isinstance(headers, Iterator) else headers
 
 
 class HTTPRequest:
     """A request that waits for its one answer: `accept` or `respond`.
 
     A request that nobody answers gets 503 at the handshake's deadline. Use it only in the
-    server's own thread.
+    server's own thread: in another one, `accept`, `respond` and `verify` raise RuntimeError.
     """
 
-    __slots__ = ("_session", "client", "event", "loop", "scheme")
+    __slots__ = ("_session", "_tls", "client", "event", "loop", "token")
 
     def __init__(
-        self, event: Request, session: Session, loop: Loop, client: Any, scheme: str = "http"
+        self,
+        event: Request,
+        session: Session,
+        loop: Loop,
+        client: Any,
+        tls: TLSSource | None = None,
     ) -> None:
         self._session = session
+        self._tls: TLSSource | TLSInfo | None = tls
         self.loop: Loop = loop
         """The server."""
         self.event: Request = event
@@ -61,8 +71,28 @@ class HTTPRequest:
         self.client: Any = client
         """The peer's socket address: (host, port) and more for IPv6; behind a trusted proxy
         the client's address, with port 0."""
-        self.scheme: str = scheme
-        """`http` or `https`."""
+        self.token: str | None = None
+        """What a client of `sono.v2` sent with its `hello`; its WebSocket is open then."""
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`; behind a trusted proxy what the client used with it."""
+        return self.event.scheme
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """The version, the cipher and the peer's certificate of this connection's TLS.
+
+        None without TLS; under ASGI what the ASGI server tells, which few do. Behind a proxy it is
+        the proxy's connection. Ask before you answer: what has ended knows nothing any more.
+        """
+        if callable(self._tls):
+            self._tls = self._tls()
+        elif self._tls is None and (found := getattr(self._session.transport, "tls", None)):
+            from sono_core.tls import tls_info
+
+            self._tls = tls_info(found)
+        return self._tls
 
     @property
     def method(self) -> str:
@@ -110,13 +140,23 @@ class HTTPRequest:
         session = self._session
         return session.connection.state is State.REQUESTED and not session.over
 
+    @property
+    def _transport(self) -> Any:
+        """What moves the bytes of its connection, below TLS."""
+        transport = self._session.transport
+        return getattr(transport, "transport", transport)
+
     def verify(self) -> bool:
         """Refuse the request now if `accept` would: no valid upgrade, or a foreign origin.
 
         Returns:
             Whether it can be accepted. Ask this before you look up who sent it.
         """
-        return self._session.verify(self.loop.time())
+        self._require_thread()
+        try:
+            return self._session.verify(self.loop.time())
+        except Exception as error:
+            return self._failed(error)
 
     def respond(self, status: int, body: str | bytes = b"", headers: HeaderFields = ()) -> bool:
         """Answer with a plain HTTP response, after which the connection ends.
@@ -132,13 +172,17 @@ class HTTPRequest:
         Raises:
             LocalProtocolError: the status or a header is illegal.
         """
+        self._require_thread()
         fields = Headers(headers)
         if isinstance(body, str):
             body = body.encode()
             if "content-type" not in fields:
                 content_type = ("content-type", "text/plain; charset=utf-8")
                 fields = Headers((*fields.fields(), content_type))
-        return self._session.respond(Reject(status, fields, body), self.loop.time())
+        try:
+            return self._session.respond(Reject(status, fields, body), self.loop.time())
+        except Exception as error:
+            return self._failed(error)
 
     def accept(
         self,
@@ -167,11 +211,15 @@ class HTTPRequest:
                 calls only plain functions. A server on asyncio awaits it before it handles the
                 connection's next message.
         """
+        self._require_thread()
         session, loop = self._session, self.loop
         is_awaited = awaited(loop, on_message, on_close)
         known = [subprotocol] if isinstance(subprotocol, str) else subprotocol or ()
         agreed = next((name for name in known if name in self.subprotocols), None)
-        accepted = session.accept(Accept(agreed, Headers(headers)), self.loop.time())
+        try:
+            accepted = session.accept(Accept(agreed, Headers(headers)), self.loop.time())
+        except Exception as error:
+            accepted = self._failed(error)
         socket = WebSocket(session, loop, self.event)
         if accepted and is_awaited:
             session.handler = AwaitingHandler(socket, on_message, on_close, session, loop)
@@ -179,14 +227,26 @@ class HTTPRequest:
             session.handler = WebSocketHandler(socket, on_message, on_close)
         return socket
 
+    def _require_thread(self) -> None:
+        if not self.loop.in_loop():
+            raise RuntimeError("a request can be answered in its server's thread only")
+
+    def _failed(self, error: Exception) -> bool:
+        """Raise the caller's mistake again; any other failure ends this connection alone."""
+        if isinstance(error, (SonoError, TypeError)):
+            raise error
+        logger.error("answering a request failed; its connection is closed", exc_info=error)
+        self._session.abort()
+        return False
+
     def __repr__(self) -> str:
-        return f"<HTTPRequest {self.method} {self.target!r}>"
+        return f"<HTTPRequest {self.method} {shown_path(self.target)}>"
 
 
 class RequestHandler(BaseHandler):
     """The `Handler` of a connection until its request has been answered."""
 
-    __slots__ = ("_client", "_deliver", "_loop", "_proxies", "_scheme", "session")
+    __slots__ = ("_client", "_deliver", "_loop", "_proxies", "_tls", "session")
 
     session: Session
     """Set it before anything is received."""
@@ -196,21 +256,20 @@ class RequestHandler(BaseHandler):
         loop: Loop,
         client: Any,
         deliver: Callable[[HTTPRequest], object],
-        scheme: str = "http",
         proxies: TrustedProxies | None = None,
+        tls: TLSSource | None = None,
     ) -> None:
         self._loop = loop
         self._client = client
         self._deliver = deliver
-        self._scheme = scheme
         self._proxies = proxies
+        self._tls = tls
 
     def on_request(self, request: Request) -> None:
-        client, scheme = self._client, self._scheme
+        client = self._client
         if self._proxies:
             client = self._proxies.client(request, client)
-            scheme = self._proxies.scheme(request, scheme)
-        self._deliver(HTTPRequest(request, self.session, self._loop, client, scheme))
+        self._deliver(HTTPRequest(request, self.session, self._loop, client, self._tls))
 
     def on_error(self, error: Exception) -> None:
         logger.error("answering a request failed", exc_info=error)

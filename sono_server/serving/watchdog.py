@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from .websocket import logger
+from .log import logger
 
 
 class Watched(Protocol):
@@ -68,8 +68,8 @@ class Watchdog:
             return
         frame = sys._current_frames().get(self._watched)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
-        record = logger.makeRecord(
-            logger.name,
+        record = logger.logger.makeRecord(
+            logger.logger.name,
             logging.WARNING,
             __file__,
             0,

@@ -9,13 +9,17 @@ from types import MethodType
 from typing import Any, Protocol
 
 from sono_core import Close, CloseCode, Ping, Prepared, TextMessage
-from sono_core.arguments import is_coroutine_function, require_callable
+from sono_core.arguments import is_coroutine_function, name_of, require_callable
 from sono_core.events import Request
-from sono_core.lifecycle import BaseHandler, Session
+from sono_core.lifecycle import BaseHandler, ForwardingLayer, MemoryBudget, Session
+from sono_core.quoting import shown_path
 from sono_core.websocket import close_payload, control_payload, message_event
 from sono_io import LoopContext, Sender
 
-logger: logging.Logger = logging.getLogger("sono")
+from .log import logger
+
+_NOTEWORTHY = frozenset((CloseCode.SLOW_READER, CloseCode.SLOW_SENDER, CloseCode.TRY_AGAIN_LATER))
+_MANY = 64  # connections that wait to be written to, behind which one would wait long
 
 
 class Loop(Protocol):
@@ -23,9 +27,11 @@ class Loop(Protocol):
 
     context: LoopContext
     """Shared by all connections of the loop."""
+    memory: MemoryBudget
+    """Of all its peers."""
     create_task: Callable[..., Any] | None
-    """Runs a coroutine; None on a loop that calls only plain functions. With `brief=True` the
-    coroutine is cancelled when the time of a handshake is over."""
+    """Runs a coroutine; None on a loop that calls only plain functions. With a request as second
+    argument, the coroutine is cancelled when the time of a handshake is over, or the peer gone."""
 
     @property
     def ended(self) -> bool:
@@ -39,6 +45,26 @@ class Loop(Protocol):
 
     def call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
         """Call the function in the loop's thread. From any thread; False if the loop has ended."""
+
+    def call_next_turn(self, function: Callable[[], object]) -> None:
+        """Call the function at the beginning of the next turn. In the loop's thread."""
+
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call the function when all connections have ended, and no others will come."""
+
+    def schedule(self, alarm: Any, due: float, /) -> None:
+        """Call `alarm.tick` then, or earlier if that was due earlier. In the loop's thread."""
+
+
+class Alarm:
+    """Calls a function at times that a loop is told by `schedule`, with the time it is."""
+
+    __slots__ = ("scheduled", "tick")
+
+    def __init__(self, function: Callable[[float], object]) -> None:
+        self.tick: Callable[[float], object] = function
+        self.scheduled: float = math.inf
+        """When it will be called; infinite for never."""
 
 
 OnMessage = Callable[["WebSocket", Any], object]
@@ -58,7 +84,7 @@ def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
     found = [function for function in given if is_coroutine_function(function)]
     if found and loop.create_task is None:
         raise TypeError(
-            f"{found[0]!r} is a coroutine function; this server calls only plain functions"
+            f"{name_of(found[0])} is a coroutine function; this server calls only plain functions"
         )
     return bool(found)
 
@@ -74,7 +100,10 @@ class WebSocket(Sender):
 
     def __init__(self, session: Session, loop: Loop, request: Request) -> None:
         connection = session.connection
-        super().__init__(loop.context, session.transport, connection.frames, connection.plain)
+        transport = session.transport
+        while isinstance(transport, ForwardingLayer):  # C sends on what is below all layers
+            transport = transport.transport
+        super().__init__(loop.context, transport, connection.frames, connection.plain)
         self._session = session
         self._loop = loop
         self.request: Request = request
@@ -86,6 +115,11 @@ class WebSocket(Sender):
     def open(self) -> bool:
         """Whether messages can be sent."""
         return self._session.open
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait to be written to the peer."""
+        return self._session.outbox.size
 
     @property
     def subprotocol(self) -> str | None:
@@ -124,7 +158,9 @@ class WebSocket(Sender):
         return self._post(self.close, code, reason)
 
     def pause(self, seconds: float) -> None:
-        """Read nothing from the peer for this many seconds, to slow it down.
+        """Handle nothing from the peer for this many seconds, to slow it down.
+
+        Up to `Limits.max_held` is read meanwhile, so that its pings are answered.
 
         Raises:
             ValueError: `seconds` is negative or not finite.
@@ -135,6 +171,14 @@ class WebSocket(Sender):
             self._session.pause(seconds, self._loop.time())
         else:
             self._post(self.pause, seconds)
+
+    def unpause(self, seconds: float) -> None:
+        """End the last `pause` after these seconds, or at once. In the server's thread."""
+        if seconds:
+            self._session.pause(seconds, self._loop.time())
+            self._session.transport.write_soon()  # which schedules the end
+        else:
+            self._session.unpause()
 
     def end_turn(self) -> None:
         """Let other connections have their turn before this peer's next message.
@@ -152,7 +196,10 @@ class WebSocket(Sender):
         It is called at once. If the connection's callbacks are coroutine functions, it is called
         after those that are waiting, and may be a coroutine function itself.
         """
-        self._session.handler.call(function, argument)  # type: ignore[attr-defined]
+        if self._loop.in_loop():
+            self._session.handler.call(function, argument)  # type: ignore[attr-defined]
+        else:
+            self._post(self.call, function, argument)
 
     def _post(self, function: Callable[..., object], *arguments: object) -> bool:
         if not self.open:
@@ -160,7 +207,8 @@ class WebSocket(Sender):
         return self._loop.call_soon(function, *arguments)
 
     def __repr__(self) -> str:
-        return f"<WebSocket {self.request.target} {self._session.connection.state.value}>"
+        state = self._session.connection.state.value
+        return f"<WebSocket {shown_path(self.request.target)} {state}>"
 
 
 class _WebSocketHandler(BaseHandler):
@@ -173,14 +221,16 @@ class _WebSocketHandler(BaseHandler):
         self._on_close = on_close
 
     def on_close(self, close: Close) -> None:
-        level = logging.WARNING if close.code == CloseCode.SLOW_READER else logging.DEBUG
-        target = self._socket.request.target
-        logger.log(level, "%s closed with %d: %a", ascii(target)[1:-1], close.code, close.reason)
+        level = logging.WARNING if close.code in _NOTEWORTHY and not close.clean else logging.DEBUG
+        if logger.isEnabledFor(level):
+            path = shown_path(self._socket.request.target)
+            logger.log(level, "%s closed with %d: %a", path, close.code, close.reason)
         if self._on_close:
             self.call(self._on_close, close)
 
     def on_error(self, error: Exception) -> None:
-        logger.error("a handler failed; its connection is closed", exc_info=error)
+        what = "memory ran out" if isinstance(error, MemoryError) else "a handler failed"
+        logger.error("%s; its connection is closed", what, exc_info=error)
 
     def call(self, function: Callable[[WebSocket, Any], object], argument: object) -> None:
         function(self._socket, argument)
@@ -205,7 +255,7 @@ class AwaitingHandler(_WebSocketHandler):
     """The `Handler` for coroutine functions: a task calls them one after the other, in order.
 
     While one runs, the session delivers nothing more, so a slow handler holds back only its own
-    peer.
+    peer. What was read ahead when the connection ends comes at once, and waits here.
     """
 
     __slots__ = ("_calls", "_loop", "_on_message", "_running", "_session")
@@ -256,9 +306,13 @@ class AwaitingHandler(_WebSocketHandler):
                     self._failed(cancelled)
         finally:
             self._running = False
+            if len(self._loop.context.to_flush) > _MANY:  # an answer does not wait for all these
+                self._session.transport.write_now()
             self._session.release()
 
     def _failed(self, error: Exception) -> None:
+        left = [call for call in self._calls if call[0] is not self._on_message]
+        self._calls = deque(left)  # whose failure ends the connection gets no more messages
         if self._session.over:
             self.on_error(error)
         else:

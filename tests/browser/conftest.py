@@ -21,7 +21,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WAIT = 10_000  # milliseconds for events that are sure to happen
+WAIT = 60_000  # milliseconds for events that are sure to happen
+LOST = "WebSocket connection to "  # so begin Chromium's words about one that was lost
 
 
 class ServerProcess:
@@ -32,6 +33,10 @@ class ServerProcess:
     """
 
     def __init__(self, *command: str) -> None:
+        self._command = command
+        self._start(*command)
+
+    def _start(self, *command: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -47,8 +52,18 @@ class ServerProcess:
             self._process.kill()
             pytest.fail(f"the server said {line!r}, then {self._process.communicate()[1]!r}")
         address = urlsplit(urls[0])
-        self.port = address.port
+        self.port = address.port or 0
         self.url = f"{address.scheme}://localhost:{address.port}/"
+
+    def kill(self) -> None:
+        """End it without a word to anybody, and wait until its port is free."""
+        self._process.kill()
+        if self._process.returncode is None:
+            self._process.communicate(timeout=15)
+
+    def start_again(self) -> None:
+        """Start it once more, on the port that it had."""
+        self._start(*self._command, "--port", str(self.port))
 
     def stop(self) -> None:
         """End it as a user would; it must not have printed any complaint."""
@@ -84,6 +99,8 @@ class Watch:
     def __init__(self) -> None:
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.loses = False
+        """Whether the test has connections lost; that is no complaint then."""
 
     def add(self, page: Page) -> None:
         page.on("console", self._hear)
@@ -92,7 +109,8 @@ class Watch:
 
     def _hear(self, message: ConsoleMessage) -> None:
         icon = message.location["url"].endswith("/favicon.ico")  # requested by the browser itself
-        if message.type in ("error", "warning") and not icon:
+        expected = icon or (self.loses and message.text.startswith(LOST))
+        if message.type in ("error", "warning") and not expected:
             self.complaints.append(message.text)
 
 

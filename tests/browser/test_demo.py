@@ -3,67 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from sono_client import SonoClient
-from tests.browser.conftest import WAIT, NewContext, ServerProcess, Watch
+from tests.browser.chat import Chat, Program, assert_fits, rooms
+from tests.browser.conftest import NewContext, ServerProcess, Watch
 
 pytestmark = pytest.mark.browser
 
-expect.set_options(timeout=WAIT)
-
 IMAGE = "<img src=x onerror=hacked=1>"
-rooms = (f"room {number}" for number in itertools.count(1))
-
-
-class Chat:
-    """A page of the demo, and its elements."""
-
-    def __init__(self, context: BrowserContext, server: ServerProcess) -> None:
-        self.page = context.new_page()
-        self.response = self.page.goto(server.url)
-        self.status = self.page.get_by_role("status")
-        self.people = self.page.locator("#people .row-text")
-        self.channels = self.page.locator("#channels")
-        self.current_channel = self.channels.locator("[aria-current=true]")
-        self.recipient = self.page.get_by_label("To", exact=True)
-        self.message = self.page.get_by_label("Message", exact=True)
-        self.log = self.page.get_by_role("log")
-
-    def join(self, name: str, room: str | None = None) -> Chat:
-        """Enter as `name`, and go to a channel."""
-        self.page.get_by_label("Your name").fill(name)
-        self.click(self.page.get_by_role("button", name="Join"))
-        expect(self.status).to_have_text("Connected")
-        if room:
-            self.enter(room)
-        return self
-
-    def enter(self, room: str) -> None:
-        """Go to a channel, creating it if needed."""
-        field = self.page.get_by_label("Another channel")
-        field.fill(room)
-        field.press("Enter")
-        expect(self.page.locator("#channel-title")).to_have_text(room)
-
-    def say(self, text: str) -> None:
-        self.message.fill(text)
-        self.message.press("Enter")
-
-    def click(self, target: Locator) -> None:
-        """Click with this page in front: a background page is drawn once a second."""
-        self.page.bring_to_front()
-        target.click()
-
-    def line(self, text: str) -> Locator:
-        """The messages with exactly that text."""
-        return self.page.locator("#log .text").filter(has_text=re.compile(f"^{re.escape(text)}$"))
-
-    def expect_people(self, *names: str) -> None:
-        expect(self.people).to_have_text(list(names))
 
 
 def test_two_pages_chat(context: BrowserContext, demo: ServerProcess) -> None:
@@ -78,6 +30,7 @@ def test_two_pages_chat(context: BrowserContext, demo: ServerProcess) -> None:
     for chat in (ada, bob):
         expect(chat.line("hello all")).to_have_count(1)
         expect(chat.page.locator(".message .author")).to_have_text(["Ada"])
+    expect(ada.state("hello all")).to_have_text("Sent")
     bob.say("hello Ada")
     expect(ada.line("hello Ada")).to_have_count(1)
     expect(ada.message).to_have_value("")
@@ -102,6 +55,7 @@ def test_a_direct_message_is_seen_by_one(context: BrowserContext, demo: ServerPr
     expect(eve.line("a secret")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_person_is_written_to_by_a_click_and_escape_ends_it(
     context: BrowserContext, demo: ServerProcess
 ) -> None:
@@ -161,6 +115,7 @@ def test_what_users_write_is_text_and_runs_nothing(
     assert not [url for url in watch.requests if url.endswith("/x")]
 
 
+@pytest.mark.slow
 def test_names_of_object_prototypes_are_harmless(
     context: BrowserContext, demo: ServerProcess
 ) -> None:
@@ -182,26 +137,25 @@ def test_names_of_object_prototypes_are_harmless(
         assert chat.page.evaluate("Object.getPrototypeOf({}) === Object.prototype")
 
 
+@pytest.mark.slow
 def test_what_other_programs_send_does_not_break_the_page(
     context: BrowserContext, demo: ServerProcess
 ) -> None:
     room = next(rooms)
     ada = Chat(context, demo).join("Ada", room)
     with SonoClient(f"ws://localhost:{demo.port}/ws") as program:
-        ids = program.grab("clients")
         program.change_channel(room)
-        (ada_id,) = set(program.grab("mychannelclients")) - set(program.grab("myid"))
-        assert ada_id in ids
+        (me,) = program.grab("myid")
+        (ada_id,) = set(program.grab("mychannelclients")) - {me}
         odd: list[object] = [None, 7, "text", [], {}, {"name": None}, {"name": {"a": 1}}]
         odd += [{"name": "\u202eevil\n"}, {"name": "\u200b"}, {"text": ["no text"]}]
-        odd += [{"name": "x" * 5000, "text": "y" * 5000}]
+        odd += [{"key": "__proto__", "text": ""}, {"name": "x" * 5000, "text": "y" * 5000}]
         for message in odd:
-            for event in ("hello", "here", "chat", "private", "bye", "message", "unheard of"):
+            for event in ("chat", "private", "message", "unheard of"):
                 program.message(message, event)
                 program.direct_message(message, ada_id, event)
-        program.message({"name": "Program"}, "hello")
         program.message("the last", "message")
-        ada.expect_people("Ada", "Program")
+        ada.expect_people("Ada", f"Guest {me[:6]}")
         expect(ada.line("the last")).to_have_count(1)
         longest = ada.page.evaluate(
             "Math.max(...[...document.querySelectorAll('#log .text')]"
@@ -209,6 +163,181 @@ def test_what_other_programs_send_does_not_break_the_page(
         )
         assert longest == 2001  # cut, with an ellipsis
     ada.expect_people("Ada")
+
+
+@pytest.mark.slow
+def test_public_data_of_any_kind_does_not_break_the_page(
+    context: BrowserContext, demo: ServerProcess
+) -> None:
+    room = next(rooms)
+    ada = Chat(context, demo).join("Ada", room)
+    program = Program(context, demo, room)
+    for odd in (None, 7, "text", [], {}, {"name": None}, {"name": {"a": 1}}, {"name": "\u200b"}):
+        program.run("([room, data]) => sono.present(room, data)", [room, odd])
+        ada.expect_people("Ada", f"Guest {program.id[:6]}")
+    for name, shown in (("\u202e evil\n", "evil"), ("x" * 3000, "x" * 32)):
+        program.present(room, name)
+        ada.expect_people("Ada", shown)
+
+
+@pytest.mark.slow
+def test_who_has_not_said_a_name_is_shown_by_id(
+    context: BrowserContext, demo: ServerProcess
+) -> None:
+    room = next(rooms)
+    ada, _ = [Chat(context, demo).join(name, room) for name in ("Ada", "Bob")]
+    ada.expect_people("Ada", "Bob")
+    stranger = Program(context, demo, room)
+    shown = stranger.id[:6]
+    ada.expect_people("Ada", "Bob", f"Guest {shown}")
+    others = stranger.others(room)
+    assert len(others) == 2
+    for other in others:
+        stranger.send(other, "private", {"name": "Bob", "text": "it is Bob"})
+    stranger.publish(room, "chat", {"name": "Bob", "text": "all hear Bob"})
+    for text in ("it is Bob", "all hear Bob"):
+        line = ada.page.locator(".message").filter(has_text=text)
+        expect(line.locator(".author")).to_have_text(f"Guest {shown}")
+    # Names that look like what the page makes of other names get an id of their own.
+    for name in ("Bob", "Bob (abc)", f"Guest {shown}", "guest"):
+        stranger.present(room, name)
+        expect(ada.people.filter(has_text=shown)).to_have_text(f"{name} ({shown})")
+    stranger.present(room, "Bob")
+    expect(ada.people.filter(has_text="Bob")).to_have_count(2)
+    expect(ada.people.get_by_text("Bob", exact=True)).to_have_count(0)
+    # Who has left is known by the name that it had, and by its id.
+    stranger.run("room => sono.changeChannel(room)", next(rooms))
+    expect(ada.people.filter(has_text="Bob")).to_have_count(1)
+    expect(ada.people.filter(has_text="Bob")).to_have_text("Bob")
+    for other in others:
+        stranger.send(other, "private", {"name": "Ada", "text": "from outside"})
+    line = ada.page.locator(".message").filter(has_text="from outside")
+    expect(line.locator(".author")).to_have_text(f"Bob ({shown})")
+
+
+class Crowd:
+    """A server that the test plays: a channel of many clients.
+
+    Args:
+        size: how many there are beside the page.
+        count: how many the server says that there are, with the page.
+    """
+
+    def __init__(self, page: Page, size: int, count: int | None = None) -> None:
+        self.ids = [f"id{number:05}" for number in range(size)]
+        self._count = size + 1 if count is None else count
+        self.error: dict[str, object] | None = None
+        """The result of what is published, if that is an error."""
+        page.route_web_socket(re.compile("/ws$"), self._open)
+
+    def _open(self, route: WebSocketRoute) -> None:
+        self.socket = route
+        self._results, self._versions, self._events = (itertools.count(1) for _ in range(3))
+        route.on_message(lambda text: self._answer(json.loads(text)))
+
+    def _answer(self, packet: dict[str, object]) -> None:
+        kind = packet["type"]
+        begun = [{"stream": each, "at": ["e", 0], "recovered": False} for each in ("@", "#Home")]
+        if kind == "hello":
+            welcome = {"id": "me", "key": "k", "resumed": False, "seq": 0, "channel": "Home"}
+            self._send(type="welcome", **welcome, streams=begun)
+            return
+        if kind == "bye":
+            return
+        results: dict[str, dict[str, object]] = {
+            "join": {"data": begun[1]},
+            "request": {"data": {"channels": ["Home"]}},
+        }
+        if self.error:
+            results["publish"] = {"error": self.error}
+        result = {"stream": "@", "at": ["e", next(self._results)], "re": packet["seq"]}
+        self._send(type="result", **result, **results.get(str(kind), {}))
+        if kind == "join":
+            here = [["me", {"name": "Ada"}], *([each, None] for each in self.ids)]
+            self._send(type="members", channel="Home", version=0, members=here, count=self._count)
+
+    def enter(self, who: str, name: str) -> None:
+        """Who is there already may be given a name so, too."""
+        self._count += who not in self.ids
+        self._tell(**{"in": [[who, {"name": name}]]})
+
+    def leave(self, who: str) -> None:
+        self._count -= 1
+        self._tell(out=[who])
+
+    def _tell(self, **changes: object) -> None:
+        version = next(self._versions)
+        self._send(type="presence", channel="Home", version=version, count=self._count, **changes)
+
+    def say(self, sender: str, text: str) -> None:
+        event = {"stream": "#Home", "at": ["e", next(self._events)], "event": "chat"}
+        self._send(type="event", **event, data={"text": text}, **{"from": sender})
+
+    def _send(self, **packet: object) -> None:
+        self.socket.send(json.dumps(packet))
+
+
+@pytest.mark.slow
+def test_a_crowd_is_shown_quickly(context: BrowserContext, demo: ServerProcess) -> None:
+    """Each of a thousand gets its name: they are sorted a few times, and not a thousand times."""
+    chat = Chat(context, demo)
+    crowd = Crowd(chat.page, 1000)
+    chat.join("Ada")
+    expect(chat.page.locator("#people-count")).to_have_text("1001")
+    chat.page.evaluate(
+        """() => {
+            window.sorts = 0;
+            const { sort } = Array.prototype;
+            Array.prototype.sort = function (...given) {
+                window.sorts++;
+                return sort.apply(this, given);
+            };
+        }"""
+    )
+    for number, who in enumerate(crowd.ids):
+        crowd.enter(who, f"Name {number:04}")
+    crowd.say("id00007", "the last")
+    expect(chat.line("the last")).to_have_count(1)
+    expect(chat.people.nth(1)).to_have_text("Name 0000")
+    expect(chat.people.nth(200)).to_have_text("Name 0199")
+    assert chat.page.evaluate("window.sorts") < 500
+
+
+@pytest.mark.slow
+def test_of_a_crowd_that_the_server_cuts_nobody_is_taken_for_gone(
+    context: BrowserContext, demo: ServerProcess
+) -> None:
+    chat = Chat(context, demo)
+    crowd = Crowd(chat.page, 10, count=5000)
+    chat.join("Ada")
+    count = chat.page.locator("#people-count")
+    expect(count).to_have_text("5000")
+    crowd.say("unlisted", "I am here")
+    line = chat.page.locator(".message").filter(has_text="I am here")
+    expect(line.locator(".author")).to_have_text("Guest unlist")
+    crowd.enter("another", "Eve")
+    expect(chat.log).to_contain_text("Eve joined")
+    expect(count).to_have_text("5001")
+    crowd.leave("another")
+    expect(chat.log).to_contain_text("Eve left")
+    crowd.leave("unlisted")
+    expect(count).to_have_text("4999")
+    expect(chat.people).to_have_count(11)
+
+
+@pytest.mark.slow
+def test_a_channels_name_that_cannot_be_is_said_to_be(
+    context: BrowserContext, demo: ServerProcess, watch: Watch
+) -> None:
+    room = next(rooms)
+    ada = Chat(context, demo).join("Ada", room)
+    field = ada.page.get_by_label("Another channel")
+    field.fill("a\x85b")
+    field.press("Enter")
+    expect(ada.log).to_contain_text("control characters")
+    expect(ada.page.locator("#channel-title")).to_have_text(room)
+    ada.expect_people("Ada")
+    assert watch.complaints == []
 
 
 def test_the_keyboard_is_enough(context: BrowserContext, demo: ServerProcess) -> None:
@@ -267,6 +396,7 @@ def focus(page: Page, selector: str) -> None:
     pytest.fail(f"Tab does not lead to {selector}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
 def test_everything_fits_the_width(
@@ -292,25 +422,7 @@ def test_everything_fits_the_width(
     assert (brightness > 200) == (scheme == "light")
 
 
-def assert_fits(page: Page, width: int) -> None:
-    """Nothing overflows sideways, and all controls are within the window."""
-    sizes = page.evaluate(
-        "[document.documentElement, document.body, ...document.querySelectorAll('main, #log-box')]"
-        ".map(element => [element.scrollWidth, element.clientWidth])"
-    )
-    for scroll_width, client_width in sizes:
-        assert scroll_width <= client_width <= width
-    boxes = page.evaluate(
-        """[...document.querySelectorAll('header *, form *, h1, .message')]
-            .filter(element => element.checkVisibility())
-            .map(element => element.getBoundingClientRect())
-            .map(({ left, right }) => [left, right])"""
-    )
-    assert boxes
-    for left, right in boxes:
-        assert -1 <= left <= right <= width + 1
-
-
+@pytest.mark.slow
 def test_the_policy_is_sent_and_kept(
     context: BrowserContext, demo: ServerProcess, watch: Watch
 ) -> None:
@@ -333,41 +445,94 @@ def test_the_policy_is_sent_and_kept(
     assert "Content Security Policy" in watch.complaints.pop()
 
 
-def test_a_page_reconnects_after_the_servers_restart(context: BrowserContext) -> None:
-    server = ServerProcess("-m", "sono_server", "serve", "--port", "0")
-    room = next(rooms)
-    ada, bob = (Chat(context, server).join(name, room) for name in ("Ada", "Bob"))
-    ada.expect_people("Ada", "Bob")
-    server.stop()
-    for chat in (ada, bob):
-        expect(chat.status).to_have_text("Disconnected")
-        expect(chat.page.get_by_role("button", name="Send")).to_be_disabled()
-        expect(chat.people).to_have_count(0)
-    ada.message.fill("kept while disconnected")
-    ada.message.press("Enter")
-    expect(ada.message).to_have_value("kept while disconnected")
-    server = ServerProcess("-m", "sono_server", "serve", "--port", str(server.port))
-    for chat in (ada, bob):
-        chat.click(chat.page.get_by_role("button", name="Reconnect"))
-        expect(chat.status).to_have_text("Connected")
-        expect(chat.page.locator("#channel-title")).to_have_text(room)
-    ada.expect_people("Ada", "Bob")
-    ada.message.press("Enter")
-    expect(bob.line("kept while disconnected")).to_have_count(1)
-    server.stop()
-
-
 def test_a_server_that_is_gone_is_said_to_be(context: BrowserContext, watch: Watch) -> None:
     server = ServerProcess("-m", "sono_server", "serve", "--port", "0")
     ada = Chat(context, server)
     server.stop()
     ada.page.get_by_label("Your name").fill("Ada")
     ada.click(ada.page.get_by_role("button", name="Join"))
-    expect(ada.status).to_have_text("Cannot connect")
-    expect(ada.page.get_by_role("button", name="Reconnect")).to_be_visible()
-    assert "ERR_CONNECTION_REFUSED" in watch.complaints.pop()
+    expect(ada.status).to_have_text("Offline")
+    expect(ada.banner).to_contain_text("The server cannot be reached. Next try in ")
+    expect(ada.page.get_by_role("button", name="Try now")).to_be_visible()
+    expect(ada.page.get_by_role("button", name="Send")).to_be_disabled()
+    ada.page.close()
+    assert watch.complaints
+    assert all("ERR_CONNECTION_REFUSED" in complaint for complaint in watch.complaints)
+    watch.complaints.clear()
 
 
+@pytest.mark.slow
+def test_an_ended_session_is_begun_anew_by_a_click(
+    context: BrowserContext, demo: ServerProcess
+) -> None:
+    chat = Chat(context, demo)
+    crowd = Crowd(chat.page, 2)
+    chat.join("Ada")
+    crowd.socket.close(code=4013)
+    expect(chat.status).to_have_text("Disconnected")
+    expect(chat.banner).to_contain_text("The connection has ended.")
+    expect(chat.page.get_by_role("button", name="Send")).to_be_disabled()
+    chat.message.fill("kept meanwhile")
+    chat.message.press("Enter")
+    expect(chat.message).to_have_value("kept meanwhile")
+    chat.click(chat.page.get_by_role("button", name="Reconnect"))
+    expect(chat.status).to_have_text("Connected")
+    chat.expect_no_banner()
+    expect(chat.people).to_have_count(3)
+    chat.message.press("Enter")
+    expect(chat.line("kept meanwhile")).to_have_count(1)
+
+
+def test_what_cannot_be_sent_says_why_and_is_sent_again_by_a_click(
+    context: BrowserContext, demo: ServerProcess
+) -> None:
+    chat = Chat(context, demo)
+    crowd = Crowd(chat.page, 1)
+    chat.join("Ada")
+    crowd.error = {"code": "unavailable", "message": "the store does not answer", "temporary": True}
+    chat.say("hi")
+    expect(chat.state("hi")).to_have_text("Not sent: the store does not answer. Send again")
+    expect(chat.state("hi")).not_to_have_attribute("aria-live", "off")
+    crowd.error = None
+    chat.click(chat.page.get_by_role("button", name="Send again"))
+    expect(chat.state("hi")).to_have_text("Sent")
+    expect(chat.line("hi")).to_have_count(1)
+
+
+@pytest.mark.slow
+def test_what_a_narrow_page_says_of_the_connection_fits(
+    new_context: NewContext, demo: ServerProcess
+) -> None:
+    chat = Chat(new_context(viewport={"width": 360, "height": 640}), demo)
+    crowd = Crowd(chat.page, 1)
+    chat.join("Ada")
+    crowd.error = {"code": "unavailable", "message": "W" * 100, "temporary": True}
+    chat.say("W" * 300)
+    expect(chat.page.get_by_role("button", name="Send again")).to_be_visible()
+    assert_fits(chat.page, 360)
+    assert chat.banner.evaluate("banner => banner.offsetHeight") == 0
+    crowd.socket.close(code=1012)
+    expect(chat.banner).to_contain_text("Next try in ")
+    # The seconds are beside what screen readers say.
+    live = chat.banner.locator("[aria-live=polite]")
+    expect(live).to_have_text("You are offline. What you write is sent when you are back.")
+    assert_fits(chat.page, 360)
+
+
+@pytest.mark.slow
+def test_a_private_message_to_somebody_who_is_gone_is_said_to_have_failed(
+    context: BrowserContext, demo: ServerProcess
+) -> None:
+    room = next(rooms)
+    ada, bob = (Chat(context, demo).join(name, room) for name in ("Ada", "Bob"))
+    ada.recipient.select_option("Bob")
+    bob.page.goto("about:blank")
+    expect(ada.log).to_contain_text("Bob left")
+    ada.say("are you there?")
+    expect(ada.state("are you there?")).to_have_text("Not sent: they are gone. Send again")
+
+
+@pytest.mark.slow
 def test_a_name_that_shows_nothing_is_not_taken(
     context: BrowserContext, demo: ServerProcess
 ) -> None:

@@ -66,9 +66,10 @@ def test_the_client_as_written_hears_of_new_clients_and_of_itself(
     assert message.keys() == {"message", "from"}
     assert message["message"] == "client connected"
     open_literal_client(context, seed)
-    assert console.wait(4)[2] == welcome
-    assert console.wait(4)[3][1]["message"] == "client connected"
-    assert console.wait(4)[3][1]["from"] != message["from"]
+    welcome_of_other, (_, message_of_other) = console.wait(4)[2:]
+    assert welcome_of_other == welcome
+    assert message_of_other["message"] == "client connected"
+    assert message_of_other["from"] != message["from"]
 
 
 def test_the_examples_own_page_does_the_same(context: BrowserContext, seed: ServerProcess) -> None:

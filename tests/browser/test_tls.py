@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Error, expect
 
+from tests.browser.chat import Chat
 from tests.browser.conftest import NewContext, ServerProcess
-from tests.browser.test_demo import Chat
 from tests.certificates import save
 
 pytestmark = pytest.mark.browser
@@ -25,7 +25,8 @@ def secure(tmp_path: Path) -> Iterator[ServerProcess]:
     server.stop()
 
 
-def test_two_pages_chat_over_wss(new_context: NewContext, secure: ServerProcess) -> None:
+# The server comes first, so that it outlives the pages: they complain of one that is gone.
+def test_two_pages_chat_over_wss(secure: ServerProcess, new_context: NewContext) -> None:
     context = new_context(ignore_https_errors=True)
     sockets: list[str] = []
     context.on("page", lambda page: page.on("websocket", lambda ws: sockets.append(ws.url)))

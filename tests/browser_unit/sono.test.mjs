@@ -70,8 +70,8 @@ afterEach(() => {
   globalThis.WebSocket = originals.WebSocket;
 });
 
-/** A client and its socket. */
-function connecting(...args) {
+/** A client of the classic dialect, unless it is told otherwise, and its socket. */
+function connecting(options = { dialect: "classic" }, ...args) {
   let socket;
   globalThis.WebSocket = class extends FakeWebSocket {
     constructor(...given) {
@@ -79,7 +79,7 @@ function connecting(...args) {
       socket = this;
     }
   };
-  const sono = new SonoClient("ws://example.test/ws", ...args);
+  const sono = new SonoClient("ws://example.test/ws", options, ...args);
   return { sono, socket };
 }
 
@@ -134,11 +134,11 @@ describe("connecting", () => {
 
   test("onconnection calls soon, not at once, when open already", async () => {
     const { sono } = connected();
-    let calls = 0;
-    sono.onconnection(() => calls++);
-    assert.equal(calls, 0);
+    const calls = [];
+    sono.onconnection((...args) => calls.push(args));
+    assert.deepEqual(calls, []);
     await nextMicrotask();
-    assert.equal(calls, 1);
+    assert.deepEqual(calls, [[]]);
   });
 
   test("onconnection does not call when the connection was open and is no more", async () => {
@@ -389,6 +389,18 @@ describe("events", () => {
 });
 
 describe("grab", () => {
+  test("a list that the server has cut says so", async () => {
+    const { sono, socket } = connected();
+    const got = [];
+    const replies = [sono.grab("clients", (list) => got.push(list)), sono.grab("clients")];
+    socket.receiveJson({ protocol: "grab", payload: { message: ["a"], type: "clients", truncated: true } });
+    socket.receiveJson(grabReply("clients", ["a"]));
+    const [cut, whole] = await Promise.all(replies);
+    assert.equal(cut, got[0]);
+    assert.deepEqual([cut.truncated, whole.truncated], [true, undefined]);
+    assert.deepEqual([...cut], ["a"]);
+  });
+
   test("the promise and the callback get the list", async () => {
     const { sono, socket } = connected();
     const got = [];

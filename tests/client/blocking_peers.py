@@ -18,8 +18,8 @@ from sono_server import Client, Sono, serve
 from sono_server.selector.server import Server
 from sono_server.serving.requests import HTTPRequest
 from sono_server.serving.websocket import WebSocket as ServerSocket
+from tests.servers import PATIENCE
 
-WAIT = 10.0  # seconds for events that are sure to happen
 SHORT = 0.05  # seconds for events that are sure not to happen
 MIB = 1 << 20
 QUICK = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
@@ -47,7 +47,7 @@ def serving(handle: Handle, **options: Any) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
-            thread.join(WAIT)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -97,7 +97,7 @@ class Faulty:
         with self._listener:
             sock, _ = self._listener.accept()
         with sock, contextlib.suppress(ConnectionError):
-            sock.settimeout(WAIT)
+            sock.settimeout(PATIENCE)
             while b"\r\n\r\n" not in self.request:
                 if not (data := sock.recv(1)):
                     return
@@ -119,7 +119,7 @@ class Faulty:
 
     def join(self) -> None:
         self.released.set()
-        self._thread.join(WAIT)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
 
@@ -163,13 +163,13 @@ class Accepted:
 
 def silent(server: Faulty, sock: socket.socket) -> None:
     """A script: neither reads nor writes."""
-    server.released.wait(WAIT)
+    server.released.wait(PATIENCE)
 
 
 def unresponsive(server: Faulty, sock: socket.socket) -> None:
     """A script: sends the valid 101, then neither reads nor writes."""
     sock.sendall(server.accept())
-    server.released.wait(WAIT)
+    server.released.wait(PATIENCE)
 
 
 def reset(sock: socket.socket) -> None:

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 
 import pytest
 
 from tests.async_peers import LOOPS, Loop, new_loop
-from tests.client.blocking_peers import Room, commanded, echo, open_descriptors, serving, url_of
+from tests.client.blocking_peers import (
+    Room,
+    commanded,
+    echo,
+    open_descriptors,
+    serving,
+    url_of,
+)
+from tests.client.each_client import CLIENTS, Client, used
+from tests.servers import PATIENCE
+
+
+@pytest.fixture(params=CLIENTS)
+def each_client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """Each client; after the test there are as many descriptors and threads as before."""
+    if request.param != "blocking":
+        used(request.param)
+    gc.collect()
+    before = open_descriptors(), threading.active_count()
+    yield CLIENTS[request.param]
+    gc.collect()
+    given_up = time.monotonic() + PATIENCE  # a server in another thread may still close its end
+    while (now := (open_descriptors(), threading.active_count())) != before:
+        assert time.monotonic() < given_up, (now, before)
+        time.sleep(0.001)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_two_sides_that_send_much_do_not_wait_for_each_other(run: Loop, size: in
 
 
 def test_a_flood_of_pings_by_a_server_that_never_reads_is_bounded(run: Loop) -> None:
-    limits = Limits(max_queue=MIB)
+    limits = Limits(max_queue=MIB, control_rate=1 << 20)
 
     async def script(peer: Peer) -> None:
         await peer.accept()
@@ -101,6 +102,8 @@ def test_a_flood_of_pings_by_a_server_that_never_reads_is_bounded(run: Loop) -> 
     async def main() -> None:
         async with scripted(script) as url:
             ws = await connect_async(url, limits=limits)
+            sock = ws._client_transport._stream.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)  # full all the sooner
             await eventually(lambda: ws._out.size > 10_000 and not ws._client_transport._reads)
             await asyncio.sleep(0.02)
             assert ws._out.size < MIB

@@ -32,6 +32,7 @@ from tests.async_peers import (
     switching,
     turns,
 )
+from tests.certificates import client_side, server_side
 
 
 def refusal(run: Loop, url: str, **options: Any) -> ConnectError:
@@ -156,24 +157,6 @@ def test_a_refusal_has_its_status_and_what_the_server_says(run: Loop) -> None:
     assert (error.status, error.retry_after) == (503, 7.0)
 
 
-@pytest.mark.parametrize(
-    ("url", "options", "kind"),
-    [
-        ("http://localhost/", {}, ValueError),
-        ("ws://", {}, ValueError),
-        ("ws://a b/", {}, ValueError),
-        ("ws://localhost/", {"proxy": 5}, TypeError),
-        ("ws://localhost/", {"proxy": "socks5://localhost:1"}, ValueError),
-        ("ws://localhost/", {"subprotocols": ["a b"]}, LocalProtocolError),
-        ("ws://localhost/", {"headers": {"a": "b\r\nc: d"}}, LocalProtocolError),
-        ("ws://localhost/", {"ssl": 5}, TypeError),
-    ],
-)
-def test_wrong_arguments_raise_at_once(url: str, options: dict[str, Any], kind: type) -> None:
-    with pytest.raises(kind):
-        connect_async(url, **options)
-
-
 def test_what_fails_when_the_session_is_made_is_raised(
     run: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,13 +278,18 @@ async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.write_eof()
 
 
-def test_a_proxy_carries_everything(run: Loop) -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_a_proxy_carries_everything(run: Loop, secure: bool) -> None:
     requests: list[str] = []
     limits = Limits(max_queue=4 * MIB)
+    server = server_side() if secure else None
+    client = client_side() if secure else None
 
     async def main() -> None:
-        async with serving(echo) as url, connect_proxy(requests) as proxy:
-            async with connect_async(url, proxy=proxy, limits=limits, deflate=None) as ws:
+        async with serving(echo, ssl=server) as plain, connect_proxy(requests) as proxy:
+            url = plain.replace("ws:", "wss:") if secure else plain
+            options: dict[str, Any] = {"proxy": proxy, "limits": limits, "ssl": client}
+            async with connect_async(url, deflate=None, **options) as ws:
                 messages: list[Any] = ["text", b"", bytes(MIB), *(str(n) for n in range(2000))]
                 for message in messages:
                     await ws.send(message)
@@ -310,7 +298,7 @@ def test_a_proxy_carries_everything(run: Loop) -> None:
                 assert ws.send_nowait(bytes(5 * MIB // 4))  # more than one write takes
                 with pytest.raises(Exception, match="1009"):
                     await ws.recv()
-            assert requests[0].startswith(f"CONNECT {url[5:-1]} HTTP/1.1\r\n")
+            assert requests[0].startswith(f"CONNECT {plain[5:-1]} HTTP/1.1\r\n")
             assert "Basic dXNlcjpzZWNyZXQ=" in requests[0]
 
     run(main())

@@ -78,6 +78,20 @@ def test_a_server_that_answers_no_ping_is_given_up(run: Loop) -> None:
     run(main())
 
 
+def test_a_server_that_does_not_finish_a_message_is_given_up(run: Loop) -> None:
+    async def half(peer: Peer) -> None:
+        await peer.accept(after=frame(TEXT, b"only a part of it")[:-1])
+        await peer.gone()
+
+    async def main() -> None:
+        timeouts = Timeouts(message=0.05)
+        async with scripted(half) as url, connect_async(url, timeouts=timeouts) as ws:
+            with pytest.raises(ConnectionClosed, match="4009: the message took too long"):
+                await ws.recv()
+
+    run(main())
+
+
 def test_an_own_ping_that_is_cancelled_leaves_nothing(run: Loop) -> None:
     async def main() -> None:
         async with scripted(deaf) as url:

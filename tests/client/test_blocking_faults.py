@@ -14,7 +14,6 @@ from sono_core import Limits, Timeouts
 from tests.client.blocking_peers import (
     MIB,
     QUICK,
-    WAIT,
     Accepted,
     Faulty,
     faulty,
@@ -22,6 +21,7 @@ from tests.client.blocking_peers import (
     unmasked,
     unresponsive,
 )
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -38,10 +38,10 @@ def test_a_server_that_drops_the_connection_within_a_frame(
         end(sock)
 
     with faulty(script) as server, connect(server.url) as ws:
-        assert ws.recv(WAIT) == "whole"
+        assert ws.recv(PATIENCE) == "whole"
         ws.send("")
         with pytest.raises(ConnectionClosed) as caught:
-            ws.recv(WAIT)
+            ws.recv(PATIENCE)
         assert caught.value.code == 1006
         with pytest.raises(ConnectionClosed):
             ws.send("x")
@@ -100,7 +100,7 @@ def test_an_answered_close_whose_stream_stays_open_ends_in_time() -> None:
     def script(server: Faulty, sock: socket.socket) -> None:
         Accepted()(server, sock)
         sock.sendall(b"\x88\x02\x03\xe8")
-        server.released.wait(WAIT)
+        server.released.wait(PATIENCE)
 
     with faulty(script) as server:
         ws = connect(server.url, timeouts=QUICK)
@@ -163,7 +163,7 @@ def test_pongs_to_a_server_that_does_not_read_are_bounded(
         while True:
             sock.sendall(ping * 1000)
 
-    limits = Limits(pause_reading_at=10_000)
+    limits = Limits(pause_reading_at=10_000, control_rate=1 << 30)
     with faulty(flood) as server:
         ws = connect(server.url, timeouts=QUICK, limits=limits)
         sizes = set()
@@ -177,3 +177,14 @@ def test_pongs_to_a_server_that_does_not_read_are_bounded(
         with pytest.raises(ConnectionClosed):
             ws.recv()
         assert 0 < max(sizes) <= 10_000 + 131 + 8
+
+
+def test_a_server_that_does_not_finish_a_message_is_given_up() -> None:
+    def half(server: Faulty, sock: socket.socket) -> None:
+        sock.sendall(server.accept() + b"\x81\x05only")
+        server.released.wait(PATIENCE)
+
+    with faulty(half) as server, connect(server.url, timeouts=Timeouts(message=0.05)) as ws:
+        with pytest.raises(ConnectionClosed, match="4009: the message took too long"):
+            ws.recv(PATIENCE)
+        server.released.set()

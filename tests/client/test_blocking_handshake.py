@@ -13,7 +13,6 @@ from sono_client.blocking.poll import Poll
 from sono_server.serving.requests import HTTPRequest
 from tests.client.blocking_peers import (
     QUICK,
-    WAIT,
     Accepted,
     Faulty,
     faulty,
@@ -24,6 +23,7 @@ from tests.client.blocking_peers import (
     unmasked,
     url_of,
 )
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -67,7 +67,7 @@ def test_each_address_of_a_host_is_tried_and_has_its_share_of_the_time(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with connect("ws://two.example/") as ws:
         ws.send("x")
-        assert ws.recv(WAIT) == "x"
+        assert ws.recv(PATIENCE) == "x"
     found.clear()
     with pytest.raises(ConnectError, match=r"^two\.example: the host has no address$"):
         connect("ws://two.example/")
@@ -129,7 +129,7 @@ WRONG_ACCEPT = (
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "Upgrade is not websocket"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "malformed response"),
         (b"SSH-2.0-OpenSSH_9.2\n", "CRLF"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "head"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "the peer speaks TLS"),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 20_000, "too long"),
         (b"", "the connection ended before the response"),
         (b"HTTP/1.1 101 Swi", "the connection ended before the response"),
@@ -165,8 +165,16 @@ def test_a_server_that_never_answers_meets_the_handshakes_deadline() -> None:
     assert caught.value.status is None
 
 
-@pytest.mark.parametrize("beginning", [b"HTTP/1.1 101 ", b"HTTP/1.1 500 Oops\r\n\r\n"])
-def test_a_trickling_answer_does_not_move_the_handshakes_deadline(beginning: bytes) -> None:
+@pytest.mark.parametrize(
+    ("beginning", "reason"),
+    [
+        (b"HTTP/1.1 101 ", "the handshake took too long"),
+        (b"HTTP/1.1 500 Oops\r\n\r\n", "refused with status 500: xxx"),
+    ],
+)
+def test_a_trickling_answer_does_not_move_the_handshakes_deadline(
+    beginning: bytes, reason: str
+) -> None:
     def trickle(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(beginning)
         while not server.released.wait(0.01):
@@ -174,7 +182,7 @@ def test_a_trickling_answer_does_not_move_the_handshakes_deadline(beginning: byt
 
     with faulty(trickle) as server:
         start = time.monotonic()
-        with pytest.raises(ConnectError, match="the handshake took too long"):
+        with pytest.raises(ConnectError, match=reason):
             connect(server.url, timeouts=QUICK)
         assert time.monotonic() - start < 3
 

@@ -13,12 +13,12 @@ from tests.client.blocking_peers import (
     MIB,
     QUICK,
     SHORT,
-    WAIT,
     Faulty,
     count_waits,
     faulty,
     unresponsive,
 )
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -27,7 +27,7 @@ def test_waiting_takes_few_turns(echo_url: str) -> None:
     with connect(echo_url) as ws:
         ws.send("x")
         waits = count_waits(ws)
-        ws.recv(WAIT)
+        ws.recv(PATIENCE)
         assert len(waits) <= 3
         waits.clear()
         with pytest.raises(TimeoutError):
@@ -54,7 +54,7 @@ def test_waiting_for_the_streams_end_takes_few_turns() -> None:
     def script(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept() + b"\x81\x01x")
         sock.shutdown(socket.SHUT_WR)
-        server.released.wait(WAIT)
+        server.released.wait(PATIENCE)
 
     with faulty(script) as server, connect(server.url, timeouts=QUICK) as ws:
         waits = count_waits(ws)
@@ -70,7 +70,7 @@ def test_select_stands_in_where_there_is_no_poll(
     monkeypatch.delattr(select, "poll")
     with connect(echo_url) as ws:
         ws.send("x" * 10_000)
-        assert ws.recv(WAIT) == "x" * 10_000
+        assert ws.recv(PATIENCE) == "x" * 10_000
         with pytest.raises(TimeoutError):
             ws.recv(SHORT)
 
@@ -99,7 +99,7 @@ def test_a_socket_that_had_nothing_after_all_is_asked_again(
         fickle = Fickle(ws._transport._sock)
         ws._transport._sock = fickle  # type: ignore[assignment]
         ws.send("x")
-        assert ws.recv(WAIT) == "x"
+        assert ws.recv(PATIENCE) == "x"
         assert fickle.failed
 
 
@@ -108,4 +108,4 @@ def test_a_mistake_of_the_link_itself_is_not_hidden(echo_url: str) -> None:
         ws._transport.on_message = None  # type: ignore[method-assign,assignment]
         ws.send("x")
         with pytest.raises(TypeError):
-            ws.recv(WAIT)
+            ws.recv(PATIENCE)

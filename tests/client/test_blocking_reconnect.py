@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from sono_client import ConnectError, ConnectionClosed, SonoClient
+from sono_client import ConnectError, ConnectionClosed
 from sono_core import Close
 from sono_core.connect.backoff import Backoff, Reconnection
 from sono_server.serving.requests import HTTPRequest
-from tests.client.blocking_peers import WAIT, Room, heard, serving, url_of
+from tests.client.blocking_peers import Room, heard, serving, url_of
+from tests.client.classic import ClassicClient as SonoClient
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -60,12 +62,12 @@ def test_a_lost_client_comes_back_into_its_channel(room: tuple[Room, str]) -> No
         (old,) = sono.grab("myid")
         server.joined[0].close(1012, "restart")
         sono.on("message", lambda _: sono.close())
-        sono.run(WAIT)
+        sono.run(PATIENCE)
         (new,) = {payload["from"] for payload in payloads}
         assert new != old
         assert returns == [["news"]]
         assert [(end.code, end.reason) for end in ends] == [(1012, "restart")]
-        assert clock.pauses == [0.25]
+        assert clock.pauses == [0.75]
 
 
 def test_meanwhile_who_sends_or_asks_is_told(room: tuple[Room, str]) -> None:
@@ -84,7 +86,7 @@ def test_meanwhile_who_sends_or_asks_is_told(room: tuple[Room, str]) -> None:
         for call in calls:
             with pytest.raises(ConnectionClosed, match="1012: restart"):
                 call()
-        sono.run(0.2)
+        sono.run(0.7)
         assert sono.grab("mychannel") == ["x"]
 
 
@@ -139,7 +141,7 @@ def test_run_tries_again_and_waits_longer_each_time() -> None:
         sono.on_connect(sono.close)
         room.joined[0].close(1012)
         sono.run()
-        assert clock.pauses == [0.25, 0.5, 1.0, 2.0]
+        assert clock.pauses == [0.75, 1.0, 1.5, 2.5]
 
 
 @pytest.mark.parametrize("code", [1000, 4000])
@@ -183,7 +185,7 @@ def test_an_interrupted_return_leaves_nothing_open(
         sono.grab("myid")
         server.joined[0].close(1012)
 
-        def interrupt(_: object) -> None:
+        def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
@@ -220,7 +222,7 @@ def test_a_client_that_is_lost_while_it_returns_comes_back_once_more(
         monkeypatch.setattr(sono, "_connect", lost_at_once)
         sono.run()
         assert channels == [["news"]]
-        assert clock.pauses == [0.25, 0.5]
+        assert clock.pauses == [0.75, 1.0]
 
 
 def test_a_client_that_is_closed_while_it_connects_stays_closed(

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from sono_client import ConnectError, ConnectionClosed, SonoClient
-from sono_client.blocking import sono_client as client_module
+from sono_client import ConnectError, ConnectionClosed
+from sono_client.blocking import life as client_module
 from sono_core import LocalProtocolError, Timeouts
 from tests.client.blocking_peers import (
     QUICK,
     SHORT,
-    WAIT,
     Accepted,
     Faulty,
     Room,
@@ -23,6 +22,8 @@ from tests.client.blocking_peers import (
     heard,
     refused_port,
 )
+from tests.client.classic import ClassicClient as SonoClient
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -152,7 +153,7 @@ def test_a_callback_may_ask_and_may_close(room: tuple[Room, str]) -> None:
 
         sono.on("message", ask)
         sono.message("x")
-        sono.run(WAIT)
+        sono.run(PATIENCE)
         assert answers == [["Home"]]
 
 
@@ -161,7 +162,7 @@ def test_an_answer_that_came_within_a_callback_counts(room: tuple[Room, str]) ->
     with SonoClient(url) as sono:
         sono.on("message", lambda _: sono.grab("channels"))
         sono.message("x")
-        assert sono.grab("channels", WAIT) == ["Home"]
+        assert sono.grab("channels", PATIENCE) == ["Home"]
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), ConnectionClosed(1000, "of another connection")])
@@ -177,7 +178,7 @@ def test_what_a_callback_raises_is_not_taken_for_runs_own(
         sono.on("message", fail)
         sono.message("x")
         with pytest.raises(type(error)):
-            sono.run(WAIT)
+            sono.run(PATIENCE)
         sono.off("message")
         sono.message("x")
         assert len(sono.grab("myid")) == 1
@@ -193,7 +194,7 @@ def test_a_question_that_is_not_answered_times_out() -> None:
 def test_a_late_answer_goes_to_the_question_that_it_answers() -> None:
     def script(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
-        server.released.wait(WAIT)
+        server.released.wait(PATIENCE)
         for name in (b"1", b"2"):
             text = b'{"protocol":"grab","payload":{"message":["%s"],"type":"myid"}}' % name
             sock.sendall(bytes((0x81, len(text))) + text)
@@ -203,7 +204,7 @@ def test_a_late_answer_goes_to_the_question_that_it_answers() -> None:
         with pytest.raises(TimeoutError):
             sono.grab("myid", SHORT)
         server.released.set()
-        assert sono.grab("myid", WAIT) == ["2"]
+        assert sono.grab("myid", PATIENCE) == ["2"]
 
 
 def test_a_flood_of_events_does_not_hold_a_timeout_up() -> None:
@@ -228,7 +229,7 @@ def test_a_flood_of_events_does_not_hold_a_timeout_up() -> None:
 def test_what_is_no_packet_is_ignored_while_waiting() -> None:
     frames = b"\x81\x04null\x82\x02{}\x81\x00\x88\x02\x03\xe8"
     with faulty(Accepted(frames)) as server, SonoClient(server.url) as sono:
-        sono.run(WAIT)
+        sono.run(PATIENCE)
 
 
 def test_a_client_that_cannot_connect_raises() -> None:
@@ -241,7 +242,7 @@ def test_the_options_of_connect_are_those_of_a_client(room: tuple[Room, str]) ->
     server, url = room
     with SonoClient(url, headers={"x-token": "t"}) as sono:
         sono.grab("myid")
-        assert server.joined[0].request.headers["x-token"] == "t"
+        assert server.joined[0].http_request.headers["x-token"] == "t"
         assert sono.socket.closed is None
 
 

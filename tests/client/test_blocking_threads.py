@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sono_client import ConnectionClosed, SonoClient, WebSocket, connect
+from sono_client import ConnectionClosed, WebSocket, connect
 from sono_client.blocking.leader import Leader
 from sono_client.blocking.poll import Poll
 from sono_core import Close, Limits, Timeouts
@@ -22,7 +22,6 @@ from sono_core.connect.backoff import Backoff, Reconnection
 from tests.client.blocking_peers import (
     MIB,
     SHORT,
-    WAIT,
     Accepted,
     Faulty,
     Room,
@@ -35,6 +34,8 @@ from tests.client.blocking_peers import (
     unresponsive,
     url_of,
 )
+from tests.client.classic import ClassicClient as SonoClient
+from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
 
@@ -56,24 +57,24 @@ def doing(
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(function)
         if event:
-            assert event.wait(WAIT)
+            assert event.wait(PATIENCE)
         yield future
-        future.exception(WAIT)
+        future.exception(PATIENCE)
 
 
 def test_one_thread_receives_what_another_sends(ws: WebSocket) -> None:
-    with doing(lambda: [ws.recv(WAIT) for _ in range(500)]) as received:
+    with doing(lambda: [ws.recv(PATIENCE) for _ in range(500)]) as received:
         for number in range(500):
             ws.send(str(number))
-        assert received.result(WAIT) == [str(number) for number in range(500)]
+        assert received.result(PATIENCE) == [str(number) for number in range(500)]
 
 
 def test_a_message_goes_to_one_of_the_threads_that_wait(ws: WebSocket) -> None:
     with ThreadPoolExecutor(4) as pool:
-        threads = [pool.submit(lambda: [ws.recv(WAIT) for _ in range(50)]) for _ in range(4)]
+        threads = [pool.submit(lambda: [ws.recv(PATIENCE) for _ in range(50)]) for _ in range(4)]
         for number in range(200):
             ws.send(str(number))
-        received = [message for thread in threads for message in thread.result(WAIT)]
+        received = [message for thread in threads for message in thread.result(PATIENCE)]
     assert sorted(map(int, map(str, received))) == list(range(200))
 
 
@@ -81,17 +82,17 @@ def test_what_one_thread_reads_for_another_wakes_it(ws: WebSocket) -> None:
     """The leader reads the pongs, echoes and closes of all threads, and wakes the one concerned."""
 
     def ping() -> int:
-        return sum(ws.ping(WAIT) > 0 for _ in range(200))
+        return sum(ws.ping(PATIENCE) > 0 for _ in range(200))
 
     def talk() -> int:
         for _ in range(200):
             ws.send("x")
-            ws.recv(WAIT)
+            ws.recv(PATIENCE)
         return 200
 
     with ThreadPoolExecutor(4) as pool:
         threads = [pool.submit(function) for function in (ping, ping, talk, talk)]
-        assert [thread.result(WAIT) for thread in threads] == [200] * 4
+        assert [thread.result(PATIENCE) for thread in threads] == [200] * 4
 
 
 @pytest.fixture
@@ -118,19 +119,19 @@ def test_a_large_message_is_written_while_another_thread_waits_to_receive(
         connect(url_of(server), limits=limits, deflate=None) as ws,
     ):
         polling.clear()
-        with doing(lambda: [ws.recv(WAIT) for _ in range(3)], polling) as received:
+        with doing(lambda: [ws.recv(PATIENCE) for _ in range(3)], polling) as received:
             for _ in range(3):
                 ws.send(message)
-            assert received.result(WAIT) == [message] * 3
+            assert received.result(PATIENCE) == [message] * 3
 
 
 def test_several_threads_send_whole_messages(ws: WebSocket) -> None:
     messages = [str(number) * 100_000 for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(ws.send, message) for message in messages]
-        received = [ws.recv(WAIT) for _ in messages]
+        received = [ws.recv(PATIENCE) for _ in messages]
         for future in sent:
-            future.result(WAIT)
+            future.result(PATIENCE)
     assert sorted(map(str, received)) == messages
 
 
@@ -159,7 +160,7 @@ def test_close_ends_what_other_threads_wait_for(
     with doing(obeyed.recv, polling) as first, doing(obeyed.recv, entered) as second:
         obeyed.close()
         for future in (first, second):
-            error = future.exception(WAIT)
+            error = future.exception(PATIENCE)
             assert isinstance(error, ConnectionClosed)
             assert error.code == 1000
 
@@ -174,7 +175,7 @@ def test_a_timeout_is_kept_while_another_thread_polls(
             obeyed.recv(timeout)
         assert timeout <= time.monotonic() - start < 3
         obeyed.send("say hello")
-        assert other.result(WAIT) == "hello"
+        assert other.result(PATIENCE) == "hello"
 
 
 def test_a_thread_that_polled_passes_it_on(
@@ -186,9 +187,9 @@ def test_a_thread_that_polled_passes_it_on(
         return True
 
     with doing(short, polling) as first, doing(obeyed.recv, entered) as second:
-        assert first.result(WAIT)
+        assert first.result(PATIENCE)
         obeyed.send("say hello")
-        assert second.result(WAIT) == "hello"
+        assert second.result(PATIENCE) == "hello"
 
 
 def test_a_deadline_that_comes_earlier_is_met_although_another_thread_polls(
@@ -201,7 +202,7 @@ def test_a_deadline_that_comes_earlier_is_met_although_another_thread_polls(
             start = time.monotonic()
             ws.close()
             assert 0.2 <= time.monotonic() - start < 3
-            assert isinstance(other.exception(WAIT), ConnectionClosed)
+            assert isinstance(other.exception(PATIENCE), ConnectionClosed)
         server.released.set()
 
 
@@ -212,7 +213,7 @@ def test_a_socket_that_is_polled_is_closed_by_the_last_one(polling: threading.Ev
         polling.clear()
         with doing(ws.recv, polling) as other:
             ws.cut_off()
-            error = other.exception(WAIT)
+            error = other.exception(PATIENCE)
             assert isinstance(error, ConnectionClosed)
             assert error.code == 1006
         server.released.set()
@@ -239,7 +240,7 @@ def test_waiting_beside_a_thread_that_polls_takes_few_turns(
             obeyed.recv(SHORT)
         assert len(waits) <= 4
         obeyed.send("say hello")
-        assert other.result(WAIT) == "hello"
+        assert other.result(PATIENCE) == "hello"
 
 
 # -- interrupted --------------------------------------------------------------------------------
@@ -257,12 +258,12 @@ def test_an_interrupted_wait_leaves_the_connection_usable(ws: WebSocket) -> None
     try:
         signal.setitimer(signal.ITIMER_REAL, SHORT)
         with pytest.raises(Interrupted):
-            ws.recv(WAIT)
+            ws.recv(PATIENCE)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     ws.send("x")
-    assert ws.recv(WAIT) == "x"
+    assert ws.recv(PATIENCE) == "x"
 
 
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
@@ -281,10 +282,13 @@ def test_an_interrupted_thread_lets_another_poll(
     obeyed: WebSocket, entered: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_once(monkeypatch, Poll, "wait")
-    with doing(lambda: obeyed.recv(WAIT)) as first, doing(lambda: obeyed.recv(WAIT)) as second:
+    with (
+        doing(lambda: obeyed.recv(PATIENCE)) as first,
+        doing(lambda: obeyed.recv(PATIENCE)) as second,
+    ):
         for _ in range(2):
             obeyed.send("say hello")
-        results = [future.exception(WAIT) or future.result() for future in (first, second)]
+        results = [future.exception(PATIENCE) or future.result() for future in (first, second)]
     assert "hello" in results
     assert any(isinstance(result, Interrupted) for result in results)
 
@@ -297,7 +301,7 @@ def test_a_step_that_was_left_half_done_ends_the_connection(
 
     def talk() -> None:
         ws.send("x")
-        ws.ping(WAIT)
+        ws.ping(PATIENCE)
 
     with pytest.raises(Interrupted):
         for _ in range(3):
@@ -332,7 +336,7 @@ def test_a_message_whose_send_was_interrupted_goes_on_its_way(
 
     def reads_late(server: Faulty, sock: socket.socket) -> None:
         sock.sendall(server.accept())
-        server.released.wait(WAIT)
+        server.released.wait(PATIENCE)
         while len(server.received) < size:
             server.received += sock.recv(MIB)
 
@@ -357,9 +361,9 @@ def test_close_ends_run_in_another_thread(room: tuple[Room, str], polling: threa
         sono.on_disconnect(ends.append)
         polling.clear()
         with doing(sono.run) as running:
-            assert polling.wait(WAIT)
+            assert polling.wait(PATIENCE)
             sono.close()
-            assert running.result(WAIT) is None
+            assert running.result(PATIENCE) is None
         assert ends == []  # the caller knows about its own close
         sono.run()
         assert list(sono) == []
@@ -368,15 +372,15 @@ def test_close_ends_run_in_another_thread(room: tuple[Room, str], polling: threa
 def test_close_ends_the_wait_for_the_next_attempt(room: tuple[Room, str]) -> None:
     server, url = room
     with SonoClient(url) as sono:
-        sono._reconnection = Reconnection(Backoff(random=lambda: 0.99, base=30.0))
+        sono._reconnection = Reconnection(Backoff(random=lambda: 0.99, base=30.0, cap=60.0))
         lost = threading.Event()
         sono.on_disconnect(lambda _: lost.set())
         sono.grab("myid")
         server.joined[0].close(1012)
         with doing(sono.run) as running:
-            assert lost.wait(WAIT)
+            assert lost.wait(PATIENCE)
             sono.close()
-            assert running.result(WAIT) is None
+            assert running.result(PATIENCE) is None
 
 
 def test_other_threads_ask_while_one_runs(room: tuple[Room, str]) -> None:
@@ -387,7 +391,7 @@ def test_other_threads_ask_while_one_runs(room: tuple[Room, str]) -> None:
             ids = [pool.submit(lambda: [sono.grab("myid") for _ in range(50)]) for _ in range(3)]
             for number in range(50):
                 sono.message(number)
-            answers = {tuple(answer) for future in ids for answer in future.result(WAIT)}
+            answers = {tuple(answer) for future in ids for answer in future.result(PATIENCE)}
             assert len(answers) == 1
             sono.grab("myid")
             assert [payload["message"] for payload in payloads] == list(range(50))
@@ -403,7 +407,7 @@ def test_threads_ask_although_nobody_runs(room: tuple[Room, str]) -> None:
             return [sono.grab(kind) for _ in range(50)]
 
         asked = [pool.submit(ask, kind) for kind in kinds]
-        assert len({tuple(answer) for future in asked for answer in future.result(WAIT)}) == 1
+        assert len({tuple(answer) for future in asked for answer in future.result(PATIENCE)}) == 1
 
 
 def test_a_question_keeps_its_timeout_while_another_thread_runs(
@@ -411,8 +415,8 @@ def test_a_question_keeps_its_timeout_while_another_thread_runs(
 ) -> None:
     with faulty(Accepted()) as server, SonoClient(server.url) as sono:
         polling.clear()
-        with doing(lambda: sono.run(WAIT)):
-            assert polling.wait(WAIT)
+        with doing(lambda: sono.run(PATIENCE)):
+            assert polling.wait(PATIENCE)
             for timeout in (SHORT, 0):
                 start = time.monotonic()
                 with pytest.raises(TimeoutError, match="'myid' was not answered"):
@@ -434,12 +438,12 @@ def test_a_question_that_waits_is_told_when_the_connection_is_lost(
 
     def script(server: Any, sock: socket.socket) -> None:
         sock.sendall(server.accept())
-        server.released.wait(WAIT)
+        server.released.wait(PATIENCE)
 
     monkeypatch.setattr(Leader, "wait", noted)
     with faulty(script) as server, SonoClient(server.url, reconnect=False) as sono:
         with doing(sono.run) as first, doing(lambda: sono.grab("myid")) as second:
-            assert entered.wait(WAIT)
+            assert entered.wait(PATIENCE)
             server.released.set()
-            errors = [first.exception(WAIT), second.exception(WAIT)]
+            errors = [first.exception(PATIENCE), second.exception(PATIENCE)]
         assert all(isinstance(error, ConnectionClosed) for error in errors)

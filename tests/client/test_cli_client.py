@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sono_client import SonoClient
+from sono_core import Limits
 from sono_server import Sono
 from tests import certificates
 from tests.processes import ROOT, program, run
@@ -53,7 +54,7 @@ def typed(server: Running, *arguments: str, lines: str) -> tuple[int, str, str]:
 
 def test_what_is_emitted_is_what_is_listened_to(server: Running) -> None:
     with program(*SONO, "listen", url(server), "--count", "2", "--event", "score") as listener:
-        with SonoClient(url(server)) as client:
+        with SonoClient(url(server), dialect="classic") as client:
             while len(client.grab("clients", timeout=PATIENCE)) < 2:
                 pass
         assert run(*SONO, "emit", url(server), "not a score") == (0, "", "")
@@ -100,10 +101,12 @@ def test_no_server_is_one_line_and_status_1(command: list[str]) -> None:
         (["emit", "http://localhost/", "x"], "'http://localhost/' is not a WebSocket URL"),
         (["emit", "ws://localhost/", "{", "--json"], "Expecting"),
         (["emit", "ws://localhost/", "x", "--event", "grab"], "reserved"),
+        (["emit", "ws://localhost/", "x", "--channel", "a" * 129], "1 to 128 characters"),
+        (["emit", "ws://localhost/", "NaN", "--json"], "NaN"),
         (["emit", "ws://localhost/", "x", "--to", "a", "--others"], "exclude each other"),
         (["listen", "ws://localhost/", "--count", "0"], "'0' is not a number above 0"),
         (["listen", "ws://localhost/", "--timeout", "nan"], "'nan' is not a number of seconds"),
-        (["listen", "ws://localhost/", "--header", "x"], "'x' is not 'NAME: VALUE'"),
+        (["listen", "ws://localhost/", "--header", "x"], "a header has the form 'NAME: VALUE'"),
         (["listen"], "required: URL"),
     ],
 )
@@ -119,7 +122,7 @@ def test_a_server_that_goes_ends_listening_with_status_1() -> None:
     with running(sono.connect) as server:
         listener = program(*SONO, "listen", url(server))
         with listener as started:
-            with SonoClient(url(server)) as client:
+            with SonoClient(url(server), dialect="classic") as client:
                 while len(client.grab("clients", timeout=PATIENCE)) < 2:
                     pass
             for client_ in list(sono.clients.values()):
@@ -133,7 +136,8 @@ def test_a_server_that_goes_ends_listening_with_status_1() -> None:
 
 
 def test_lines_that_are_piped_in_are_sent_and_answers_are_shown(server: Running) -> None:
-    lines = "hello\n/join lobby\n/grab mychannel\n/emit score {}\n/nope\n/dm\n/ping\n/join \x1b\n\n"
+    lines = "hello\n/join lobby\n/grab mychannel\n/emit score {}\n/nope\n/dm\n/ping\n"
+    lines += "/join \x1b\n/dm no one\n\n"
     status, output, errors = typed(server, lines=lines)
     assert (status, errors) == (0, "")
     head, *rest = output.splitlines()
@@ -145,8 +149,18 @@ def test_lines_that_are_piped_in_are_sent_and_answers_are_shown(server: Running)
     assert "/nope is no command; /help lists them" in rest
     assert "/dm ID TEXT" in rest
     assert any(re.fullmatch(r"[\d.]+ ms", line) for line in rest)
-    assert any(line.startswith("refused: ") for line in rest)
+    assert "refused: there is no client no" in rest
+    assert any("control characters are not allowed" in line for line in rest)
     assert "\x1b" not in output
+
+
+def test_a_listing_that_was_cut_says_so() -> None:
+    sono = Sono(limits=Limits(max_listing=10))
+    sono.channel("news")
+    with running(sono.connect) as server:
+        status, output, errors = typed(server, lines="/grab channels\n/grab mychannel\n")
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[1:] == ["Home, and more", "Home"]
 
 
 def test_a_plain_websocket_with_raw() -> None:

@@ -12,6 +12,7 @@ from sono_client import AsyncSonoClient, SonoClient, connect_async
 from sono_core.arguments import (
     Unpack,
     is_coroutine_function,
+    name_of,
     require_callable,
     require_plain,
     takes_options,
@@ -104,22 +105,33 @@ def test_the_quickest_way_on_asyncio_takes_plain_functions(function: Any) -> Non
         connect_async(URL, on_message=function)
 
 
+def registers(client: AsyncSonoClient | SonoClient) -> list[Any]:
+    """All that takes a function."""
+    kinds = ("connect", "disconnect", "status", "session", "gap", "join")
+    decorators = [getattr(client, f"on_{kind}") for kind in kinds]
+    return [*decorators, client.on_request("x"), partial(client.on, "x")]
+
+
+def nothing_is_registered(client: AsyncSonoClient | SonoClient) -> bool:
+    return not (client._hooks._by_kind or client._state.callbacks("x") or client._handlers.of("x"))
+
+
 @pytest.mark.parametrize("function", [5, None])
 def test_a_client_on_asyncio_takes_functions_alone(function: Any) -> None:
     client = AsyncSonoClient(URL)
-    for register in (client.on_connect, client.on_disconnect, partial(client.on, "x")):
+    for register in registers(client):
         with pytest.raises(TypeError, match="must be callable"):
             register(function)
-    assert client._on_connect == client._on_disconnect == client._state.callbacks("x") == []
+    assert nothing_is_registered(client)
 
 
 @pytest.mark.parametrize("function", [5, None, *AWAITED])
 def test_a_blocking_client_takes_plain_functions_alone(function: Any) -> None:
     with serving(Sono().connect) as server, SonoClient(url_of(server)) as client:
-        for register in (client.on_connect, client.on_disconnect, partial(client.on, "x")):
+        for register in registers(client):
             with pytest.raises(TypeError, match="must be"):
                 register(function)
-        assert client._on_connect == client._on_disconnect == client._state.callbacks("x") == []
+        assert nothing_is_registered(client)
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -207,3 +219,12 @@ def test_an_unexpected_argument_is_refused_as_python_does(function: Callable[...
     expected = rf"^{function.__name__}\(\) got an unexpected keyword argument 'color'"
     with pytest.raises(TypeError, match=expected):
         function(1, color="red")
+
+
+def test_an_error_names_a_function_without_its_arguments() -> None:
+    async def coroutine(secret: str) -> None: ...
+
+    with pytest.raises(TypeError, match="nobody would await partial") as raised:
+        require_plain("callback", partial(coroutine, "s3cret"))
+    assert "s3cret" not in str(raised.value)
+    assert name_of(coroutine).endswith("coroutine")

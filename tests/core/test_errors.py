@@ -1,7 +1,13 @@
 """errors.py: what exceptions carry, and what they say."""
 
 from sono_core import LocalProtocolError, SonoError
-from sono_core.errors import ConnectError, ConnectionClosed, HandshakeFailure, ProtocolFailure
+from sono_core.errors import (
+    ConnectError,
+    ConnectionClosed,
+    HandshakeFailure,
+    ProtocolFailure,
+    RequestFailed,
+)
 
 
 def test_every_exception_is_a_sono_error() -> None:
@@ -34,3 +40,7 @@ def test_what_users_see_says_what_happened() -> None:
     closed = ConnectionClosed(1001, "bye")
     assert (closed.code, closed.reason, str(closed)) == (1001, "bye", "closed with 1001: bye")
     assert str(ConnectionClosed(1005, "")) == "closed with 1005"
+    failed = RequestFailed("timeout", "too late", temporary=True)
+    assert (failed.code, failed.text, failed.temporary) == ("timeout", "too late", True)
+    assert str(failed) == "timeout: too late"
+    assert not RequestFailed("forbidden", "no").temporary

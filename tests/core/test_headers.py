@@ -44,5 +44,4 @@ def test_headers_are_values() -> None:
     assert one != other
     assert one != {"a": "1"}
     assert hash(one) == hash(same)
-    assert repr(one) == "Headers([('a', '1')])"
-    assert eval(repr(one)) == one
+    assert repr(Headers([("A", "1"), ("b", "2"), ("c: 3", "")])) == "<Headers a b c>"

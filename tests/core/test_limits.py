@@ -10,14 +10,13 @@ from sono_core import Limits, Timeouts
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, MIB
 
 SETTINGS: list[type[Limits] | type[Timeouts]] = [Limits, Timeouts]
+STANDS_FOR = {"max_queue": "queue_limit", "max_memory": "memory_limit"}
 FIELDS = [(kind, name) for kind in SETTINGS for name in kind.__struct_fields__]
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_no_default_is_unlimited(kind: type[Any], name: str) -> None:
-    value = getattr(kind(), name)
-    if (kind, name) == (Limits, "max_queue"):
-        value = kind().queue_limit
+    value = getattr(kind(), STANDS_FOR.get(name, name))
     assert isinstance(value, (int, float))
     assert not isinstance(value, bool)
     assert 0 < value < math.inf
@@ -34,8 +33,9 @@ def test_a_setting_that_is_not_above_0_is_refused_by_name(
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_none_does_not_mean_unlimited(kind: type[Any], name: str) -> None:
-    if name == "max_queue":
-        assert Limits(max_queue=None).queue_limit == 4 * MIB
+    if name in STANDS_FOR:
+        default = {"max_queue": 4 * MIB, "max_memory": 1024 * MIB}[name]
+        assert getattr(Limits(**{name: None}), STANDS_FOR[name]) == default
     else:
         with pytest.raises(ValueError, match=name):
             kind(**{name: None})
@@ -71,7 +71,7 @@ def test_the_defaults_are_those_of_the_documented_table() -> None:
     assert (limits.pause_reading_at, limits.max_turn_messages) == (65536, 1024)
     times = Timeouts()
     assert (times.handshake, times.ping_interval, times.pong) == (5.0, 20.0, 20.0)
-    assert (times.close, times.write_stall) == (5.0, 20.0)
+    assert (times.close, times.write_stall, times.message) == (5.0, 20.0, 60.0)
 
 
 def test_no_setting_can_be_made_unlimited() -> None:

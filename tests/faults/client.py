@@ -1,4 +1,4 @@
-"""A Sono client in a process, to be stopped: `python -m tests.faults.client URL CHANNEL`."""
+"""A classic client in a process, to be stopped: `python -m tests.faults.client URL CHANNEL`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sono_client import SonoClient
 
 def main(url: str, channel: str) -> None:
     """Enter a channel, print that, and listen."""
-    with SonoClient(url, reconnect=False) as sono:
+    with SonoClient(url, reconnect=False, dialect="classic") as sono:
         sono.change_channel(channel)
         sono.grab("mychannel")
         print("there", flush=True)

@@ -87,8 +87,8 @@ class _Member:
         self.refused: list[Any] = []
 
     async def enter(self, url: str, stack: contextlib.AsyncExitStack) -> None:
-        client = AsyncSonoClient(url)
-        # By default, a client that keeps losing its connection waits up to half a minute.
+        client = AsyncSonoClient(url, dialect="classic")
+        # By default, a client that keeps losing its connection waits up to 20 seconds.
         backoff = Backoff(random=self._rng.random, base=0.01, cap=0.1)
         client._reconnection = Reconnection(backoff)
         client.on("message", self._hear)

@@ -22,8 +22,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sono_core import Close, Limits, Prepared, TextMessage
+from sono_core.messaging.lossless import History
 from sono_server import HTTPRequest, Sono, WebSocket, serve, serve_async
 from sono_server.operations.settings import changed
+from sono_server.serving import BACKLOG
 
 
 class Application:
@@ -33,7 +35,8 @@ class Application:
         self.closed: Counter[int] = Counter()
         self._open: set[WebSocket] = set()
         self._members: set[WebSocket] = set()
-        self._sono = Sono(open_channels=True, limits=limits)
+        history = {"short*": History(count=2)}
+        self._sono = Sono(open_channels=True, limits=limits, history=history)
         self._sono.on_disconnect(lambda client, close: self._note(close))
         self._routes: dict[str, Callable[[HTTPRequest], object]] = {
             "/echo": lambda request: self._enter(request, self._open, _echo),
@@ -117,7 +120,7 @@ def _listener(port: int, send_buffer: int) -> socket.socket:
     if send_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     sock.bind(("127.0.0.1", port))
-    sock.listen(1024)
+    sock.listen(BACKLOG)
     return sock
 
 

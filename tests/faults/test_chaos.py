@@ -153,11 +153,15 @@ def test_every_connection_is_told_its_end_once_whatever_fails(
     timeouts = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.2, close=0.2, write_stall=0.2)
     limits = Limits(pause_reading_at=4096, max_queue=100_000, max_turn_messages=3)
     server = Running(application, sock=unreliable(rng), timeouts=timeouts, limits=limits, drain=1.0)
+    until = time.monotonic() + PATIENCE
 
     def live(number: int) -> None:
         own = random.Random(f"{seed} {number}")
-        for _ in range(12):
+        lives = 0
+        # On a busy machine many a request meets its deadline.
+        while lives < 12 or (len(application.opened) <= 20 and time.monotonic() < until):
             misbehave(server.address, own)
+            lives += 1
 
     threads = [threading.Thread(target=live, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -21,11 +21,12 @@ ROUNDS = 5  # of a measured latency: another process may spoil one, a fault of t
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("kind", KINDS)
 def test_d01_idle_connections_take_little_and_none_is_timed_out(kind: str) -> None:
     """The full size is `python -m benchmarks.soak idle`."""
-    count, pong = 300, 2.0
+    count, pong = 300, 5.0
     with victim(kind, ping_interval=0.7, pong=pong) as server:
         with server.wire() as wire:
             wire.send("warm")

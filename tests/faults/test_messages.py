@@ -17,7 +17,7 @@ from tests.faults.proxy import Plan
 from tests.faults.victims import KINDS, victim
 from tests.servers import running
 
-GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}
+GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30, "delivery_rate": 1 << 40}
 """Rates that throttle nobody: these clients send more than people do."""
 
 

@@ -57,7 +57,8 @@ def returns(clients: int, away: float, rate: int) -> tuple[list[float], int]:
 def test_d09_ten_thousand_that_were_dropped_at_once_return_evenly() -> None:
     back, tried = returns(10_000, away=0.0, rate=1_000_000)
     assert tried == len(back) == 10_000
-    assert max(back) < 0.5
+    assert min(back) >= 0.5
+    assert max(back) < 1.0
     busiest = max(Counter(int(at * 100) for at in back).values())
     assert busiest < 2 * 10_000 / 50  # of the 50 hundredths of a second in which they may come
 
@@ -71,6 +72,7 @@ def test_d09_a_server_that_takes_a_thousand_a_second_is_not_overrun(away: float)
     assert tried / 10_000 < 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_d09_hundreds_whose_server_is_killed_all_come_back_apart(kind: str) -> None:
     count = 200

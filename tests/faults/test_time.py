@@ -60,6 +60,7 @@ def test_d04_a_stopped_client_is_detected_in_time_and_its_presence_cleared(kind:
         assert any(is_detected_in_time() for _ in range(ROUNDS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_d04_a_client_that_is_alive_is_never_taken_for_a_stopped_one(kind: str) -> None:
     with (
@@ -73,6 +74,7 @@ def test_d04_a_client_that_is_alive_is_never_taken_for_a_stopped_one(kind: str) 
         assert server.closed() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_d10_steps_of_the_wall_clock_time_nothing_out(kind: str) -> None:
     """Each reading of the wall clock is an hour off; deadlines are those of every other test."""
@@ -94,7 +96,7 @@ def test_d10_steps_of_the_wall_clock_time_nothing_out(kind: str) -> None:
             until(lambda: server.closed().get("1006", 0) == 1)
 
 
-def test_d10_no_package_looks_at_the_wall_clock() -> None:
+def test_d10_the_wall_clock_is_looked_at_in_one_place() -> None:
     """Neither through Python's functions, however they are imported, nor through C's."""
     found = []
     for path in sources("*.py"):
@@ -107,7 +109,7 @@ def test_d10_no_package_looks_at_the_wall_clock() -> None:
                 found += [f"{path}: {alias.name}" for alias in node.names if "time" in alias.name]
     wall = re.compile(r"CLOCK_REALTIME|gettimeofday|[^\w]time\((NULL|0|&)")
     found += [str(path) for path in sources("*.[ch]") if wall.search(path.read_text())]
-    assert found == []
+    assert found == [f"{ROOT / 'sono_server' / 'serving' / 'date.py'}: time.time"]
 
 
 def sources(pattern: str) -> list[Path]:
@@ -116,10 +118,11 @@ def sources(pattern: str) -> list[Path]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_d10_a_server_that_was_stopped_reads_before_it_times_anybody_out(kind: str) -> None:
     with (
-        victim(kind, ping_interval=0.3, pong=2.0) as server,
+        victim(kind, ping_interval=0.3, pong=4.0) as server,
         Crowd(server.address, 10) as crowd,
         server.wire() as silent,
     ):
@@ -127,7 +130,7 @@ def test_d10_a_server_that_was_stopped_reads_before_it_times_anybody_out(kind: s
         server.signal(signal.SIGSTOP)
         for number in range(10):
             crowd.send(number, "sent while it was stopped")
-        threading.Event().wait(2.5)  # longer than all deadlines
+        threading.Event().wait(4.5)  # longer than all deadlines
         server.signal(signal.SIGCONT)
         until(lambda: server.closed() == {"1006": 1})  # the one that did not answer
         assert crowd.closes == {}

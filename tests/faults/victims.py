@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.processes import Program
 from tests.servers import PATIENCE, Address, Wire, get
 
-KINDS = ("selector", "asyncio")
+KINDS = ("selector", pytest.param("asyncio", marks=pytest.mark.slow))
 
 
 class Victim:

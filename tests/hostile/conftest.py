@@ -15,7 +15,13 @@ from sono_core import native_available
 from tests.processes import Program
 from tests.servers import Address, Wire
 
-KINDS = ("selector native", "selector pure", "asyncio native", "asyncio pure")
+# `make test` tries one of them, and `make check` the others too: the rules are the session's.
+_QUICK = ("selector", "native" if native_available else "pure")
+KINDS = tuple(
+    pytest.param(f"{server} {path}", marks=() if (server, path) == _QUICK else pytest.mark.slow)
+    for server in ("selector", "asyncio")
+    for path in ("native", "pure")
+)
 MIB = 1 << 20
 FULL = bool(os.environ.get("SONO_HOSTILE_FULL"))
 """Whether to use the sizes of the list; otherwise they are reduced."""
@@ -26,10 +32,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 class Victim:
     """A server under attack."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *options: str) -> None:
         transport, path = kind.split()
         with pure(path == "pure"):
-            self.program = Program("-m", "tests.hostile.server", transport, timed=True)
+            self.program = Program("-m", "tests.hostile.server", transport, *options, timed=True)
+        self.kind = kind
         self.address: Address = self.program.address()
         self.proc = Path(f"/proc/{self.program.process.pid}")
 
@@ -80,16 +87,23 @@ def pure(wanted: bool) -> Iterator[None]:
             os.environ["SONO_PURE"] = before
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def running_victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
-    if "native" in request.param and not native_available:
+@contextlib.contextmanager
+def serving(kind: str, *options: str) -> Iterator[Victim]:
+    """A server for the length of a with statement, which it must survive."""
+    if "native" in kind and not native_available:
         pytest.skip("the extension is not built, or SONO_PURE is set")
-    victim = Victim(request.param)
+    victim = Victim(kind, *options)
     yield victim
     victim.program.process.terminate()
     _, errors = victim.program.process.communicate(timeout=30)
     assert victim.program.process.returncode == 0
     assert b"Fatal" not in errors
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def running_victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
+    with serving(request.param) as victim:
+        yield victim
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from sono_core.websocket.opcodes import TEXT
 from tests import certificates
 from tests.async_peers import switching
 from tests.rules.peers import opened, split
+from tests.servers import PATIENCE
 
-PATIENCE = 10.0
 Script = Callable[[socket.socket, str], None]
 
 

@@ -18,7 +18,7 @@ import pytest
 from sono_core import Accept, Close, Limits, Ping, Pong, TextMessage, Timeouts
 from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.opcodes import BINARY, CONTINUATION, PING, TEXT
-from tests.hostile.conftest import FULL, MIB, Victim, assert_answered, linux
+from tests.hostile.conftest import FULL, KINDS, MIB, Victim, assert_answered, linux, serving
 from tests.rules.peers import request
 from tests.servers import Wire, dial
 
@@ -92,8 +92,9 @@ def test_row_15_no_default_is_unlimited(victim: Victim) -> None:
     for settings in (Limits(), Timeouts()):
         for name in settings.__struct_fields__:
             value = getattr(settings, name)
-            assert name == "max_queue" or 0 < value < math.inf
+            assert name in ("max_queue", "max_memory") or 0 < value < math.inf
     assert 0 < Limits().queue_limit < math.inf
+    assert 0 < Limits().memory_limit < math.inf
 
 
 @linux
@@ -126,7 +127,7 @@ def test_row_17_a_frame_in_single_bytes(victim: Victim) -> None:
 
 
 @linux
-@pytest.mark.parametrize("fragments", [1, 20])
+@pytest.mark.parametrize("fragments", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_row_18_a_bomb(victim: Victim, fragments: int) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = b"".join(packer.compress(bytes(MIB)) for _ in range(256))
@@ -175,21 +176,41 @@ def test_row_25_a_bad_frame_with_the_handshake(victim: Victim) -> None:
         assert code(wire) == 1002
 
 
-@linux
-def test_row_27_pongs_that_nobody_asked_for(victim: Victim) -> None:
-    threads = victim.threads()
+@pytest.fixture(params=KINDS)
+def unhurried(request: pytest.FixtureRequest) -> Iterator[Victim]:
+    """A server on which control frames may come as fast as they can be read."""
+    with serving(request.param, "control_rate=1000000") as victim:
+        yield victim
+
+
+def pongs_leave_nothing(victim: Victim, count: int) -> None:
+    """Pongs are legal at any time, and any number of them (RFC 6455, section 5.5.3)."""
     with victim.growing_less_than(2 * MIB), victim.wire() as wire:
-        many = wire.encoded(*[Pong(b"x")] * 1000)
-        for _ in range(100):
-            wire.sock.sendall(many)
+        threads = victim.threads()
+        wire.sock.sendall(wire.encoded(*[Pong(b"x")] * count))
         wire.send("done")
         assert wire.message() == "done"
-    assert victim.threads() == threads
+        assert victim.threads() == threads
+
+
+@linux
+def test_row_27_pongs_that_nobody_asked_for(unhurried: Victim) -> None:
+    pongs_leave_nothing(unhurried, 100_000)
+
+
+@linux
+def test_row_27_pongs_at_their_rate(victim: Victim) -> None:
+    """All of the list's 100,000 would take 98 seconds. These are more than may come at once."""
+    pongs_leave_nothing(victim, 3000)
 
 
 @linux
 @pytest.mark.parametrize(
-    "event", [Ping(bytes(125)), TextMessage("x" * 60_000)], ids=["ping", "echo"]
+    "event",
+    [
+        pytest.param(Ping(bytes(125)), id="ping", marks=pytest.mark.slow),  # 20 s of no progress
+        pytest.param(TextMessage("x" * 60_000), id="echo"),
+    ],
 )
 def test_row_28_who_asks_and_never_reads(victim: Victim, event: Ping | TextMessage) -> None:
     with (

@@ -2,7 +2,7 @@
 
 python -m tests.interop.conformance [--all | --seed N] [--peer NAME] [--write FILE]
 
-selection.py lists the peers under test, and the sample that runs without --all. A case passes if
+selection.py lists the peers under test, and the share that runs without --all. A case passes if
 it is OK or INFORMATIONAL, under --strict (NON-STRICT fails) and --require-deflate (UNIMPLEMENTED
 fails, which the suite gives to a peer without permessage-deflate).
 """
@@ -34,7 +34,7 @@ from tests.interop.selection import (
     ROOT,
     commit_seed,
     parts,
-    sample,
+    share,
 )
 from tests.processes import uncovered
 
@@ -148,9 +148,18 @@ def run(
 
 
 def run_part(
-    name: str, command: str | Path, cases: Sequence[str], timeout: float, target: Sequence[str]
+    name: str,
+    command: str | Path,
+    cases: Sequence[str],
+    timeout: float,
+    target: Sequence[str],
+    again: bool = False,
 ) -> Report:
-    """What one process of the suite says."""
+    """What one process of the suite says.
+
+    The suite gives a peer half a second to answer its close, which a busy machine may not have. If
+    that is all that failed, those cases are taken once more, unless this is `again`.
+    """
     out = Path(tempfile.mkdtemp(prefix="sono-autobahn-"))
     finished = call(
         [
@@ -176,7 +185,25 @@ def run_part(
     )
     if passed:  # otherwise the reports stay, and the output's last line tells where
         shutil.rmtree(out)
-    return report
+        return report
+    failed = report.cases(*set(report.results.values()) - {"OK", "INFORMATIONAL"})
+    if again or not failed or not all(was_cut_off(out, case) for case in failed):
+        return report
+    second = run_part(name, command, failed, timeout, target, again=True)
+    return Report(
+        peer=name,
+        results={**report.results, **second.results},
+        passed=second.passed,
+        output=f"{report.output}once more, as the suite has cut them off:\n{second.output}",
+        suite=report.suite,
+    )
+
+
+def was_cut_off(out: Path, case: str) -> bool:
+    """Whether the suite's patience ended a case: the last entry of its log is that of its timer."""
+    report = json.loads((out / f"{AGENT}_case_{case.replace('.', '_')}.json").read_text())
+    log = report["wirelog"]
+    return bool(log) and log[-1][0] == "KLE"
 
 
 def joined(reports: Sequence[Report]) -> Report:
@@ -250,9 +277,8 @@ client, which finds the server in `AUTOBAHN_URL` and its own name in `AUTOBAHN_A
 
 The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, also with `--asyncio`. \
 The clients are `tests/interop/echo_client.py` and `echo_client_async.py`. If SONO_AUTOBAHN is \
-set, `make check` runs one of these four, native or in pure Python, through all cases. It runs \
-the others through a sample of 12.* and 13.* and through all other groups; \
-`tests/interop/selection.py` chooses.
+set, `make check` takes each of these four, native and in pure Python, through all groups but \
+12.* and 13.*, and deals their cases out to the eight; `tests/interop/selection.py` says how.
 """
 
 
@@ -299,8 +325,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " INFORMATIONAL, 1 some are not, 2 the suite could not be run.",
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help="run all cases instead of a sample")
-    which.add_argument("--seed", type=int, help="seed of the sample; default: from the commit")
+    which.add_argument("--all", action="store_true", help="run all cases instead of a share")
+    which.add_argument("--seed", type=int, help="seed of the share; default: from the commit")
     parser.add_argument("--peer", choices=PEERS, help="test only this peer")
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="write a summary in Markdown to FILE"
@@ -312,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         combination = f"{name}-{PATH}"
         print(f"Autobahn, {combination} ...", flush=True)
         try:
-            report = run(name, cases=ALL_CASES if args.all else sample(seed, combination))
+            report = run(name, cases=ALL_CASES if args.all else share(seed, combination))
         except RuntimeError as error:
             print(f"conformance: {error}", file=sys.stderr)
             return 2

@@ -7,7 +7,9 @@ from urllib.parse import quote
 from sono_client import ConnectError, ConnectionClosed, connect
 from sono_core import Limits
 
-LIMITS = Limits(max_message=32 << 20, max_frame=32 << 20, max_fragments=1 << 20)
+LIMITS = Limits(
+    max_message=32 << 20, max_frame=32 << 20, max_fragments=1 << 20, control_rate=1 << 20
+)
 
 
 def main() -> int:

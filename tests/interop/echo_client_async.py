@@ -11,7 +11,9 @@ from urllib.parse import quote
 from sono_client import AsyncWebSocket, ConnectError, ConnectionClosed, connect_async
 from sono_core import Limits
 
-LIMITS = Limits(max_message=32 << 20, max_frame=32 << 20, max_fragments=1 << 20)
+LIMITS = Limits(
+    max_message=32 << 20, max_frame=32 << 20, max_fragments=1 << 20, control_rate=1 << 20
+)
 
 
 def answer(ws: AsyncWebSocket, message: str | bytes) -> None:

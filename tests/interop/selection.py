@@ -1,9 +1,10 @@
 """What runs against the Autobahn|Testsuite, and which of its cases a run of CI takes.
 
 All 517 cases take ten minutes for one peer on one path, nearly all of it in 12.* and 13.*. So
-each run takes one combination of peer and path through the whole suite, and the others through
-a sample. The commit's hash decides which, so that it varies and can be repeated;
-SONO_CONFORMANCE_WHOLE names a combination instead.
+each run deals the cases of these two out to the combinations of peer and path, one combination
+a case, and takes every combination through all others. The commit's hash decides how they are
+dealt, so that it varies and can be repeated; SONO_CONFORMANCE_WHOLE names a combination that takes
+every case.
 """
 
 from __future__ import annotations
@@ -72,38 +73,46 @@ SLOW_CASES = range(1, 19)
 ALL_CASES = (*(f"{group}.*" for group in QUICK_GROUPS), *(f"{slow}.*" for slow in SLOW_SECTIONS))
 
 
+CASES_A_PROCESS = 9
+"""Of the slow ones: the suite keeps all that it exchanges, 5.5 GB for the 18 cases of 12.1.* and
+more than 23 GB for all."""
+
+
 def parts(cases: Sequence[str]) -> list[tuple[str, ...]]:
-    """The cases as processes of the suite take them, one after the other.
-
-    A slow section has one of its own: the suite keeps all that it exchanges, 5.5 GB for 12.1.*
-    and more than 23 GB for all cases.
-    """
+    """The cases as processes of the suite take them, one after the other."""
     sections = [case for case in cases if case.removesuffix(".*") in SLOW_SECTIONS]
-    rest = tuple(case for case in cases if case not in sections)
-    return [*([rest] if rest else []), *((section,) for section in sections)]
+    others = [case for case in cases if case not in sections]
+    single = [case for case in others if case.rpartition(".")[0] in SLOW_SECTIONS]
+    rest = tuple(case for case in others if case not in single)
+    return [
+        *([rest] if rest else []),
+        *(
+            tuple(single[first : first + CASES_A_PROCESS])
+            for first in range(0, len(single), CASES_A_PROCESS)
+        ),
+        *((section,) for section in sections),
+    ]
 
 
-def sample(seed: int, combination: str) -> tuple[str, ...]:
-    """The quick groups, and one case of each slow section; each combination gets others."""
-    source = random.Random(f"{combination} {seed}")
-    return (
-        *(f"{group}.*" for group in QUICK_GROUPS),
-        *(f"{section}.{source.choice(SLOW_CASES)}" for section in SLOW_SECTIONS),
-    )
+def share(seed: int, combination: str) -> tuple[str, ...]:
+    """The quick groups, and slow cases that the combination is dealt and no other."""
+    slow = [f"{section}.{case}" for section in SLOW_SECTIONS for case in SLOW_CASES]
+    random.Random(seed).shuffle(slow)
+    slow.sort(key=lambda case: case.startswith("13."))  # so that everybody gets cases of both
+    dealt = slow[COMBINATIONS.index(combination) :: len(COMBINATIONS)]
+    return (*(f"{group}.*" for group in QUICK_GROUPS), *dealt)
 
 
-def taken_whole(seed: int, environ: Mapping[str, str] = os.environ) -> str:
-    """The combination that runs every case.
+def taken_whole(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The combination that runs every case, if one is named.
 
     Raises:
         ValueError: SONO_CONFORMANCE_WHOLE names none.
     """
     named = environ.get("SONO_CONFORMANCE_WHOLE")
-    if not named:
-        return COMBINATIONS[seed % len(COMBINATIONS)]
-    if named not in COMBINATIONS:
+    if named and named not in COMBINATIONS:
         raise ValueError(f"SONO_CONFORMANCE_WHOLE is {named!r}, not one of {COMBINATIONS}")
-    return named
+    return named or None
 
 
 def commit_seed(folder: Path = ROOT) -> int:

@@ -1,7 +1,7 @@
 """The Autobahn|Testsuite in both roles: every case is OK or INFORMATIONAL.
 
-One combination of peer and path runs the whole suite, the others a sample; selection.py explains
-how they are chosen, and how to choose.
+The combinations of peer and path take its slow cases in turns; selection.py explains how these are
+dealt out, and how to choose.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.interop.selection import (
     PEERS,
     TOTAL,
     commit_seed,
-    sample,
+    share,
     taken_whole,
 )
 
@@ -33,11 +33,11 @@ def test_every_case_is_ok_or_informational(
 ) -> None:
     combination = f"{peer}-{conformance.PATH}"
     seed = commit_seed()
-    whole = taken_whole(seed)
-    cases = ALL_CASES if combination == whole else sample(seed, combination)
+    cases = ALL_CASES if combination == taken_whole() else share(seed, combination)
     with capsys.disabled():
-        part = "all cases" if cases == ALL_CASES else f"sample {seed}, and {whole} takes all cases"
-        print(f"\nAutobahn, {combination}: {part}")
+        print(
+            f"\nAutobahn, {combination}: {'all cases' if cases == ALL_CASES else f'share {seed}'}"
+        )
     report = conformance.run(peer, cases=cases, timeout=LIMIT)
     if not report.passed:
         pytest.fail(report.output, pytrace=False)

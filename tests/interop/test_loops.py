@@ -147,6 +147,7 @@ def test_a_peer_that_does_not_close_its_half_is_cut_off(loop: str) -> None:
         wait_for_reset(wire.sock)
 
 
+@pytest.mark.slow
 def test_a_slow_reader_is_read_from_no_more_and_then_cut_off(loop: str) -> None:
     with (
         hurried(loop, write_stall=2.0) as server,

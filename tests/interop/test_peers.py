@@ -26,11 +26,10 @@ from tests.certificates import client_side, save, save_authority, server_side
 from tests.conftest import require
 from tests.interop import peers
 from tests.interop.peers import FRAGMENTS, MAX_MESSAGE, SUBPROTOCOL, Client, Options, command
-from tests.servers import running
+from tests.servers import PATIENCE, running
 
 NODE_SCRIPT = Path(__file__).with_name("peers.mjs")
 LIMITS = Limits(max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE)
-PATIENCE = 20.0  # seconds
 MESSAGES: tuple[str | bytes, ...] = ("text ü 🎈", "", b"", b"\x00\xff", "x" * (1 << 20))
 COMPRESSED = {True: Deflate(threshold=0), False: None}
 

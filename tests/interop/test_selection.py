@@ -1,4 +1,4 @@
-"""Which cases of Autobahn a run takes: varied, repeatable, and over time all of them."""
+"""Which cases of Autobahn a run takes: all of them, dealt out in a way that can be repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.interop.selection import (
     SLOW_CASES,
     SLOW_SECTIONS,
     parts,
-    sample,
+    share,
     taken_whole,
 )
 
@@ -29,37 +29,44 @@ def test_every_peer_is_there_on_both_paths() -> None:
     assert len(COMBINATIONS) == len(selection.PEERS) * 2
 
 
-def test_each_combination_gets_its_turn() -> None:
-    assert {taken_whole(seed, {}) for seed in range(len(COMBINATIONS))} == set(COMBINATIONS)
-
-
 @pytest.mark.parametrize("combination", COMBINATIONS)
-def test_the_environment_names_the_combination(combination: str) -> None:
-    environ = {"SONO_CONFORMANCE_WHOLE": combination}
-    assert {taken_whole(seed, environ) for seed in range(10)} == {combination}
+def test_the_environment_names_the_combination_that_takes_all(combination: str) -> None:
+    assert taken_whole({"SONO_CONFORMANCE_WHOLE": combination}) == combination
 
 
-def test_an_empty_name_is_none() -> None:
-    assert taken_whole(1, {"SONO_CONFORMANCE_WHOLE": ""}) == taken_whole(1, {})
+@pytest.mark.parametrize("environ", [{}, {"SONO_CONFORMANCE_WHOLE": ""}])
+def test_without_a_name_none_does(environ: dict[str, str]) -> None:
+    assert taken_whole(environ) is None
 
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'server'.*server-native"):
-        taken_whole(0, {"SONO_CONFORMANCE_WHOLE": "server"})
+        taken_whole({"SONO_CONFORMANCE_WHOLE": "server"})
 
 
-def test_a_sample_has_every_group_and_every_slow_section_once() -> None:
-    cases = sample(1, "server-native")
-    assert {int(case.partition(".")[0]) for case in cases} == set(selection.GROUPS)
-    drawn = [case for case in cases if not case.endswith("*")]
-    assert [case.rpartition(".")[0] for case in drawn] == list(SLOW_SECTIONS)
+@pytest.mark.parametrize("seed", [0, 1, 0xFFFFFFFF])
+def test_together_the_combinations_take_every_slow_case_once(seed: int) -> None:
+    dealt = [case for case in taken(seed) if not case.endswith("*")]
+    assert sorted(dealt) == sorted(SLOW)
+    assert len(SLOW) == 90 + 126
 
 
-def test_a_sample_is_repeatable_and_differs_by_seed_and_combination() -> None:
-    first = sample(1, "server-native")
-    assert first == sample(1, "server-native")
-    assert first != sample(2, "server-native")
-    assert first != sample(1, "server-pure")
+def taken(seed: int) -> list[str]:
+    return [case for combination in COMBINATIONS for case in share(seed, combination)]
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS)
+def test_each_combination_takes_cases_of_every_group(combination: str) -> None:
+    for seed in range(20):
+        cases = share(seed, combination)
+        assert {int(case.partition(".")[0]) for case in cases} == set(selection.GROUPS)
+
+
+def test_a_share_is_repeatable_and_differs_by_seed_and_combination() -> None:
+    first = share(1, "server-native")
+    assert first == share(1, "server-native")
+    assert first != share(2, "server-native")
+    assert first != share(1, "server-pure")
 
 
 def test_slow_sections_have_a_process_each() -> None:
@@ -68,16 +75,10 @@ def test_slow_sections_have_a_process_each() -> None:
     assert slow == [(f"{section}.*",) for section in SLOW_SECTIONS]
 
 
-@pytest.mark.parametrize("cases", [sample(1, "server-pure"), ("12.1.*",), ("1.*", "13.2.7")])
+@pytest.mark.parametrize("cases", [share(1, "server-pure"), ("12.1.*",), ("1.*", "13.2.7")])
 def test_parts_leave_no_case_out_and_need_no_empty_process(cases: tuple[str, ...]) -> None:
     assert sorted(case for part in parts(cases) for case in part) == sorted(cases)
-    assert all(parts(cases))
-
-
-def test_in_time_samples_take_every_case() -> None:
-    drawn = {case for seed in range(300) for case in sample(seed, "client-pure")}
-    assert drawn >= SLOW
-    assert len(SLOW) == 90 + 126
+    assert all(0 < len(part) <= selection.CASES_A_PROCESS for part in parts(cases))
 
 
 def test_the_seed_is_the_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

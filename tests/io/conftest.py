@@ -9,7 +9,7 @@ import pytest
 
 from sono_io import fast
 from tests.conftest import require
-from tests.io.wired import Wired
+from tests.io.wired import SecureWired, Wired
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +19,13 @@ def built(request: pytest.FixtureRequest) -> None:
         require("native", fast.loop is not None, hint)
 
 
-@pytest.fixture
-def wire() -> Iterator[Callable[..., Wired]]:
+@pytest.fixture(params=[Wired, SecureWired], ids=["plain", "tls"])
+def wire(request: pytest.FixtureRequest) -> Iterator[Callable[..., Wired]]:
     """Makes connections, and closes them."""
     made: list[Wired] = []
 
     def make(*arguments: Any, **options: Any) -> Wired:
-        made.append(Wired(*arguments, **options))
+        made.append(request.param(*arguments, **options))
         return made[-1]
 
     yield make

@@ -49,6 +49,9 @@ class FakeStream:
     def resume_reading(self) -> None:
         self.asked.append("resume_reading")
 
+    def close(self) -> None:
+        self.asked.append("close")
+
     def abort(self) -> None:
         self.asked.append("abort")
 
@@ -163,6 +166,7 @@ def test_a_stream_that_has_no_ends_of_its_own() -> None:
     wired = Wired(stream)
     wired.receive(wired.sends(Close(1000)), 1.0)
     assert "write_eof" not in stream.asked
+    assert stream.asked.count("close") == 1  # nothing to wait for: RFC 6455, section 7.1.1
 
 
 def test_a_lost_stream_ends_the_session_once() -> None:

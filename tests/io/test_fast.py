@@ -261,7 +261,7 @@ def test_a_peer_that_does_not_read_is_not_read_from(wire: Callable[..., Wired]) 
         if not one.loop.events & READ:
             break
         with contextlib.suppress(BlockingIOError):
-            one.here.send(frame)
+            one.here.send(one.encrypted(frame))
         one.turn()
     assert one.loop.events == WRITE
     assert one.transport.reader is None

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
+import ssl
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sono_core import Close, Connection, Deflate, Event, Limits, Request, Role
+from sono_core.lifecycle import Layer
 from sono_core.lifecycle.session import Session
 from sono_core.limits import DEFAULT_LIMITS
+from sono_core.tls.layer import SecureSession
 from sono_io.fast import new_context
 from sono_server import HTTPRequest, WebSocket
 from sono_server.selector.transport import READ, WRITE, SelectorTransport
 from sono_server.serving.requests import RequestHandler
+from tests.certificates import client_side, server_side
 from tests.helpers import new_connection
 
 MASK = b"\x01\x02\x03\x04"
@@ -38,7 +44,8 @@ class FakeLoop:
         self.buffer = memoryview(bytearray(256 * 1024))
         self.context = new_context(self.buffer, limits)
         self.context.thread = threading.get_ident()
-        self.again: list[SelectorTransport] = []
+        self.again: deque[SelectorTransport] = deque()
+        self.next_turn: list[Callable[[], object]] = []
         self.events = 0
         self.forgotten = False
         self.posted: queue.Queue[tuple[Callable[..., object], tuple[object, ...]]] = queue.Queue()
@@ -57,6 +64,12 @@ class FakeLoop:
         self, sock: socket.socket, transport: SelectorTransport, before: int, events: int
     ) -> None:
         self.events = events
+
+    def call_next_turn(self, function: Callable[[], object]) -> None:
+        self.next_turn.append(function)
+
+    def pump_later(self, transport: SelectorTransport) -> None:
+        self.again.append(transport)
 
     def schedule(self, transport: SelectorTransport, due: float) -> None:
         transport.scheduled = due
@@ -98,18 +111,29 @@ class Wired:
         self.transport = SelectorTransport(self.loop, there)
         handler = RequestHandler(self.loop, "client", self._accept)
         connection = Connection(Role.SERVER, limits=limits, deflate=deflate)
-        self.session = Session(connection, self.transport, handler, now=0.0, limits=limits)
-        self.transport.layer = handler.session = self.session
+        self.session = Session(
+            connection, self.transport, handler, now=0.0, limits=limits, turn=self.loop.context
+        )
+        handler.session = self.session
+        self.transport.layer = self.layer()
         self._on_message = on_message or (lambda ws, message: self.received.append(message))
         self.transport.flush(0.0)
         self.client = new_connection(
             Role.CLIENT, deflate=deflate, limits=Limits(max_message=64 * MIB, max_frame=64 * MIB)
         )
         self.ws: WebSocket
+        self.begin()
         self.write(Request("/", host="a"))
         self.turn()
         self.read()
         self.turn()  # this turn finds that no frame came with the request
+
+    def layer(self) -> Layer:
+        """What the transport drives."""
+        return self.session
+
+    def begin(self) -> None:
+        """Do what comes before the request."""
 
     def _accept(self, request: HTTPRequest) -> None:
         self.ws = request.accept(self._on_message, lambda ws, close: self.closes.append(close))
@@ -120,6 +144,14 @@ class Wired:
         self.write_raw(self.client.data_to_send())
 
     def write_raw(self, data: bytes) -> None:
+        """Send bytes of the client's connection."""
+        self.put(self.encrypted(data))
+
+    def encrypted(self, data: bytes) -> bytes:
+        """What to put into the socket for them; it must all be put there, in order."""
+        return data
+
+    def put(self, data: bytes) -> None:
         """Send into the socket until it is full, with turns of the server in between."""
         view = memoryview(data)
         while view:
@@ -132,7 +164,7 @@ class Wired:
     def turn(self) -> None:
         """The selector server's work for this connection in one turn."""
         self.loop.context.flush(0.0)
-        again, self.loop.again = self.loop.again, []
+        again, self.loop.again = self.loop.again, deque()
         if self.loop.events & READ and readable(self.transport._sock):
             self.transport.ready(READ, 0.0)
         if self.loop.events & WRITE and not self.session.over:
@@ -143,7 +175,11 @@ class Wired:
             transport.flush(0.0)
 
     def read_raw(self) -> bytes:
-        """Everything that was written to the client and not read yet."""
+        """Everything that was written to the client's connection and not read yet."""
+        return self.got()
+
+    def got(self) -> bytes:
+        """Everything that was written to the socket and not read yet."""
         unread, self._unread = self._unread, b""
         return unread + self._receive()
 
@@ -180,6 +216,51 @@ class Wired:
         self.here.close()
         if not self.session.over:
             self.session.lost()
+
+
+class SecureWired(Wired):
+    """The same over TLS, of `version`, or of any; the client's is OpenSSL's without a transport."""
+
+    version: ssl.TLSVersion | None = None
+    tls: SecureSession
+    secret: ssl.SSLObject
+
+    def layer(self) -> Layer:
+        self.tls = SecureSession(self.session, server_side(), turn=self.loop.context)
+        return self.tls
+
+    def begin(self) -> None:
+        context = client_side()
+        if self.version:
+            context.minimum_version = context.maximum_version = self.version
+        self.from_server, self.to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.secret = context.wrap_bio(
+            self.from_server, self.to_server, server_hostname="localhost"
+        )
+        for _ in range(3):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.secret.do_handshake()
+            self.put(self.to_server.read())
+            self.turn()
+            self.from_server.write(self.got())
+
+    def turn(self) -> None:
+        """What waits leaves before the loop waits, so that whoever reads then finds it."""
+        super().turn()
+        self.loop.context.flush(0.0)
+
+    def encrypted(self, data: bytes) -> bytes:
+        if data:
+            self.secret.write(data)
+        return self.to_server.read()
+
+    def read_raw(self) -> bytes:
+        self.from_server.write(self.got())
+        found = bytearray()
+        with contextlib.suppress(ssl.SSLError):  # it wants more, or there was an alert
+            while piece := self.secret.read(MIB):
+                found += piece
+        return bytes(found)
 
 
 def echo(ws: WebSocket, message: str | bytes) -> None:

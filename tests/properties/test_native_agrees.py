@@ -10,9 +10,11 @@ from sono_core import Limits, Role
 from sono_core.errors import ProtocolFailure
 from sono_core.native.kernels import pure_apply_mask
 from sono_core.native.path import accelerator
+from sono_core.native.scan import pure_scan_json
+from sono_core.native.scan_msgpack import pure_scan_msgpack
 from sono_core.websocket.deflate import Inflater
 from sono_core.websocket.outbox import Outbox
-from sono_core.websocket.reader import Item, MessageReader, Reader, message_reader
+from sono_core.websocket.reader import Item, MessageReader, Reader, Stop, message_reader
 from tests.conftest import require
 
 from .strategies import (
@@ -89,6 +91,34 @@ def delivered(
     return found
 
 
+def begun(
+    reader: Reader, outbox: Outbox, data: bytes, chunking: Chunking
+) -> list[tuple[int, int, bool]]:
+    """After each turn: why it stopped, how much of a message has come, and if memory is held."""
+    found = []
+    outbox.room = 1
+    try:
+        for piece in chunking.pieces(data):
+            reader.feed(piece)
+            while True:
+                _, _, stop = reader.deliver(lambda message: None, outbox, 0, 1 << 30, 1 << 30)
+                found.append((stop, reader.arrived, reader.held > 0))
+                if stop != Stop.OTHER or reader.next() is None:
+                    break
+    except ProtocolFailure:
+        pass
+    return found
+
+
+@given(streams, chunkings, limits)
+def test_what_was_begun(stream: Stream, chunking: Chunking, of: Limits) -> None:
+    role, agreed, data = stream.receiver, stream.terms, stream.data
+    pure = MessageReader(role, of, inflater(agreed))
+    fast = message_reader(role, of, inflater(agreed))
+    outboxes = accelerator.Outbox(), Outbox()
+    assert begun(fast, outboxes[0], data, chunking) == begun(pure, outboxes[1], data, chunking)
+
+
 shares = st.tuples(st.sampled_from([1, 2, 1000]), st.sampled_from([1, 100, 1 << 20]))
 
 
@@ -137,6 +167,31 @@ def test_bytes_like_frames(
     role: Role, agreed: Terms | None, data: bytes, chunking: Chunking, of: Limits
 ) -> None:
     check(role, agreed, data, chunking, of)
+
+
+like_json = st.text('[]{}"\\,:-.e019 é😀', max_size=200)
+
+
+@given(like_json, st.integers(0, 5), st.integers(0, 20))
+def test_scanning(text: str, depth: int, containers: int) -> None:
+    found = accelerator.scan_json(text, depth, containers)
+    assert found == pure_scan_json(text, depth, containers)
+
+
+like_msgpack = st.lists(
+    st.sampled_from([bytes((kind,)) for kind in range(0x80, 0xE0)])
+    | st.binary(max_size=9)
+    | st.sampled_from(
+        [b"\x92", b"\x82\xa0", b"\xdc\x00\x03", b"\xde\x00\x02", b"\x7f\xf0", b"\xc0"]
+    ),
+    max_size=40,
+).map(b"".join)
+
+
+@given(like_msgpack, st.integers(0, 5), st.integers(0, 20), st.booleans())
+def test_scanning_msgpack(data: bytes, depth: int, containers: int, binary: bool) -> None:
+    found = accelerator.scan_msgpack(data, depth, containers, binary)
+    assert found == pure_scan_msgpack(data, depth, containers, binary)
 
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))

@@ -85,6 +85,7 @@ def test_the_request_is_a_valid_upgrade_with_a_fresh_key() -> None:
     "request_",
     [
         Request("/", host="a", method="POST"),
+        Request("/", host="a", http_version="1.0"),
         Request("/", host="a", method="get"),
         Request("/", host=""),
         Request("/"),

@@ -1,7 +1,6 @@
 """permessage-deflate: RFC 7692."""
 
 import random
-import tracemalloc
 import zlib
 
 import pytest
@@ -19,6 +18,7 @@ from sono_core import (
     SharedDeflaters,
     TextMessage,
 )
+from tests.memory import traced
 from tests.rules.peers import (
     BINARY,
     CLOSE,
@@ -292,16 +292,13 @@ def test_a_bomb_is_1009_within_the_limit_and_64_kib(role: Role) -> None:
     assert len(bomb) < 70_000
     parts = [(RSV1 | BINARY, b""), *((0, bomb[i : i + 500]) for i in range(0, len(bomb), 500))]
     for data in (frames(role, (FIN | RSV1 | BINARY, bomb)), frames(role, *parts)):
-        connection = opened(role, AGREED)
-        tracemalloc.start()
-        try:
-            events = list(connection.receive_data(data))
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        (close,) = events
-        assert isinstance(close, Close)
-        assert close.code == 1009
+
+        def explode(connection: Connection, data: bytes = data) -> None:
+            (close,) = connection.receive_data(data)
+            assert isinstance(close, Close)
+            assert close.code == 1009
+
+        peak = traced(explode, lambda: opened(role, AGREED)).peak
         # the bytearray grows by an eighth at once; up to three times the input is held
         assert peak < (1 << 20) * 9 // 8 + 3 * 64 * 1024 + 4 * len(data)
 
@@ -427,15 +424,19 @@ def test_a_prepared_message_is_what_the_message_itself_would_be() -> None:
 
 
 def test_contexts_are_dropped_on_close() -> None:
-    connection = opened(Role.SERVER, DEFLATE, deflate=TAKEOVER)
-    connection.send(TextMessage("x" * 2000))
-    start = frames(Role.SERVER, (RSV1 | BINARY, deflated(noise(100_000))))
-    tracemalloc.start()
-    try:
-        list(connection.receive_data(start))
-        assert tracemalloc.get_traced_memory()[0] > 100_000
-        del start
-        list(connection.receive_data(b""))
-        assert tracemalloc.get_traced_memory()[0] < 20_000
-    finally:
-        tracemalloc.stop()
+    data = frames(Role.SERVER, (RSV1 | BINARY, deflated(noise(100_000))))
+
+    def used() -> Connection:
+        connection = opened(Role.SERVER, DEFLATE, deflate=TAKEOVER)
+        connection.send(TextMessage("x" * 2000))
+        return connection
+
+    def begin(connection: Connection) -> None:
+        assert list(connection.receive_data(data)) == []
+
+    def end(connection: Connection) -> None:
+        begin(connection)
+        assert [type(event) for event in connection.receive_data(b"")] == [Close]
+
+    assert traced(begin, used).kept > 100_000
+    assert traced(end, used).kept < 20_000

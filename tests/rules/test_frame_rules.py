@@ -1,10 +1,9 @@
 """Frames: RFC 6455, sections 5.1 to 5.6, and the limits on what a header announces."""
 
-import tracemalloc
-
 import pytest
 
 from sono_core import BinaryMessage, Close, Connection, Limits, Ping, Pong, Role, TextMessage
+from tests.memory import traced
 from tests.rules.peers import (
     BINARY,
     CLOSE,
@@ -198,14 +197,9 @@ def test_a_message_too_big_is_1009_at_its_header_and_nothing_is_allocated(
 ) -> None:
     masked = role is Role.SERVER
     fails(role, raw(FIN | TEXT, b"", masked=masked, form=64, length=length), 1009)
-    connection = opened(role)
     data = raw(FIN | TEXT, b"x" * 100, masked=masked, form=64, length=length)
-    tracemalloc.start()
-    try:
-        list(connection.receive_data(data))
-        assert tracemalloc.get_traced_memory()[1] < 64 * 1024
-    finally:
-        tracemalloc.stop()
+    taken = traced(lambda connection: list(connection.receive_data(data)), lambda: opened(role))
+    assert taken.peak < 64 * 1024
 
 
 @ROLES
@@ -283,33 +277,31 @@ def test_endless_continuations_are_1009_at_max_message() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"x"])
 def test_endless_fragments_are_1008_and_cost_no_memory(payload: bytes) -> None:
-    server = opened(Role.SERVER)
     start = frames(Role.SERVER, (BINARY, payload))
     continuations = frames(Role.SERVER, (0, payload)) * 100
-    tracemalloc.start()
-    try:
+
+    def flood(server: Connection) -> None:
         events = list(server.receive_data(start))
         while not events:
             events = list(server.receive_data(continuations))
-        assert tracemalloc.get_traced_memory()[1] < 100_000
-    finally:
-        tracemalloc.stop()
-    (close,) = events
-    assert isinstance(close, Close)
-    assert close.code == 1008
+        (close,) = events
+        assert isinstance(close, Close)
+        assert close.code == 1008
+
+    assert traced(flood, lambda: opened(Role.SERVER)).peak < 100_000
 
 
 def test_one_frame_in_reads_of_one_byte_costs_no_more_than_twice_its_payload() -> None:
-    server = opened(Role.SERVER)
     size = 20_000
     data = frames(Role.SERVER, (FIN | BINARY, bytes(size)))
-    tracemalloc.start()
-    try:
+
+    def trickle(server: Connection) -> None:
         for i in range(len(data) - 1):
             assert list(server.receive_data(data[i : i + 1])) == []
-        assert tracemalloc.get_traced_memory()[1] < 2 * size
-    finally:
-        tracemalloc.stop()
+
+    assert traced(trickle, lambda: opened(Role.SERVER)).peak < 2 * size
+    server = opened(Role.SERVER)
+    trickle(server)
     assert list(server.receive_data(data[-1:])) == [BinaryMessage(bytes(size))]
 
 
@@ -320,19 +312,21 @@ def test_a_masked_ping_with_a_long_length_fails_and_the_text_behind_it_is_never_
 
 @ROLES
 def test_after_a_fatal_error_input_is_discarded_and_nothing_more_is_emitted(role: Role) -> None:
-    connection = opened(role)
     good = frames(role, (FIN | TEXT, b"good"))
-    events = list(connection.receive_data(good + frames(role, (0, b"")) + good))
-    assert [type(event) for event in events] == [TextMessage, Close]
-    connection.data_to_send()
-    tracemalloc.start()
-    try:
+
+    def failed() -> Connection:
+        connection = opened(role)
+        events = list(connection.receive_data(good + frames(role, (0, b"")) + good))
+        assert [type(event) for event in events] == [TextMessage, Close]
+        connection.data_to_send()
+        return connection
+
+    def flood(connection: Connection) -> None:
         for _ in range(100):
             assert list(connection.receive_data(good * 1000)) == []
-        assert tracemalloc.get_traced_memory()[0] < 20_000
-    finally:
-        tracemalloc.stop()
-    assert connection.data_to_send() == b""
+        assert connection.data_to_send() == b""
+
+    assert traced(flood, failed).kept < 20_000
 
 
 def test_a_clients_masking_keys_are_fresh_and_from_the_given_source() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sono_core import Accept, Limits, Request, Role, State
+from sono_core import Accept, Connection, Limits, Reject, Request, Role, State
 from tests.rules.peers import accepted, connecting, refuses, request
 
 # -- the request line -------------------------------------------------------------------------
@@ -19,9 +19,54 @@ def test_a_refusal_of_head_has_no_body() -> None:
     assert result.sent.endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.2", "2.0", "0.9", "3.0"])
-def test_any_version_but_http_1_1_is_505(version: str) -> None:
+@pytest.mark.parametrize("version", ["2.0", "0.9", "3.0"])
+def test_another_major_version_is_505(version: str) -> None:
     refuses(request(line=f"GET /ws HTTP/{version}"), 505)
+
+
+def test_an_upgrade_in_http_1_0_is_426() -> None:
+    """Upgrade is ignored there (RFC 9110, section 7.8)."""
+    result = refuses(request(line="GET /ws HTTP/1.0"), 426)
+    assert ("upgrade", "websocket") in result.headers
+
+
+def test_a_later_minor_version_is_read_as_the_one_that_is_known() -> None:
+    """RFC 9110, section 2.5."""
+    assert accepted(request(line="GET /ws HTTP/1.2"))
+
+
+@pytest.mark.parametrize(
+    ("head", "host"),
+    [
+        ("OPTIONS / HTTP/1.0\r\n\r\n", ""),
+        ("GET /sono.js HTTP/1.0\r\nHost: a:80\r\nConnection: keep-alive\r\n\r\n", "a:80"),
+    ],
+)
+def test_a_request_of_http_1_0_is_read_with_a_host_or_without(head: str, host: str) -> None:
+    connection = Connection(Role.SERVER)
+    (event,) = connection.receive_data(head.encode())
+    assert isinstance(event, Request)
+    assert (event.host, event.http_version) == (host, "1.0")
+    connection.send(Reject(204))
+    answer = connection.data_to_send()
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"Connection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("field", ["Host: a b", "Host: a\r\nHost: a", "Transfer-Encoding: chunked"])
+def test_a_request_of_http_1_0_is_read_as_strictly(field: str) -> None:
+    """Transfer-Encoding: RFC 9112, section 6.1."""
+    connection = Connection(Role.SERVER)
+    assert not list(connection.receive_data(f"GET / HTTP/1.0\r\n{field}\r\n\r\n".encode()))
+    assert connection.data_to_send().startswith(b"HTTP/1.1 400 ")
+
+
+def test_options_may_ask_about_the_server_as_a_whole() -> None:
+    """RFC 9112, section 3.2.4."""
+    connection = Connection(Role.SERVER)
+    (event,) = connection.receive_data(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(event, Request)
+    assert event.path == "*"
 
 
 @pytest.mark.parametrize(

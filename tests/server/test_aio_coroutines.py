@@ -10,6 +10,7 @@ import pytest
 
 from sono_core import Close, TextMessage
 from sono_server import AsyncServer, Client, Sono, WebSocket, serve_async
+from sono_server.aio import base
 from tests.server.asyncio_helpers import run, wait_for
 from tests.servers import PATIENCE, Wire, accept_echo, listener, running
 
@@ -170,3 +171,35 @@ def test_an_accepted_echo_needs_no_coroutine(on_asyncio: str) -> None:
             (await wire).close()
 
     run(on_asyncio, main())
+
+
+def test_an_answer_does_not_wait_for_what_is_written_to_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    members = 100
+    sockets: list[WebSocket] = []
+    unwritten: list[int] = []
+    flush = base.AsyncBaseServer._flush
+
+    def counted(server: base.AsyncBaseServer) -> None:
+        if len(server.context.to_flush) > members:
+            unwritten.append(sockets[-1]._session.outbox.size)
+        flush(server)
+
+    monkeypatch.setattr(base.AsyncBaseServer, "_flush", counted)
+
+    async def on_message(ws: WebSocket, message: str) -> None:
+        for other in sockets[:-1]:
+            other.send("news")
+        ws.send("an answer")
+
+    with running(lambda request: sockets.append(request.accept(on_message))) as server:
+        wires = [Wire(server.address) for _ in range(members + 1)]
+        wait_for(lambda: len(sockets) == members + 1)
+        with wires.pop() as asker:
+            asker.send("a question")
+            assert asker.message() == "an answer"
+        for wire in wires:
+            assert wire.message() == "news"
+            wire.close()
+    assert unwritten == [0]

@@ -140,7 +140,7 @@ def test_what_a_client_has() -> None:
     assert application.sono.clients == {client.id: client}
     assert client.data is None
     client.data = 1
-    assert client.request.path == "/ws"
+    assert client.http_request.path == "/ws"
     assert repr(client) == f"<Client {client.id}>"
     assert client.channel is not None
     assert (client.channel.name, repr(client.channel)) == ("Home", "<Channel Home>")
@@ -154,9 +154,10 @@ def test_ids_are_unique_and_unguessable() -> None:
 
 
 def test_no_id_looks_like_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = Application()
     drawn = iter(["-" * 16, "-x", "x-"])
-    monkeypatch.setattr("secrets.token_urlsafe", lambda size: next(drawn))
-    assert Application().connect().id == "x-"
+    monkeypatch.setattr("secrets.token_urlsafe", lambda size: next(drawn, "more"))
+    assert application.connect().id == "x-"
 
 
 def test_clients_cannot_be_changed_from_outside() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from sono_core import Limits
 from sono_server import Channel, Sono
-from tests.helpers import Application
+from tests.helpers import Application, FakeLoop
 from tests.server.sono_packets import move, payloads
+from tests.servers import PATIENCE
 
 
 def test_channels_are_created_once_and_keep_their_members() -> None:
@@ -53,12 +56,28 @@ def test_emit_reaches_everybody_in_whatever_channel() -> None:
     assert payloads(one) == payloads(other) == [{"message": ["to all"]}]
 
 
-def test_emit_before_anybody_has_connected_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call may come from another thread, while the loop is adding the first client."""
+def test_what_is_said_before_anybody_has_connected_keeps_the_first_client_waiting() -> None:
+    """It may be said in another thread than the server's, and is done there."""
     sono = Sono()
-    monkeypatch.setattr(sono._dispatcher, "hub", None)
-    sono.emit("x")
-    Channel("Home", sono._dispatcher).emit("x")
+    dispatcher = sono._dispatcher
+    saying, served = threading.Event(), threading.Event()
+
+    def come() -> None:
+        assert saying.wait(PATIENCE)
+        dispatcher.serve_on(FakeLoop())  # type: ignore[arg-type]
+        served.set()
+
+    coming = threading.Thread(target=come)
+    coming.start()
+
+    def say() -> None:
+        saying.set()
+        assert not served.wait(0.05)  # which is never too short
+        sono.emit("x")
+
+    assert dispatcher.soon(say)
+    coming.join(PATIENCE)
+    assert served.is_set()
     with pytest.raises(ValueError):
         sono.emit("x", event="grab")
 

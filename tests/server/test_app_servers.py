@@ -56,6 +56,8 @@ def test_clients_come_and_go_while_other_threads_look() -> None:
                     assert channel is None or channel.name == "Home"
                 assert all(sono.channel("Home").members)
                 sono.emit("x")
+                # Wait for the server, which is slower than this.
+                sono.channel("Home").publish("x", None).result(PATIENCE)
         except BaseException as error:
             failures.append(error)
 

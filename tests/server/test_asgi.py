@@ -143,7 +143,7 @@ def test_who_connects_is_told_to_the_callback() -> None:
 
     async def greet(client: Client) -> None:
         await asyncio.sleep(0)
-        seen.append(client.request.headers["host"])
+        seen.append(client.http_request.headers["host"])
         client.send("welcome", "hello")
 
     async def main() -> None:
@@ -314,6 +314,40 @@ def test_a_peer_that_reads_nothing_is_given_up_and_the_others_are_not() -> None:
     assert closes[0].code == 4008
 
 
+def test_a_peer_that_is_given_up_for_memory_is_told_so() -> None:
+    sono = Sono()
+    closes = ended(sono)
+
+    async def main() -> None:
+        application = sono.asgi(limits=Limits(max_memory=100_000))
+        async with talking(application) as talk:
+            talk.writable.clear()
+            while not closes:
+                sono.emit("x" * 10_000)
+                await asyncio.sleep(0)
+            talk.writable.set()
+            while (event := await talk.next())["type"] == "websocket.send":
+                pass
+            assert event == {"type": "websocket.close", "code": 1013}
+
+    run(main())
+    assert closes[0].code == 1013
+
+
+def test_a_peer_whose_connection_is_aborted_is_told_a_code_that_may_be_sent() -> None:
+    sono = Sono()
+    closes = ended(sono)
+
+    async def main() -> None:
+        async with talking(sono.asgi()) as talk:
+            next(iter(sono.clients.values()))._socket._session.abort()
+            await until(lambda: bool(closes))
+            assert await talk.next() == {"type": "websocket.close", "code": 4008}
+
+    run(main())
+    assert closes[0].code == 1006
+
+
 def test_a_peer_that_reads_nothing_for_long_is_given_up() -> None:
     sono = Sono()
     closes = ended(sono)
@@ -347,6 +381,7 @@ def test_nothing_is_read_from_a_peer_that_does_not_read() -> None:
     run(main())
 
 
+@pytest.mark.slow
 def test_a_flood_lets_others_have_their_turn() -> None:
     sono = Sono()
     sono.on("message")(lambda client, message: False)
@@ -452,27 +487,81 @@ def test_one_loop_after_the_other() -> None:
 # -- other scopes -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("path", "version", "status"),
-    [("/sono.js", "1.1", 200), ("/ws", "1.1", 426), ("/ws", "2", 400)],
-)
-def test_a_plain_request(path: str, version: str, status: int) -> None:
+async def answered(method: str, path: str, version: str = "1.1", headers: Any = ()) -> Any:
+    """The status, the header fields and the body of the answer to a plain request."""
     sent: list[Any] = []
 
     async def send(event: Any) -> None:
         sent.append(event)
 
+    scope = {"type": "http", "method": method, "path": path, "http_version": version}
+    await Sono().asgi()({**scope, "headers": list(headers)}, Talk().receive, send)
+    start, body = sent
+    return start["status"], dict(start["headers"]), body["body"]
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "status"),
+    [("/sono.js", "1.1", 200), ("/ws", "1.1", 426), ("/ws", "1.0", 426), ("/ws", "2", 400)],
+)
+def test_a_plain_request(path: str, version: str, status: int) -> None:
+    found, headers, body = asyncio.run(answered("GET", path, version))
+    assert found == status
+    assert int(headers[b"content-length"]) == len(body)
+    assert (b"class SonoClient" in body) is (status == 200)
+    assert headers.get(b"upgrade") == (b"websocket" if status == 426 else None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("OPTIONS", "/ws", 204), ("OPTIONS", "/sono.js", 204), ("POST", "/sono.js", 405)],
+)
+def test_a_plain_request_of_another_method(method: str, path: str, status: int) -> None:
+    found, headers, body = asyncio.run(answered(method, path))
+    assert found == status
+    assert headers[b"allow"] == b"GET, HEAD, OPTIONS"
+    assert (b"content-length" in headers) is bool(body) is (status == 405)
+
+
+def test_head_gets_what_get_gets_without_the_body() -> None:
+    whole, head = (asyncio.run(answered(method, "/sono.js")) for method in ("GET", "HEAD"))
+    assert head == (*whole[:2], b"")
+
+
+def test_who_has_the_browser_client_is_not_sent_it_again() -> None:
+    tag = asyncio.run(answered("GET", "/sono.js"))[1][b"etag"]
+    again = asyncio.run(answered("GET", "/sono.js", headers=[(b"if-none-match", tag)]))
+    assert (again[0], again[1][b"etag"], again[2]) == (304, tag, b"")
+    assert b"content-length" not in again[1]
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "refused"),
+    [
+        (("127.0.0.1", 80), {}, True),
+        (["::1", 80], {}, True),
+        (("192.0.2.1", 80), {}, False),
+        (("testserver", 80), {}, False),
+        (("/run/sono", None), {}, False),
+        (None, {}, False),
+        (("127.0.0.1", 80), {"hosts": ["evil.example"]}, False),
+        (("192.0.2.1", 80), {"hosts": ["chat.example"]}, True),
+    ],
+)
+def test_pages_of_names_that_are_not_the_servers_are_foreign(
+    server: Any, options: Any, refused: bool
+) -> None:
     async def main() -> None:
-        scope = {"type": "http", "path": path, "http_version": version, "headers": []}
-        await Sono().asgi()(scope, Talk().receive, send)
+        talk = Talk()
+        headers = [(b"host", b"evil.example"), (b"origin", b"http://evil.example")]
+        scope = {"type": "websocket", "path": "/ws", "headers": headers, "server": server}
+        task = asyncio.create_task(Sono().asgi(**options)(scope, talk.receive, talk.send))  # type: ignore[arg-type]
+        kind = (await talk.next())["type"]
+        assert kind == ("websocket.close" if refused else "websocket.accept")
+        talk.give("disconnect", code=1000)
+        await task
 
     run(main())
-    start, body = sent
-    assert start["status"] == status
-    headers = dict(start["headers"])
-    assert int(headers[b"content-length"]) == len(body["body"])
-    assert (b"class SonoClient" in body["body"]) is (status == 200)
-    assert headers.get(b"upgrade") == (b"websocket" if status == 426 else None)
 
 
 def test_the_life_of_an_application() -> None:

@@ -159,9 +159,11 @@ def test_it_has_the_time_of_the_handshake(monkeypatch: pytest.MonkeyPatch) -> No
         finally:
             cancelled.set()
 
-    with running(sono.connect, timeouts=Timeouts(handshake=0.2)) as server:
-        with Wire(server.address, upgrade=False) as wire:
-            wire.flush()  # and the client is gone
+    with (
+        running(sono.connect, timeouts=Timeouts(handshake=0.2)) as server,
+        Wire(server.address, upgrade=False) as wire,
+    ):
+        wire.flush()
         assert cancelled.wait(10)
 
 

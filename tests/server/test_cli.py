@@ -55,8 +55,9 @@ def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["serve", "--set", "max_message=1.5"], r"'1.5' is not a value of max_message"),
         (["serve", "--set", "handshake=0"], r"handshake must be a finite float above 0, not 0.0"),
         (["serve", "--max-connections", "0"], r"max_connections must be at least 1, not 0"),
-        (["serve", "--close-code", "1000"], r"argument --close-code: invalid choice: 1000"),
+        (["serve", "--close-code", "1000"], r"argument --close-code: invalid choice: '?1000"),
         (["serve", "--trusted-proxy", "nginx"], r"trusted_proxies: 'nginx' does not appear"),
+        (["serve", "--allow-host", "http://a"], r"hosts: 'http://a' is not the name of a host"),
         (
             ["serve", "--host", "a" * 70, "--port", "0"],
             r"sono: cannot listen on 'a{70}': not a host name",

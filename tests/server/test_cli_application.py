@@ -262,7 +262,8 @@ def test_what_an_application_raises_is_its_own_traceback_and_one_line(
 
 def test_ctrl_c_while_the_application_is_imported(folder: Path) -> None:
     (folder / "app.py").write_text(
-        "import threading\nprint('here', flush=True)\nthreading.Event().wait()\n"
+        # Not one long wait: a signal just before it would not end it.
+        "import time\nprint('here', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
     )
     with program(*SERVE, "app", cwd=folder) as started:
         assert started.line() == "here"

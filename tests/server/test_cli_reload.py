@@ -111,6 +111,7 @@ def test_a_change_starts_the_application_anew_at_the_same_port(kind: str, tmp_pa
         assert rest(started) == (0, "")
 
 
+@pytest.mark.slow
 def test_an_application_that_cannot_be_loaded_is_shown_and_waited_for(tmp_path: Path) -> None:
     write(tmp_path, "x = =\n")
     with program(*RELOAD, cwd=tmp_path) as started:
@@ -149,6 +150,7 @@ def test_a_signal_ends_both_processes_in_good_order(number: signal.Signals, tmp_
         assert rest(started) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_application_is_imported(number: signal.Signals, tmp_path: Path) -> None:
     write(tmp_path, source("one") + "import threading\nthreading.Event().wait()\n")
@@ -174,6 +176,7 @@ def test_the_child_ends_when_the_parent_is_killed(importing: bool, tmp_path: Pat
         assert rest(started) == (-signal.SIGKILL, "")
 
 
+@pytest.mark.slow
 def test_a_second_signal_kills_a_child_that_does_not_end(tmp_path: Path) -> None:
     write(tmp_path, source("one") + BLOCKING)
     with program(*RELOAD, "--drain", "60", cwd=tmp_path) as started:
@@ -187,6 +190,7 @@ def test_a_second_signal_kills_a_child_that_does_not_end(tmp_path: Path) -> None
         assert rest(started)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_child_that_does_not_end_is_killed_before_the_next(tmp_path: Path) -> None:
     write(tmp_path, source("one") + BLOCKING)
     with program(*RELOAD, "--drain", "0", cwd=tmp_path) as started:
@@ -198,6 +202,7 @@ def test_a_child_that_does_not_end_is_killed_before_the_next(tmp_path: Path) -> 
             assert greeting(wire) == "two"
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_by_itself_is_started_by_the_next_change(tmp_path: Path) -> None:
     write(tmp_path, source("one"))
     with program(*RELOAD, cwd=tmp_path) as started:
@@ -210,6 +215,7 @@ def test_a_server_that_ends_by_itself_is_started_by_the_next_change(tmp_path: Pa
             assert greeting(wire) == "two"
 
 
+@pytest.mark.slow
 def test_a_unix_socket_is_kept_and_then_removed(tmp_path: Path) -> None:
     write(tmp_path, source("one"))
     arguments = ("serve", "app", "--reload", "--unix", "sono.sock")
@@ -225,6 +231,7 @@ def test_a_unix_socket_is_kept_and_then_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "sono.sock").exists()
 
 
+@pytest.mark.slow
 def test_hangup_starts_a_child_with_the_certificates_of_now(tmp_path: Path) -> None:
     write(tmp_path, source("one"))
     chain, key = certificates.save(tmp_path)

@@ -20,11 +20,17 @@ def handled(sono: Sono) -> AbstractContextManager[Running]:
     return running(handle)
 
 
+def undated(head: bytes) -> bytes:
+    """A head without its Date: the second may have passed since another was asked for."""
+    return re.sub(rb"\r\nDate: [^\r]*", b"", head)
+
+
 @pytest.mark.parametrize(
     ("path", "content_type"),
     [
         ("/", b"text/html"),
         ("/demo.js", b"text/javascript"),
+        ("/people.js", b"text/javascript"),
         ("/demo.css", b"text/css"),
         ("/sono.js", b"text/javascript"),
     ],
@@ -41,7 +47,7 @@ def test_the_page_and_its_parts(path: str, content_type: bytes) -> None:
     assert b"'unsafe" not in lower
     assert b"x-content-type-options: nosniff" in lower
     assert len(body) > 500
-    assert head_only == head + b"\r\n\r\n"
+    assert undated(head_only) == undated(head) + b"\r\n\r\n"
 
 
 def test_the_page_asks_for_nothing_that_its_policy_or_the_server_refuses() -> None:

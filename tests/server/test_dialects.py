@@ -20,6 +20,7 @@ from sono_core.messaging import (
     Reply,
 )
 from sono_core.messaging.classic import packets
+from sono_core.messaging.lossless import Data
 from sono_server import Client, Sono
 from sono_server.app import dispatch
 from sono_server.app import sono as app
@@ -39,7 +40,9 @@ class Lines:
         """The events that were encoded, and in which thread."""
         self.dialect = Dialect(
             name="lines",
+            weigh=lambda line, limits: len(line),
             parse=self.parse,
+            enters=lambda line: line.partition(" ")[2] if line.startswith("join ") else None,
             said=lambda line: ("line", line),
             receive=self.receive,
             encode=self.encode,
@@ -56,15 +59,18 @@ class Lines:
         if command == "to":
             return [Deliver(name, "line", "for you", client)]
         if command not in ("join", "leave"):
-            return [Publish(hub.channel_of(client), "line", line, client)]
+            return [Publish(hub.channel_of(client), "line", Data.parsed(line), client)]
         (hub.join if command == "join" else hub.leave)(client, name)
         return [Reply(",".join(hub.channels_of(client)).encode())]
 
     def encode(self, publication: Publish | Deliver) -> bytes:
         self.encoded.append((publication.event, threading.get_ident()))
-        if publication.payload == "no line":
+        payload = publication.payload
+        if isinstance(payload, Data):  # a client of another dialect has said it
+            payload = payload.value()
+        if payload == "no line":
             raise TypeError("this is no line")
-        return f"{publication.event}={publication.payload}".encode()
+        return f"{publication.event}={payload}".encode()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from sono_core import Accept, Headers, Reject, Request
@@ -47,6 +48,12 @@ def test_who_comes_through_a_unix_socket_is_trusted_by_name() -> None:
         ("192.0.2.7:1234", ("192.0.2.7", 0)),
         ("[2001:4860::8]:80", ("2001:4860::8", 0)),
         ("2001:4860::8", ("2001:4860::8", 0)),
+        ("2001:4860::8%eth0", ("2001:4860::8", 0)),
+        ("[2001:4860::8]", ("2001:4860::8", 0)),
+        ('"[2001:4860::8]:80"', ("2001:4860::8", 0)),
+        ("::ffff:192.0.2.7", ("192.0.2.7", 0)),
+        ("192.0.2.7:", ("192.0.2.7", 0)),
+        ("for=192.0.2.7", PROXY),
         ("1.1.1.1, 192.0.2.7, 10.0.0.9", ("192.0.2.7", 0)),  # anything before it may be made up
         ("10.0.0.8, 10.0.0.9", ("10.0.0.8", 0)),
         ("unknown", PROXY),
@@ -60,10 +67,28 @@ def test_the_client_is_the_last_that_no_trusted_proxy_is(forwarded: str, client:
 
 @pytest.mark.parametrize(
     ("forwarded", "scheme"),
-    [("https", "https"), ("https, http", "http"), ("gopher", "http"), ("", "http")],
+    [
+        ("https", "https"),
+        ("HTTPS", "https"),  # schemes have no case
+        ("wss", "https"),  # as Traefik says
+        ("Wss", "https"),
+        ("ws", "http"),
+        ("http, https ", "https"),
+        ("https, http", "http"),
+        ("wss, ws", "http"),
+        ("gopher", "?"),
+        ("https,", "?"),
+        ("", "?"),
+    ],
 )
 def test_the_scheme(forwarded: str, scheme: str) -> None:
-    assert TRUSTED.scheme(request(proto=forwarded), "http") == scheme
+    for otherwise in ("http", "https"):  # what is not known changes nothing
+        found = TRUSTED.scheme(request(proto=forwarded), otherwise)
+        assert found == (otherwise if scheme == "?" else scheme)
+        assert (
+            TRUSTED.seen(msgspec.structs.replace(request(proto=forwarded), scheme=otherwise)).scheme
+            == found
+        )
 
 
 @pytest.mark.parametrize(
@@ -72,6 +97,9 @@ def test_the_scheme(forwarded: str, scheme: str) -> None:
         ("example.com", "example.com"),
         ("evil.example, example.com:8443", "example.com:8443"),
         ("not a host", "inside"),
+        ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+        ("example.com:99999", "inside"),
+        ("http://example.com", "inside"),
         ("", "inside"),
     ],
 )

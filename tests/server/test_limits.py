@@ -10,14 +10,33 @@ from typing import Any
 
 import pytest
 
-from sono_core import Accept, BinaryMessage, Connection, Limits, Reject, Role, TextMessage, Timeouts
-from sono_core.messaging.classic.packets import PacketError, parse
+from sono_core import (
+    Accept,
+    BinaryMessage,
+    Connection,
+    Limits,
+    Prepared,
+    Reject,
+    Role,
+    TextMessage,
+    Timeouts,
+)
+from sono_core.lifecycle import MemoryBudget
+from sono_core.messaging import Reply
+from sono_core.messaging.classic import CLASSIC, Grab
+from sono_core.messaging.classic.packets import GrabPayload, PacketError, parse
 from sono_core.messaging.hub import Hub, MessagingError
-from sono_core.messaging.ratelimit import RateLimiter
+from sono_core.messaging.lossless.history import History
+from sono_core.messaging.lossless.memory import MemoryBackplane
+from sono_core.messaging.lossless.positions import Position
+from sono_core.messaging.lossless.streams import ENTRY, STREAM
+from sono_core.messaging.ratelimit import RateLimiter, SharedTurn
 from sono_core.websocket.frames import encode_frame
-from sono_core.websocket.opcodes import BINARY, CONTINUATION
+from sono_core.websocket.opcodes import BINARY, CONTINUATION, PING
+from sono_core.websocket.outbox import ITEM
 from tests.fakes import Rig
 from tests.rules.peers import MASK, opened, request, requesting
+from tests.server import limits_of_sessions as of_sessions
 
 HUGE = 1 << 30  # a limit that is not under test
 
@@ -95,13 +114,45 @@ def read_on(limits: Limits, size: int) -> bool:
     return rig.session.reading
 
 
+def held(limits: Limits, size: int) -> bool:
+    rig = Rig(limits=limits)
+    rig.session.hold()
+    rig.receives(frame(BINARY, size - 2 * 64) + frame(BINARY))
+    rig.pump()
+    return rig.session.reading
+
+
 def queued(limits: Limits, size: int) -> bool:
     rig = Rig(limits=limits)
     rig.blocks()
-    rig.session.send(BinaryMessage(b""))
-    while size - rig.waiting > 60_000:
-        assert rig.session.send(BinaryMessage(bytes(30_000)))
-    return rig.session.send(BinaryMessage(bytes(size - rig.waiting - 4)))
+    rig.session.send(Prepared(BinaryMessage(b"")))
+    rig.transport.write()  # in vain, so that nothing is joined for a write later
+    while size - rig.session.outbox.held > 60_000:
+        assert rig.session.send(Prepared(BinaryMessage(bytes(30_000))))
+    rest = size - rig.session.outbox.held - ITEM - 4
+    return rig.session.send(Prepared(BinaryMessage(bytes(rest))))
+
+
+class Holding:
+    """Holds something in a budget, until it is closed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.closed = False
+
+    def measure(self, seen: set[int]) -> int:
+        return self.size
+
+    def evict(self) -> None:
+        self.closed = True
+
+
+def held_by_all(limits: Limits, size: int) -> bool:
+    budget = MemoryBudget(limits.memory_limit)
+    holders = [Holding(size // 2), Holding(size - size // 2)]
+    for holder in holders:
+        budget.charge(holder, holder.size)
+    return not any(holder.closed for holder in holders)
 
 
 def handled_at_once(limits: Limits, *messages: bytes) -> bool:
@@ -130,8 +181,31 @@ def packet_bytes(limits: Limits, size: int) -> bool:
 
 
 def turn_deliveries(limits: Limits, number: int) -> bool:
+    turn = SharedTurn(limits)
+    turn.take(number - 1, 1)
+    turn.take(1, 1)
+    return not turn.spent
+
+
+def turn_delivered(limits: Limits, size: int) -> bool:
+    turn = SharedTurn(limits)
+    turn.take(2, size // 2)
+    turn.take(1, size % 2)
+    return not turn.spent
+
+
+def controls(limits: Limits, number: int) -> bool:
+    rig = Rig(limits=limits)
+    for _ in range(2):
+        rig.receives(frame(PING) * number)
+        while rig.session.pump_due:
+            rig.pump()
+    return rig.session.reading
+
+
+def delivered(limits: Limits, size: int) -> bool:
     limiter = RateLimiter(limits, 0.0)
-    return not any([limiter.cause(number - 1), limiter.cause(1)])
+    return not limiter.deliver(2, size - 64, 0.0)
 
 
 def channels(limits: Limits, number: int) -> bool:
@@ -163,6 +237,28 @@ def depth(limits: Limits, levels: int) -> bool:
     return parsed(limits, "x", "[" * (levels - 2) + "]" * (levels - 2))
 
 
+def containers(limits: Limits, number: int) -> bool:
+    return parsed(limits, "x", "[" + "[]," * (number - 4) + "{}]")
+
+
+def listing(limits: Limits, size: int) -> bool:
+    hub = Hub(limits=limits)
+    hub.add(client := "x" * (size - len('[""]')))
+    grab = Grab(GrabPayload("clients"))
+    (reply,) = CLASSIC.receive(hub, client, grab, limits)
+    assert isinstance(reply, Reply)
+    return client in str(reply.content)
+
+
+def histories(limits: Limits, size: int) -> bool:
+    backplane = MemoryBackplane(lambda: 0.0, lambda: "epoch", limits)
+    everything = History(size=HUGE)
+    rest = size - STREAM - 2 * ENTRY
+    backplane.publish("#room", b"", 1, everything)
+    backplane.publish("#room", b"", rest - 1, everything)
+    return len(backplane.read("#room", Position("epoch", 0)).value.entries) == 2
+
+
 HELD: dict[str, tuple[Callable[[Limits, int], bool], int, dict[str, int]]] = {
     "max_message": (message, 300, {"max_frame": HUGE}),
     "max_frame": (
@@ -177,17 +273,37 @@ HELD: dict[str, tuple[Callable[[Limits, int], bool], int, dict[str, int]]] = {
     "max_early_data": (early, 500, {}),
     "max_refusal_body": (body, 500, {}),
     "pause_reading_at": (read_on, 500, {}),
+    "max_held": (held, 500, {}),
     "max_queue": (queued, 500, {}),
+    "max_memory": (held_by_all, 500, {}),
     "max_turn_messages": (turn_messages, 3, {}),
     "max_turn_bytes": (turn_bytes, 500, {}),
     "max_turn_deliveries": (turn_deliveries, 500, {}),
+    "max_turn_delivered": (turn_delivered, 500, {}),
+    "control_rate": (controls, 7, {}),
     "packet_rate": (packets, 7, {}),
     "byte_rate": (packet_bytes, 500, {}),
+    "delivery_rate": (delivered, 500, {}),
     "max_channels": (channels, 5, {}),
     "max_name": (name, 20, {}),
     "max_depth": (depth, 10, {}),
+    "max_containers": (containers, 10, {}),
+    "max_listing": (listing, 512, {}),
+    "max_histories": (histories, 4096, {}),
+    "max_suspended": (of_sessions.suspended, 5, {}),
+    "max_suspended_bytes": (of_sessions.suspended_bytes, 500, {}),
+    "max_suspended_of_address": (of_sessions.suspended_of_address, 5, {}),
+    "max_joined": (of_sessions.joined, 5, {}),
+    "max_requests": (of_sessions.requests, 5, {}),
+    "max_members": (of_sessions.members, 5, {}),
+    "max_presence": (of_sessions.presence, 500, {}),
+    "max_presence_bytes": (of_sessions.presence_bytes, 500, {}),
 }
 """For each limit: whether an amount is within it, a setting, and limits that must not interfere."""
+
+
+STANDS_FOR = {"max_queue": "queue_limit", "max_memory": "memory_limit"}
+"""What the None of each of these stands for."""
 
 
 def silent(rig: Rig) -> bool:
@@ -214,19 +330,35 @@ def stuck(rig: Rig) -> None:
     rig.transport.write()
 
 
+def begun(rig: Rig) -> None:
+    rig.receives(frame(BINARY, fin=False))
+
+
 LASTING: dict[str, tuple[Callable[[Rig], object], Callable[[Rig], bool]]] = {
     "handshake": (lambda rig: None, silent),
     "ping_interval": (lambda rig: None, silent),
     "pong": (pinged, undisturbed),
     "close": (closing, undisturbed),
     "write_stall": (stuck, undisturbed),
+    "message": (begun, undisturbed),
 }
-"""For each time-out: what starts it, and whether it still runs."""
+"""For each time-out of connections: what starts it, and whether it still runs."""
+
+LASTING_SESSIONS: dict[str, Callable[[Timeouts, float], bool]] = {
+    "hello": of_sessions.hello,
+    "session": of_sessions.session,
+    "request": of_sessions.asked,
+    "grace": of_sessions.grace,
+    "beat": of_sessions.beat,
+    "renew": of_sessions.renew,
+    "replay": of_sessions.replay,
+}
+"""For each of sessions: whether it still runs so many seconds after it began."""
 
 
 def test_every_setting_is_here() -> None:
     assert tuple(HELD) == Limits.__struct_fields__
-    assert tuple(LASTING) == Timeouts.__struct_fields__
+    assert (*LASTING, *LASTING_SESSIONS) == Timeouts.__struct_fields__
 
 
 @pytest.mark.parametrize("by_default", [True, False], ids=["default", "set"])
@@ -235,7 +367,7 @@ def test_a_limit_holds_below_and_at_it_and_breaks_above(of: str, by_default: boo
     within, setting, others = HELD[of]
     options: dict[str, Any] = others if by_default else {**others, of: setting}
     limits = Limits(**options)
-    limit = limits.queue_limit if of == "max_queue" else getattr(limits, of)
+    limit = getattr(limits, STANDS_FOR.get(of, of))
     assert within(limits, limit - 1)
     assert within(limits, limit)
     assert not within(limits, limit + 1)
@@ -252,3 +384,11 @@ def test_a_time_runs_until_it_is_over(of: str, by_default: bool) -> None:
         begin(rig)
         rig.tick(rig.now + time + after)
         assert runs(rig) is expected
+
+
+@pytest.mark.parametrize("by_default", [True, False], ids=["default", "set"])
+@pytest.mark.parametrize("of", LASTING_SESSIONS)
+def test_a_time_of_sessions_runs_until_it_is_over(of: str, by_default: bool) -> None:
+    timeouts = Timeouts() if by_default else Timeouts(**{of: 2.5})
+    runs, time = LASTING_SESSIONS[of], getattr(timeouts, of)
+    assert [runs(timeouts, time + after) for after in (-0.001, 0.0, 0.001)] == [True, False, False]

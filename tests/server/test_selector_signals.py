@@ -10,11 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sono_core import Close, Timeouts
-from sono_server import serve
+from sono_server import WebSocket, serve
+from sono_server.serving import StopSignals, taken
 from tests.server.selector_helpers import SOON, assert_serves
 from tests.servers import PATIENCE, Wire, dial, echo, read_all, running
 
@@ -102,3 +104,121 @@ def test_after_a_second_signal_a_third_does_what_it_did_before() -> None:
         assert signal.getsignal(signal.SIGINT) is before
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of the signals that servers take, restored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL, lambda *_: None])
+@pytest.mark.usefixtures("handlers")
+def test_whatever_stood_there_before_is_restored(before: signal.Handlers) -> None:
+    signal.signal(signal.SIGTERM, before)
+    signals = StopSignals(lambda: None)
+    signals.take()
+    assert signal.getsignal(signal.SIGTERM) is not before
+    signals.give_back()
+    signals.give_back()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_handler_that_python_cannot_restore_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C code has set it."""
+    stops: list[int] = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: stops.append(1))
+    signals = StopSignals(lambda: None)
+    signals.take()
+    signals.give_back()
+    assert stops == []
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_handler_that_the_application_sets_meanwhile_stays() -> None:
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    signals = StopSignals(lambda: None, ours.fileno())
+    signals.take()
+    own = lambda *_: None  # noqa: E731 - compared by identity
+    signal.signal(signal.SIGTERM, own)
+    before = signal.set_wakeup_fd(theirs.fileno())
+    assert before == ours.fileno()
+    signals.give_back()
+    try:
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        assert signal.set_wakeup_fd(-1) == theirs.fileno()
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_stops_all_servers_of_the_process_whichever_ends_first(first: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stopped: list[int] = []
+    pairs = [socket.socketpair() for _ in range(2)]
+    ends = [end for pair in pairs for end in pair]
+    for end in ends:
+        end.setblocking(False)
+    servers = [
+        StopSignals(lambda index=index: stopped.append(index), pairs[index][0].fileno())  # type: ignore[misc]
+        for index in range(2)
+    ]
+    for signals in servers:
+        signals.take()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped == [0, 1]
+    servers[first].give_back()
+    os.kill(os.getpid(), signal.SIGTERM)  # the second one of the other
+    assert stopped == [0, 1, 1 - first]
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.set_wakeup_fd(-1) == -1
+    for end in ends:
+        end.close()
+
+
+@pytest.mark.usefixtures("handlers")
+def test_another_signal_is_taken_for_a_while_in_the_main_thread() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    calls: list[int] = []
+    with taken(signal.SIGUSR1, lambda: calls.append(1)):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert calls == [1]
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+    def elsewhere() -> None:
+        with taken(signal.SIGUSR1, lambda: None), taken(None, lambda: None):
+            assert signal.getsignal(signal.SIGUSR1) is before
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(elsewhere).result(PATIENCE)
+
+
+@pytest.mark.usefixtures("keyboard_interrupt")
+def test_an_interrupt_in_a_handler_leaves_the_loop_in_good_order() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(ws: WebSocket, message: str) -> None:
+        raise KeyboardInterrupt
+
+    def connect(address: tuple[str, int]) -> None:
+        with Wire(address) as wire, contextlib.suppress(ConnectionResetError):
+            wire.send("x")
+            read_all(wire.sock)
+
+    with pytest.raises(KeyboardInterrupt), serve("127.0.0.1", 0) as server:
+        client = threading.Thread(target=connect, args=(server.address,))
+        client.start()
+        for request in server:
+            request.accept(interrupted)
+    client.join(PATIENCE)
+    assert not client.is_alive()
+    assert signal.getsignal(signal.SIGINT) is before

@@ -106,7 +106,7 @@ def test_the_request_and_own_data_stay_at_the_socket() -> None:
         assert ws.data is None
         ws.data = {"own": "state"}
         assert ws.open
-        assert repr(ws) == "<WebSocket /room?x=1 open>"
+        assert repr(ws) == "<WebSocket /room open>"
         wire.send(Close())
         application.closed()
         assert not ws.open

@@ -1,7 +1,7 @@
 """The classic dialect of the Sono protocol: one JSON object per text frame."""
 
 from . import client, packets
-from .client import Callback, ClientState, Incoming
+from .client import Callback, ClientState, Incoming, Listing
 from .packets import (
     Broadcast,
     ChangeChannel,
@@ -22,6 +22,7 @@ __all__ = [
     "DirectMessage",
     "Grab",
     "Incoming",
+    "Listing",
     "Message",
     "Packet",
     "PacketError",

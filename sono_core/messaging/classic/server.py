@@ -1,7 +1,11 @@
 """The classic dialect on the server: what a packet means, and what the server answers."""
 
+from collections.abc import Iterable
+
 from sono_core.limits import MAX_UTF8, Limits
-from sono_core.messaging import Content, Deliver, Dialect, Effect, Hub, Publish, Reply
+from sono_core.messaging import Content, Deliver, Dialect, Effect, Hub, Publish, Reply, size_of
+from sono_core.messaging.lossless import Data
+from sono_core.native import PART
 
 from . import packets
 from .packets import (
@@ -9,20 +13,31 @@ from .packets import (
     ChangeChannel,
     DirectMessage,
     Grab,
+    Message,
     Packet,
     PacketError,
 )
 
+Names = tuple[str, int, bool]
+"""As `packets.names_within` gives them."""
 
-def parse(message: Content, limits: Limits) -> Packet:
-    """The packet in a message.
+_ENVELOPE = 1024  # bytes that a listing has at most beside its names
+
+
+def weigh(message: Content, limits: Limits) -> int:
+    """What a message costs its sender, in bytes.
 
     Raises:
-        PacketError: `binary-message`, or as for `packets.parse`.
+        PacketError: `binary-message`, or as for `packets.weigh`.
     """
     if isinstance(message, bytes):
         raise PacketError("binary-message", "packets are text messages")
-    return packets.parse(message, limits)
+    return packets.weigh(message, limits)
+
+
+def enters(packet: Packet) -> str | None:
+    """The channel that a packet asks to be moved to."""
+    return packet.payload.to if isinstance(packet, ChangeChannel) else None
 
 
 def said(packet: Packet) -> tuple[str, object] | None:
@@ -30,6 +45,16 @@ def said(packet: Packet) -> tuple[str, object] | None:
     if isinstance(packet, (ChangeChannel, Grab)):
         return None
     return packet.event, packet.payload.message
+
+
+def publishes(packet: Packet) -> bool:
+    """Whether a packet says something to its sender's channel."""
+    return isinstance(packet, (Message, Broadcast))
+
+
+def lists(packet: Packet) -> bool:
+    """Whether a packet asks which channels there are."""
+    return isinstance(packet, Grab) and packet.payload.message == "channels"
 
 
 def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effect | Reply]:
@@ -44,8 +69,7 @@ def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effec
         hub.move(client, packet.payload.to)
         return []
     if isinstance(packet, Grab):
-        kind = packet.payload.message
-        return [Reply(packets.listing(packet.event, kind, _listed(hub, client, kind)))]
+        return [_answer(hub, client, packet, limits)]
     event, message = packet.event, packet.payload.message
     if isinstance(packet, DirectMessage):
         to = str(packet.payload.to)
@@ -54,32 +78,58 @@ def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effec
         effect: Effect = Deliver(to, event, message, client)
     else:
         skip = client if isinstance(packet, Broadcast) else None
-        effect = Publish(current, event, message, client, skip)
+        effect = Publish(current, event, Data.parsed(message), client, skip)
     _check_size(CLASSIC.written(effect), limits.max_message)
     return [effect]
 
 
 def _check_size(content: Content, limit: int) -> None:
     """Refuse a message that its receivers would refuse with these limits."""
-    if len(content) * MAX_UTF8 > limit:
-        size = len(content.encode() if isinstance(content, str) else content)
-        if size > limit:
-            raise PacketError("invalid-packet", f"passed on, it has more than {limit} bytes")
+    if len(content) * MAX_UTF8 > limit and size_of(content) > limit:
+        raise PacketError("invalid-packet", f"passed on, it has more than {limit} bytes")
 
 
-def _listed(hub: Hub, client: str, kind: object) -> list[str]:
+def _answer(hub: Hub, client: str, packet: Grab, limits: Limits) -> Reply:
+    """The answer to a grab, which costs the asker what it takes to list the names."""
+    kind = packet.payload.message
+    names, number, truncated = _listed(hub, client, kind, limits)
+    content = packets.listing(packet.event, kind, names, truncated=truncated)
+    _check_size(content, limits.max_message)
+    return Reply(content, PART * number)
+
+
+def _listed(hub: Hub, client: str, kind: object, limits: Limits) -> Names:
+    current = hub.channel_of(client)
     match kind:
-        case "myid":
-            return [client]
         case "clients":
-            return list(hub.clients)
+            return _kept(hub, kind, hub.clients, limits)
+        case "channels" if hub.hidden:
+            shown = [name for name in hub.channels_listed if name not in hub.hidden]
+            return packets.names_within(shown, _room_for_names(limits))
         case "channels":
-            return list(hub.channels)
-        case "mychannel":
-            return [hub.channel_of(client)]
+            return _kept(hub, kind, hub.channels_listed, limits)
         case "mychannelclients":
-            return list(hub.members(hub.channel_of(client)))
-    return ["invalid grab request"]
+            return _kept(hub, (kind, current), hub.members(current), limits)
+        case "myid":
+            names = [client]
+        case "mychannel":
+            names = [current]
+        case _:
+            names = ["invalid grab request"]
+    return packets.names_within(names, limits.max_message)
+
+
+def _kept(hub: Hub, kind: object, names: Iterable[str], limits: Limits) -> Names:
+    """Names as they are listed, written once for all who ask before they change."""
+    key = CLASSIC.name, kind
+    found: Names | None = hub.written.get(key)
+    if found is None:
+        found = hub.written[key] = packets.names_within(names, _room_for_names(limits))
+    return found
+
+
+def _room_for_names(limits: Limits) -> int:
+    return min(limits.max_listing, limits.max_message - _ENVELOPE)
 
 
 def encode(publication: Publish | Deliver) -> str:
@@ -89,16 +139,23 @@ def encode(publication: Publish | Deliver) -> str:
         TypeError: the payload cannot be written as JSON.
         LocalProtocolError: it holds a lone surrogate.
     """
+    payload = publication.payload
+    if isinstance(payload, Data):
+        payload = payload.raw_json()
     if publication.sender is None:
-        return packets.from_server(publication.event, publication.payload)
-    return packets.relayed(publication.event, publication.payload, publication.sender)
+        return packets.from_server(publication.event, payload)
+    return packets.relayed(publication.event, payload, publication.sender)
 
 
 CLASSIC = Dialect(
     name="classic",
-    parse=parse,
+    weigh=weigh,
+    parse=packets.decode,
+    enters=enters,
     said=said,
     receive=receive,
     encode=encode,
     error=packets.error,
+    publishes=publishes,
+    lists=lists,
 )

@@ -1,233 +1,246 @@
 /**
- * The demo chat. The classic protocol knows channels and ids but neither names nor presence,
- * so the pages agree on events of their own:
+ * The demo chat, over sono.v2. The server knows who is in a channel, numbers what is said there,
+ * and keeps it for those who lose their connection; sono.js comes back and asks for it. So the pages
+ * agree on little:
  *
- *   hello {name}         to all others, on entering a channel
- *   here {name}          to the one who said hello
- *   bye {name}           to all others, before leaving
- *   chat {name, text}    to everyone in the channel
- *   private {name, text} to one person
+ *   {name}            what a member lets the others know of itself
+ *   chat {text, key}  to everyone in the channel; by the key a page knows its own words again
+ *   private {text}    to one person
  *
- * The page asks the server every few seconds who is in the channel, because a page that
- * vanished said no bye. What others send is checked for its type, cut to length, looked up
- * only in a Map, and shown only as text.
+ * What others send is checked for its type, cut to length, and shown only as text.
  */
 
-import { SonoClient } from "/sono.js";
+import { add, cleanName, cleanText, clear, hasName, hueClass, label, members, mine, remove } from "/people.js";
+import { SonoClient, SonoError } from "/sono.js";
 
-const NAME_LENGTH = 32; // characters, as in the name field
-const TEXT_LENGTH = 2000; // characters, as in the message field
 const LOG_LENGTH = 500; // lines kept on the page
 const LIST_LENGTH = 200; // rows shown of channels and of people
-const REFRESH_INTERVAL = 3000; // milliseconds between two looks at who is here
+const RENDER_DELAY = 50; // milliseconds in which what others do is shown together
+const CHANNELS_DELAY = 1000; // milliseconds between two looks at which channels there are
+
+const STATES = new Map([
+  ["connecting", "Connecting…"],
+  ["open", "Connected"],
+  ["offline", "Offline"],
+  ["closed", "Disconnected"],
+]);
+const FAILURES = new Map([
+  ["unknown", "It may not have arrived."],
+  ["unknown-client", "Not sent: they are gone."],
+  ["not-a-member", "Not sent: you are in another channel."],
+]);
 
 const element = (id) => document.getElementById(id);
 
 let sono = null;
+let status = { state: "closed" };
+let nextTry = 0; // milliseconds, on the clock of performance.now
+let isAway = false; // whether the connection was lost, or could not be opened
 let myName = "";
 let myId = "";
-let channel = ""; // the current one, empty before the first
-let visit = 0; // grows with every entrance, so that answers about an earlier channel are dropped
+let room = null; // the channel that I am in
+let channel = ""; // its name, or of the one that I am about to enter
+let visit = 0; // grows with every entrance, so that answers about an earlier one are dropped
+let total = 0; // people in the channel, of whom the server names the first thousand
 let atEnd = true; // whether the end of the log is in view, and should stay so
 let logHeight = 0; // of the visible part, in pixels, when atEnd was last acted upon
-let lastSpeaker = null; // who wrote the last line of the log and when, to say that once a minute
-const members = new Set(); // ids in the channel, mine included
-const names = new Map(); // id -> name, of those members who said hello or here
+let renderTimer = 0; // of what others did and is not shown yet
+let channelsTimer = 0; // of the next look at which channels there are
+let bannerTimer = 0; // of the seconds that the banner counts
+const unheard = new Map(); // key -> line of mine that has not come back from the channel
+const collator = new Intl.Collator();
 
 // --- The connection ----------------------------------------------------------------------
 
 function connect() {
-  sono = new SonoClient(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
-  showStatus("connecting", "Connecting…");
-  sono.onconnection(() => enter(channel));
-  sono.onclose(handleClose);
-  sono.on("hello", fromOthers(hearHello));
-  sono.on("here", fromOthers(hearHere));
-  sono.on("bye", fromOthers(hearBye));
+  room = null;
+  const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
+  sono = new SonoClient(url, { dialect: "v2" }); // which the server of this page speaks
+  sono.onstatus(handleStatus);
+  sono.onsession(handleSession);
+  sono.ongap(handleGap);
   sono.on("chat", hearChat);
-  sono.on("private", fromOthers(hearPrivate));
+  sono.on("private", hearPrivate);
   sono.on("message", hearMessage);
   sono.on("error", ({ message }) => note(`The server refused: ${cleanText(message)}`, "bad"));
 }
 
-function handleClose() {
-  const wasIn = members.size > 0;
-  visit++;
-  members.clear();
-  names.clear();
-  render();
-  showStatus("dropped", wasIn ? "Disconnected" : "Cannot connect");
-  if (wasIn) note("The connection was lost. You will not receive what others send in the meantime.", "bad");
+function handleStatus(now) {
+  status = now;
+  nextTry = performance.now() + (now.retryIn ?? 0);
+  if (now.state !== "connecting") isAway = now.state !== "open";
+  showStatus();
 }
 
-/** Introduces me to a channel; without a name, to the one where the server put me. */
+/** A session outlives its connections. In a new one nobody knows me. */
+function handleSession({ id, resumed }) {
+  if (resumed) return;
+  if (mine.size > 0) note("The server no longer knew you. Private messages to you may be lost.", "bad");
+  mine.set(id, myName);
+  myId = id;
+  clear();
+  if (room) room.present({ name: myName }).catch(ignore); // sono.js has entered it again
+  else enter(channel);
+}
+
+function handleGap({ stream, from, to }) {
+  const lost = from === null ? "Some messages" : from === to ? "1 message" : `${to - from + 1} messages`;
+  if (stream === `#${room?.channel}`) note(`${lost} of ${room.channel} could not be had`, "bad");
+  if (stream === "@") note("Private messages to you may be missing", "bad");
+}
+
+/** Enters a channel; without a name, the one where the server has put me. */
 async function enter(name) {
   const entrance = ++visit;
-  if (name) sono.changeChannel(name);
-  const [ids, channels] = await Promise.all([ask("myid"), ask("mychannel")]);
-  if (entrance !== visit) return;
-  [myId, channel] = [ids[0], channels[0]];
-  members.clear();
-  names.clear();
-  members.add(myId);
-  names.set(myId, myName);
-  sono.broadcast({ name: myName }, "hello");
-  showStatus("connected", "Connected");
-  note(`You are in ${channel}`);
-  render();
-  refresh();
-}
-
-function switchTo(name) {
-  if (name === channel || sono.readyState !== 1) return;
-  sono.broadcast({ name: myName }, "bye");
-  enter(name);
-}
-
-/** Asks the server who is here and which channels there are, and shows it. */
-async function refresh() {
-  const entrance = visit;
-  const [ids, channels] = await Promise.all([ask("mychannelclients"), ask("channels")]);
-  if (entrance !== visit || ids.length === 0) return;
-  const present = new Set(ids);
-  for (const id of [...members]) if (!present.has(id)) forget(id);
-  for (const id of present) members.add(id);
-  render();
-  renderChannels(channels);
-}
-
-/** A list from the server; empty if the connection closed instead. */
-async function ask(kind) {
   try {
-    return await sono.grab(kind);
-  } catch {
-    return [];
+    if (name) sono.changeChannel(name);
+    channel = name || (await sono.grab("mychannel"))[0];
+    const joining = sono.join(channel, { presence: true });
+    sono.present(channel, { name: myName }).catch(ignore); // at once, so that I come with a name
+    const entered = await joining;
+    if (entrance === visit) arrive(entered);
+  } catch (error) {
+    // What the server refuses, the event "error" tells.
+    if (!(error instanceof SonoError)) note(`There is no such channel: ${error.message}`, "bad");
+    if (entrance === visit) channel = room?.channel ?? "";
   }
 }
 
+function arrive(entered) {
+  room = entered;
+  room.onpresence(({ count }) => entered === room && lookAround(count));
+  room.onleave(() => entered === room && handleLeave());
+  clear();
+  note(`You are in ${channel}`);
+  lookAround(room.members.size); // some may have been told already
+  showStatus();
+  render();
+  lookForChannels();
+}
+
+/** The server has ended my membership. */
+function handleLeave() {
+  note(`You are no longer in ${room.channel}`, "bad");
+  room = null;
+  showStatus();
+  enter("");
+}
+
+function switchTo(name) {
+  if (name === channel) return;
+  if (status.state === "open") enter(name);
+  else note("You can change the channel when you are back", "bad");
+}
+
+/** Sees who came and who went. */
+function lookAround(count) {
+  const isFirst = members.size === 0;
+  for (const id of [...members.keys()]) {
+    if (room.members.has(id)) continue;
+    if (hasName(id)) note(`${label(id)} left`);
+    remove(id);
+  }
+  for (const [id, data] of room.members) {
+    if (members.has(id) && members.get(id) === data) continue;
+    if (add(id, data) && !isFirst && id !== myId) note(`${label(id)} joined`);
+  }
+  total = count;
+  renderSoon();
+  lookForChannelsSoon();
+}
+
+function lookForChannelsSoon() {
+  channelsTimer ||= setTimeout(lookForChannels, CHANNELS_DELAY);
+}
+
+/** Nobody tells when a channel is made, so this asks when there is a reason to. */
+function lookForChannels() {
+  clearTimeout(channelsTimer);
+  channelsTimer = 0;
+  if (room && status.state === "open") sono.grab("channels", renderChannels);
+}
+
+function ignore() {}
+
 // --- What others say ---------------------------------------------------------------------
-
-/** Makes a callback that skips what the server or I myself sent. */
-function fromOthers(hear) {
-  return ({ message, from }) => {
-    if (typeof from === "string" && from !== myId) hear(from, message);
-  };
-}
-
-function hearHello(from, message) {
-  const isNew = !names.has(from);
-  hearHere(from, message);
-  if (isNew) note(`${label(from)} joined`);
-  sono.directmessage({ name: myName }, from, "here");
-}
-
-function hearHere(from, message) {
-  const name = cleanName(message?.name);
-  members.add(from);
-  names.set(from, name || names.get(from) || "");
-  render();
-}
-
-function hearBye(from) {
-  forget(from);
-  render();
-}
 
 function hearChat({ message, from }) {
   if (typeof from !== "string" || typeof message?.text !== "string") return;
-  logMessage({ from, author: authorOf(from, message), text: cleanText(message.text) });
+  const line = mine.has(from) && unheard.get(message.key);
+  if (!line) return logMessage({ from, text: cleanText(message.text) });
+  unheard.delete(message.key);
+  mark(line, "sent");
+  place(line); // where the channel has it
 }
 
-function hearPrivate(from, message) {
-  if (typeof message?.text !== "string") return;
-  const author = authorOf(from, message);
-  logMessage({ from, author, text: cleanText(message.text), tag: "Private, to you" });
+function hearPrivate({ message, from }) {
+  if (typeof from !== "string" || typeof message?.text !== "string") return;
+  logMessage({ from, text: cleanText(message.text), tag: "Private, to you" });
 }
 
 /** Simpler programs, and the server itself, send the event "message". */
 function hearMessage({ message, from }) {
   const text = cleanText(message);
-  if (typeof from === "string") logMessage({ from, author: label(from), text });
+  if (typeof from === "string") logMessage({ from, text });
   else note(`Server: ${text}`);
-}
-
-function forget(id) {
-  if (names.has(id)) note(`${label(id)} left`);
-  members.delete(id);
-  names.delete(id);
-}
-
-// --- Names and text from outside ---------------------------------------------------------
-
-/** A name in one line, or "" if it shows nothing. */
-function cleanName(value) {
-  if (typeof value !== "string") return "";
-  const name = cut(value, NAME_LENGTH).replace(/[\p{Cc}\p{Z}\u202a-\u202e\u2066-\u2069]+/gu, " ").trim();
-  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(name) ? name : "";
-}
-
-function cleanText(value) {
-  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
-  return text.length > TEXT_LENGTH ? `${cut(text, TEXT_LENGTH)}…` : text;
-}
-
-/** The beginning of a string, without half of a character at its end. */
-function cut(text, length) {
-  return text.slice(0, length).replace(/[\ud800-\udbff]$/, "");
-}
-
-/** What to call a client: its name, with the beginning of its id if another has the same. */
-function label(id) {
-  const name = names.get(id);
-  if (!name) return `Guest ${shortId(id)}`;
-  if (id === myId) return name;
-  for (const [other, otherName] of names) {
-    if (other !== id && otherName === name) return `${name} (${shortId(id)})`;
-  }
-  return name;
-}
-
-function authorOf(id, message) {
-  return names.get(id) ? label(id) : cleanName(message.name) || label(id);
-}
-
-function shortId(id) {
-  return id.slice(0, 6);
-}
-
-function hueClass(id) {
-  let sum = 0;
-  for (let i = 0; i < Math.min(id.length, 64); i++) sum = (sum * 31 + id.charCodeAt(i)) % 4093;
-  return `hue-${sum % 8}`;
 }
 
 // --- The log -----------------------------------------------------------------------------
 
 /** One message; `tag` says that it is private, and between whom. */
-function logMessage({ from, author, text, tag = "" }) {
+function logMessage({ from, text, tag = "" }) {
   const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const speaker = `${from} ${time}`;
   const line = make("li", "message");
   line.dataset.from = from;
-  if (from === myId) line.classList.add("mine");
-  if (tag) line.classList.add("direct");
-  if (!tag && speaker === lastSpeaker) line.classList.add("follow");
+  line.dataset.speaker = tag ? "" : `${from} ${time}`;
+  line.classList.toggle("mine", mine.has(from));
+  line.classList.toggle("direct", tag !== "");
+  line.classList.toggle("guest", !hasName(from));
   if (tag) line.append(make("span", "tag", tag));
-  line.append(make("span", `author ${hueClass(from)}`, author), make("time", "", time), make("span", "text", text));
-  append(line, from === myId);
-  lastSpeaker = tag ? null : speaker;
+  line.append(make("span", `author ${hueClass(from)}`, label(from)), make("time", "", time), make("span", "text", text));
+  append(line);
+  return line;
 }
 
 /** A line of the page's own. */
 function note(text, mood = "") {
-  append(make("li", `system ${mood}`, text), false);
-  lastSpeaker = null;
+  append(make("li", `system ${mood}`, text));
 }
 
-function append(line, isMine) {
-  element("log").append(line);
-  while (element("log").childElementCount > LOG_LENGTH) element("log").firstElementChild.remove();
-  if (isMine) atEnd = true;
+function append(line) {
+  const log = element("log");
+  place(line);
+  while (log.childElementCount > LOG_LENGTH) log.firstElementChild.remove();
+  followEnd();
+}
+
+/** Puts a line at the end, but before those that are being sent, whose place is not known yet. */
+function place(line) {
+  const log = element("log");
+  const next = line.classList.contains("sending") ? null : log.querySelector(".sending");
+  const former = line.nextElementSibling;
+  if (!line.isConnected || former !== next) log.insertBefore(line, next);
+  for (const moved of [line, next, former]) {
+    const speaker = moved?.dataset.speaker;
+    moved?.classList.toggle("follow", !!speaker && speaker === moved.previousElementSibling?.dataset.speaker);
+  }
+}
+
+/** Shows whether a line of mine has been sent, or why not; then `retry` sends it again. */
+function mark(line, state, why = "", retry = null) {
+  line.classList.remove("sending", "sent", "failed");
+  line.classList.add(state);
+  line.querySelector(".state")?.remove();
+  const shown = make("span", "state", { sending: "Sending…", sent: "Sent", failed: why }[state]);
+  if (retry) {
+    const again = make("button", "again", "Send again");
+    again.type = "button";
+    again.addEventListener("click", retry);
+    shown.append(" ", again);
+  } else {
+    shown.ariaLive = "off"; // only what fails is worth a screen reader's words
+  }
+  line.append(shown);
   followEnd();
 }
 
@@ -246,24 +259,40 @@ function followEnd() {
 
 // --- The lists ---------------------------------------------------------------------------
 
+/** Shows what others did, together with what else they do in the next moment. */
+function renderSoon() {
+  renderTimer ||= setTimeout(render, RENDER_DELAY);
+}
+
 /** Shows the channel, its people and the recipients. */
 function render() {
-  const others = [...members].filter((id) => id !== myId);
-  others.sort((a, b) => label(a).localeCompare(label(b)));
-  const shown = others.slice(0, LIST_LENGTH);
-  element("channel-title").textContent = channel;
-  element("people-count").textContent = members.size > 0 ? String(members.size) : "";
-  syncList(element("people"), members.has(myId) ? [myId, ...shown] : shown, makePerson, fillPerson);
+  clearTimeout(renderTimer);
+  renderTimer = 0;
+  const others = [...members.keys()].filter((id) => id !== myId).map((id) => ({ id, text: label(id) }));
+  others.sort((a, b) => collator.compare(a.text, b.text));
+  const shown = others.slice(0, LIST_LENGTH).map(({ id }) => id);
+  setText(element("channel-title"), room?.channel ?? "");
+  setText(element("people-count"), total > 0 ? String(total) : "");
+  syncList(element("people"), room ? [myId, ...shown] : shown, makePerson, fillPerson);
   const chosen = element("recipient").value;
   const recipients = chosen && !shown.includes(chosen) ? [chosen, ...shown] : shown;
   syncList(element("recipient"), ["", ...recipients], makeRecipient, fillRecipient);
   element("recipient").value = chosen;
   showRecipient();
+  for (const line of document.querySelectorAll(".message.guest")) nameAuthor(line);
+}
+
+/** A message may come before its sender's name. */
+function nameAuthor(line) {
+  const { from } = line.dataset;
+  if (!hasName(from)) return;
+  setText(line.querySelector(".author"), label(from));
+  line.classList.remove("guest");
 }
 
 function renderChannels(list) {
   const rows = list.slice(0, LIST_LENGTH);
-  if (!rows.includes(channel)) rows.unshift(channel);
+  if (room && !rows.includes(room.channel)) rows.unshift(room.channel);
   syncList(element("channels"), rows, makeChannel, fillChannel);
 }
 
@@ -311,10 +340,10 @@ function makeChannel(name) {
 
 function fillChannel(item, name) {
   const row = item.firstElementChild;
-  const isCurrent = String(name === channel);
+  const isCurrent = String(name === room?.channel);
   if (row.getAttribute("aria-current") === isCurrent) return;
   row.setAttribute("aria-current", isCurrent);
-  if (name === channel) requestAnimationFrame(() => row.scrollIntoView({ block: "nearest", inline: "nearest" }));
+  if (name === room?.channel) requestAnimationFrame(() => row.scrollIntoView({ block: "nearest", inline: "nearest" }));
 }
 
 const keys = new WeakMap(); // row of a list -> what it stands for
@@ -322,8 +351,9 @@ const keys = new WeakMap(); // row of a list -> what it stands for
 /** Gives a list one row a key, in their order; rows that stay are kept, and with them the focus. */
 function syncList(list, wanted, makeRow, fillRow) {
   const rows = new Map();
+  const isWanted = new Set(wanted);
   for (const row of [...list.children]) {
-    if (keys.has(row) && wanted.includes(keys.get(row))) rows.set(keys.get(row), row);
+    if (keys.has(row) && isWanted.has(keys.get(row))) rows.set(keys.get(row), row);
     else row.remove();
   }
   wanted.forEach((key, index) => {
@@ -347,11 +377,43 @@ function setText(target, text) {
 
 // --- What I do ---------------------------------------------------------------------------
 
-function showStatus(state, text) {
-  element("status").dataset.state = state;
-  element("status").textContent = text;
-  element("reconnect").hidden = state !== "dropped";
-  element("send-button").disabled = state !== "connected";
+/** Says how the connection is. While it is away that is one word, however often it is tried. */
+function showStatus() {
+  const { state, event } = status;
+  const isOffline = isAway || navigator.onLine === false;
+  const shown = isOffline && state !== "closed" ? "offline" : state;
+  element("status").dataset.state = shown;
+  setText(element("status"), STATES.get(shown));
+  document.body.classList.toggle("away", isOffline);
+  element("send-button").disabled = !room || state === "closed";
+  element("banner").classList.toggle("shown", isOffline);
+  element("banner-button").hidden = !isOffline || state === "open";
+  element("banner-button").disabled = state === "connecting";
+  setText(element("banner-button"), state === "closed" ? "Reconnect" : "Try now");
+  setText(element("banner-text"), isOffline ? reason(state, event) : "");
+  countDown();
+}
+
+function reason(state, event) {
+  if (state === "closed") return event.code === 4012 ? "Another connection has taken your place." : "The connection has ended.";
+  if (!room) return "The server cannot be reached.";
+  return "You are offline. What you write is sent when you are back.";
+}
+
+function countDown() {
+  const seconds = Math.max(1, Math.ceil((nextTry - performance.now()) / 1000));
+  const isWaiting = status.state === "waiting";
+  const isTrying = isAway && status.state === "connecting";
+  setText(element("banner-wait"), isWaiting ? `Next try in ${seconds} s` : isTrying ? "Trying…" : "");
+  clearTimeout(bannerTimer);
+  if (isWaiting) bannerTimer = setTimeout(countDown, 250);
+}
+
+function tryNow() {
+  // What a browser says when the network is back: then sono.js does not wait.
+  if (status.state === "closed") connect();
+  else dispatchEvent(new Event("online"));
+  element("message-input").focus();
 }
 
 function join(event) {
@@ -373,16 +435,27 @@ function send(event) {
   const input = element("message-input");
   const text = input.value.trim();
   const to = element("recipient").value;
-  if (!text || sono.readyState !== 1) return;
-  const message = { name: myName, text };
-  if (to) {
-    sono.directmessage(message, to, "private");
-    const tag = `Private, to ${element("recipient").selectedOptions[0].textContent}`;
-    logMessage({ from: myId, author: label(myId), text, tag });
-  } else {
-    sono.message(message, "chat");
-  }
+  if (!text || element("send-button").disabled) return;
+  const tag = to ? `Private, to ${element("recipient").selectedOptions[0].textContent}` : "";
+  atEnd = true;
+  post(logMessage({ from: myId, text, tag }), { to, channel, text, key: Math.random().toString(36).slice(2) });
   input.value = "";
+}
+
+/** Sends what a line of mine says; while there is no connection sono.js keeps it. */
+async function post(line, message) {
+  const { to, channel, text, key } = message;
+  mark(line, "sending");
+  place(line);
+  if (!to) unheard.set(key, line);
+  try {
+    await (to ? sono.send(to, "private", { text }) : sono.publish(channel, "chat", { text, key }));
+    mark(line, "sent");
+    if (to) place(line);
+  } catch ({ code, message: why }) {
+    const isHeard = !to && !unheard.has(key);
+    if (!isHeard) mark(line, "failed", FAILURES.get(code) ?? `Not sent: ${cleanText(why)}.`, () => post(line, message));
+  }
 }
 
 /** Chooses who gets what I write: one person, or everyone for "". */
@@ -403,7 +476,6 @@ function showRecipient() {
 
 function enterTyped(event) {
   event.preventDefault();
-  if (sono.readyState !== 1) return;
   const name = element("channel-input").value.trim();
   element("channel-input").value = "";
   if (name) switchTo(name);
@@ -424,13 +496,11 @@ element("channel-form").addEventListener("keydown", handleEscape);
 element("recipient").addEventListener("change", showRecipient);
 element("log-box").addEventListener("scroll", handleScroll);
 new ResizeObserver(followEnd).observe(element("log-box"));
-element("reconnect").addEventListener("click", () => {
-  connect();
-  element("message-input").focus();
+element("banner-button").addEventListener("click", tryNow);
+for (const type of ["pointerenter", "focusin"]) {
+  element("channels").addEventListener(type, lookForChannelsSoon);
+}
+for (const type of ["online", "offline"]) addEventListener(type, showStatus);
+addEventListener("pagehide", ({ persisted }) => {
+  if (!persisted) sono?.close(); // else the browser may show the page again, and it comes back
 });
-addEventListener("pagehide", () => {
-  if (sono?.readyState === 1) sono.broadcast({ name: myName }, "bye");
-});
-setInterval(() => {
-  if (sono?.readyState === 1) refresh();
-}, REFRESH_INTERVAL);

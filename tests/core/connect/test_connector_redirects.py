@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from sono_core import Accept, Headers, Reject
 from sono_core.connect.connector import Endpoint
+from sono_core.connect.proxy import proxy_for
 from sono_core.connect.uri import WebSocketURI
 from tests.core.connect.attempts import Attempt, follow, new_connector, redirect, refusal_of
 
@@ -48,6 +51,9 @@ def test_other_answers_of_that_class_are_refusals(status: int) -> None:
         ("ws://o:81", "o:81", "/"),
         ("http://o:443/", "o:443", "/"),
         ("http://[::1]:9/", "[::1]:9", "/"),
+        ("//faß.example/", "xn--fa-hia.example", "/"),
+        ("//o./", "o.", "/"),
+        ("//0x7f.1/", "127.0.0.1", "/"),
         ("/a x", "example.com:81", "/a%20x"),
     ],
 )
@@ -68,18 +74,27 @@ def test_a_redirect_may_lead_to_tls(location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "location",
-    ["ftp://h/", "javascript:alert(1)", "mailto:a@b", "ws://u:p@h/", "ws://h:x/", "ws://[::1"],
+    ("location", "shown"),
+    [
+        ("ftp://h/", "ftp://h/"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+        ("mailto:a@b", "b"),
+        ("ws://u:p@h/", "ws://h/"),
+        ("ws://h:x/?token=secret#secret", "ws://h:x/"),
+        ("ws://[::1", "ws://[::1"),
+        ("ws://faß..example/", r"ws://fa\xdf..example/"),
+        ("ws://[fe80::1%25eth0]/", "ws://[fe80::1%25eth0]/"),
+    ],
 )
-def test_what_is_no_websocket_url_is_not_followed(location: str) -> None:
+def test_what_is_no_websocket_url_is_not_followed(location: str, shown: str) -> None:
     error = refusal_of(new_connector(), redirect(location))
-    assert str(error) == f"example.com: redirected to what is not a WebSocket URL: {location}"
+    assert str(error) == f"example.com: redirected to what is not a WebSocket URL: {shown}"
     assert error.status == 302
 
 
 def test_a_location_is_quoted_short_and_printable() -> None:
     error = refusal_of(new_connector(), redirect("ftp://\x9b31m/" + "x" * 5000))
-    assert str(error).endswith(f": ftp://31m/{'x' * 189}")  # 200 with what is not printable
+    assert str(error).endswith(f": ftp://\\x9b31m/{'x' * 189}...")
 
 
 @pytest.mark.parametrize("locations", [[], ["/a", "/b"], ["/a", "/a"]])
@@ -138,13 +153,23 @@ def sent_after(*locations: str) -> set[str]:
     return {name for name in SECRETS | HARMLESS if name in headers}
 
 
-@pytest.mark.parametrize("location", ["/x", "ws://example.com:81/", "http://EXAMPLE.com:81/x"])
+@pytest.mark.parametrize(
+    "location",
+    ["/x", "ws://example.com:81/", "http://EXAMPLE.com:81/x", "//ex%61mple。com:81/"],
+)
 def test_the_same_origin_sees_the_credentials_again(location: str) -> None:
     assert sent_after(location) == {*SECRETS, *HARMLESS}
 
 
 @pytest.mark.parametrize(
-    "location", ["ws://example.com/", "ws://other:81/", "ws://a.example.com:81/", "//evil:81/"]
+    "location",
+    [
+        "ws://example.com/",
+        "ws://other:81/",
+        "ws://a.example.com:81/",
+        "//evil:81/",
+        "//example.com.:81/",
+    ],
 )
 def test_another_origin_does_not_see_them(location: str) -> None:
     assert sent_after(location) == set(HARMLESS)
@@ -155,15 +180,34 @@ def test_what_is_dropped_stays_dropped_on_the_way_back() -> None:
 
 
 def test_another_scheme_is_another_origin() -> None:
-    connector = new_connector("ws://example.com:443/", headers=SECRETS)
+    connector = new_connector("ws://example.com:443/", headers=SECRETS, credentials=[])
     follow(connector, "wss://example.com/")
     assert connector._headers == Headers({"X-Token": "e"})  # what is sent is encrypted
 
 
-def test_a_header_that_is_not_named_a_credential_goes_everywhere() -> None:
-    connector = new_connector(headers={"X-Token": "e"})
+def test_by_default_another_origin_sees_nothing_that_the_caller_set() -> None:
+    connector = new_connector(headers=SECRETS | HARMLESS, subprotocols=["chat"])
+    follow(connector, "/x")
+    assert connector._headers == Headers(SECRETS | HARMLESS)
+    follow(connector, "ws://other/")
+    request = Attempt(connector).request()
+    assert not {name.lower() for name in SECRETS | HARMLESS} & set(request.headers)
+    assert request.subprotocols == ("chat",)
+
+
+def test_a_header_that_is_not_named_a_credential_may_go_everywhere() -> None:
+    connector = new_connector(headers={"X-Token": "e"}, credentials=())
     follow(connector, "ws://other/")
     assert Attempt(connector).request().headers["x-token"] == "e"
+
+
+def test_a_redirect_for_which_there_is_no_proxy_fails_as_the_servers() -> None:
+    environ = {"https_proxy": "socks5://u:secret@p:1"}
+    connector = new_connector(proxy=functools.partial(proxy_for, environ=environ))
+    error = refusal_of(connector, redirect("wss://other/"))
+    assert str(error).startswith("example.com: redirected to other: https_proxy in the environment")
+    assert "secret" not in str(error)
+    assert error.status == 302
 
 
 def test_a_unix_socket_is_left_by_no_redirect() -> None:

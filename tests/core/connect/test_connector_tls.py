@@ -14,11 +14,14 @@ from tests.core.connect.attempts import AGREED, Attempt, follow, new_connector, 
 
 
 class Sealed:
-    """A server's end of TLS: the plaintext that it sends and receives."""
+    """A server's end of TLS: the plaintext that it sends and receives, and the names asked for."""
 
-    def __init__(self, certificate: Any = None) -> None:
+    def __init__(self, certificate: Any = None, names: list[str | None] | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = server_side(certificate).wrap_bio(self._incoming, self._outgoing, True)
+        context = server_side(certificate)
+        if names is not None:
+            context.sni_callback = lambda _socket, name, _context: names.append(name)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, True)
         self._established = False
 
     def take(self, data: bytes) -> bytes:
@@ -71,13 +74,37 @@ def answered_by(attempt: Attempt, request: bytes, *ends: Sealed) -> Accept | Non
     return attempt.decide()
 
 
-@pytest.mark.parametrize("url", ["wss://localhost/", "wss://127.0.0.1:81/", "wss://[::1]/"])
+@pytest.mark.parametrize(
+    "url", ["wss://localhost/", "wss://127.0.0.1:81/", "wss://[::1]/", "wss://0x7f.1/"]
+)
 def test_wss_is_opened_through_tls(url: str) -> None:
     attempt = Attempt(new_connector(url, tls=client_side()))
     end = Sealed()
     request = shake(attempt, end)
     assert request.startswith(b"GET / HTTP/1.1")
     assert isinstance(answered_by(attempt, request, end), Accept)
+
+
+def test_a_final_dot_belongs_to_the_look_up_alone() -> None:
+    names: list[str | None] = []
+    connector = new_connector("wss://localhost.:81/", tls=client_side())
+    assert connector.endpoint.host == "localhost."
+    attempt = Attempt(connector)
+    end = Sealed(names=names)
+    request = shake(attempt, end)
+    assert b"\r\nHost: localhost.:81\r\n" in request, "as browsers send it"
+    assert isinstance(answered_by(attempt, request, end), Accept)
+    assert names == ["localhost"]
+
+
+def test_nor_does_a_proxys_name_have_it_in_tls() -> None:
+    options = {"proxy": "https://localhost.", "proxy_tls": client_side()}
+    connector = new_connector("ws://h./", **options)
+    assert connector.endpoint.host == "localhost."
+    names: list[str | None] = []
+    proxy = Sealed(names=names)
+    assert shake(Attempt(connector), proxy) == b"CONNECT h.:80 HTTP/1.1\r\nHost: h.:80\r\n\r\n"
+    assert names == ["localhost"]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +199,26 @@ def test_a_certificate_that_was_refused_is_told_apart(reason: str, untrusted: bo
     error = attempt.failure()
     assert str(error) == f"example.com: {reason}"
     assert error.untrusted is untrusted
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "text"),
+    [
+        ("wss://h/", {}, "h: the peer does not speak TLS: use ws:// if that is meant"),
+        (
+            "ws://h/",
+            {"proxy": "https://p"},
+            "h: proxy p:443: the peer does not speak TLS: use http:// if that is meant",
+        ),
+    ],
+)
+def test_a_port_without_tls_is_told_with_its_likely_scheme(
+    url: str, options: dict[str, Any], text: str
+) -> None:
+    attempt = Attempt(new_connector(url, **options))
+    attempt.receives(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    attempt.layer.tick(5.0)
+    assert str(attempt.failure()) == text
 
 
 def test_a_servers_words_do_not_make_it_untrusted() -> None:

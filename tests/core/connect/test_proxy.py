@@ -83,6 +83,9 @@ def test_what_stands_before_the_at_is_sent_as_basic_credentials(
         "ftp://user:secret@p",
         "http://user:secret@p:x",
         "http://user:secret@p/path",
+        "http://p/?secret",
+        "socks5://p:1?secret",
+        "http://user@p:1?secret#secret",
     ],
 )
 def test_other_urls_are_refused_without_telling_the_password(url: str) -> None:
@@ -154,6 +157,11 @@ def test_in_a_cgi_script_a_header_names_no_proxy() -> None:
         ("[::1]", "[::1]"),
         ("[::1]:5", "[::1]:5"),
         ("localhost", "localhost,127.0.0.1"),
+        ("example.com.", "example.com"),
+        ("example.com", "example.com."),
+        ("a.example.com.:81", ".example.com:81"),
+        ("0x7f.1", "127.0.0.1"),
+        ("[0::1]", "::1"),
     ],
 )
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])

@@ -145,6 +145,8 @@ def test_credentials_go_to_the_proxy_and_only_there() -> None:
         b"HTTP/1.1 200 OK\r\nVia: p\r\nX: \xe9\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",  # has no meaning here
         b"HTTP/1.1 204 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" + AGREED,
         b"HTTP/1.1 102 Wait\r\nX: y\r\n\r\n" * 8 + AGREED,
     ],
@@ -230,6 +232,7 @@ def test_a_refusal_is_told_with_its_status(
         rig.receives(data)
     assert rig.reason == f"proxy p:3128: refused with status {reason}"
     assert rig.tunnel.status == status
+    assert len(rig.tunnel.headers) == (b": " in answer)
     assert rig.raw() == b"", "nothing may leave for the server"
 
 
@@ -241,10 +244,12 @@ def test_a_refusal_is_told_with_its_status(
         (b"HTTP/5.1 200 OK\r\n\r\n", "the response is not HTTP/1"),
         (b"HTTP/1.1 200 OK\n\n", "a line does not end with CRLF"),
         (b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n", "control character in the head"),
-        (b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", "folded header field"),
+        (b"HTTP/1.1 200 OK\r\n folded\r\n\r\n", "folded header field"),
         (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "malformed response"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "malformed response"),
-        (b"\x15\x03\x01\x00\x02\x02\x0a", "the head begins with a space or a control character"),
+        (b"\x15\x03\x01\x00\x02\x02\x0a", "the peer speaks TLS: use https://"),
+        (b"\x16\x03\x01", "the peer speaks TLS: use https://"),
+        (b"\x17\x03\x01", "the head begins with a space or a control character"),
         (b"HTTP/1.1 200 " + b"x" * 9000, "the head or a line of it is too long"),
         (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 65, "too many header fields"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, "too many interim responses"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sono_core import Headers
@@ -31,12 +33,19 @@ def test_a_url_names_a_host_a_port_and_a_target(url: str, uri: WebSocketURI) -> 
     assert parse_uri(url) == uri
 
 
-def test_an_international_host_is_sent_as_idna() -> None:
-    uri = parse_uri("ws://bücher.example:81/")
-    assert (uri.host, uri.authority) == (
-        "xn--bcher-kva.example",
-        "xn--bcher-kva.example:81",
-    )
+@pytest.mark.parametrize(
+    ("url", "host", "authority"),
+    [
+        ("ws://bücher.example:81/", "xn--bcher-kva.example", "xn--bcher-kva.example:81"),
+        ("ws://h.:81/", "h.", "h.:81"),
+        ("ws://0x7f.1/", "127.0.0.1", "127.0.0.1"),
+        ("ws://[0:0::1]:81/", "::1", "[::1]:81"),
+        ("ws://h:0080/", "h", "h"),
+    ],
+)
+def test_a_host_has_one_spelling(url: str, host: str, authority: str) -> None:
+    uri = parse_uri(url)
+    assert (uri.host, uri.authority) == (host, authority)
 
 
 @pytest.mark.parametrize(
@@ -86,10 +95,57 @@ def test_what_a_target_may_not_hold_is_percent_encoded(url: str, sent: str) -> N
         f"ws://{'a' * 64}/",
         "ws://\udc80/",
         "ws://h/\udc80",
+        "ws://h/?\udc80",
+        "ws://a..b",
+        "ws://.",
+        "ws://256.1.1.1/",
+        "ws://[::1]x/",
+        "ws://x[::1]/",
+        "ws://[v1.x]/",
+        "ws://h:8 0/",
+        "ws://h:８０/",
     ],
 )
 def test_what_is_no_websocket_url_is_refused(url: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError) as caught:
+        parse_uri(url)
+    assert type(caught.value) is ValueError
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ws://u:secret@h/", "'ws://h/'"),
+        ("ws://secret@h/", "'ws://h/'"),
+        ("ws://u:sec/ret@h/", "'ws://...'"),
+        ("ws://u:secret?x@h/", "'ws://...'"),
+        ("ws://u:secret#x@h/", "'ws://...'"),
+        ("ws://u:secret@[::1/", "'ws://[::1/'"),
+        ("ws://u:secret@h:80x/", "'ws://h:80x/'"),
+        ("ws://u:secret@℀/", "'ws://\\u2100/'"),
+        ("u:secret@h", "'h'"),
+        ("u:secret://@h", "'...'"),
+        ("http://h/p?token=secret", "'http://h/p'"),
+        ("ws://h:80x/p?token=secret", "'ws://h:80x/p'"),
+        ("ws://h:0/p?token=secret", "'ws://h:0/p'"),
+        ("ws://h/p#secret", "'ws://h/p'"),
+        ("ws://a..b/p?secret", "'ws://a..b/p'"),
+        ("ws://[::1%25e]/?secret", "'ws://[::1%25e]/'"),
+        ("ws://h/\udc80?secret", r"'ws://h/\udc80'"),
+        ("ws://?secret", "'ws://'"),
+    ],
+)
+def test_neither_users_nor_queries_are_quoted(url: str, shown: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_uri(url)
+    assert str(caught.value).startswith(shown)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [None, b"ws://u:secret@h/", 7])
+def test_a_url_is_a_str(url: Any) -> None:
+    with pytest.raises(TypeError, match=r"^url must be a str, not (NoneType|bytes|int)$"):
         parse_uri(url)
 
 

@@ -106,3 +106,19 @@ def test_a_refusal_says_its_reason_in_one_line_of_text() -> None:
     assert reject.headers["allow"] == "GET"
     assert reject.headers["content-type"].startswith("text/plain")
     assert reject.body == b"use GET\n"
+
+
+def test_a_response_has_the_date_that_is_given() -> None:
+    """RFC 9110, section 6.6.1."""
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    line = f"\r\nDate: {date}\r\n".encode()
+    assert line in reject_response(Reject(404), date=date)
+    assert b"Date" not in reject_response(Reject(404))
+    own = Reject(404, Headers({"date": "then"}))
+    assert b"\r\nDate: then\r\n" in reject_response(own, date=date)
+    assert line not in reject_response(own, date=date)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(503, "1"), (500, None), (403, None)])
+def test_a_refusal_for_now_says_when_to_come_again(status: int, expected: str | None) -> None:
+    assert refusal(HandshakeFailure(status, "x")).headers.get("retry-after") == expected

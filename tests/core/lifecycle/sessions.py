@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sono_core import BinaryMessage, Role
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import BINARY, CONTINUATION
 from tests.fakes import Rig
+from tests.rules.peers import MASK
 
 PAUSE = 64 * 1024
 BOTH = pytest.mark.parametrize("role", list(Role))
@@ -27,3 +30,10 @@ def fill(rig: Rig, size: int) -> None:
 
 def raising() -> object:
     raise ValueError("handler")
+
+
+def fragmented(pieces: int, size: int = 0) -> bytes:
+    """A message in that many frames."""
+    first = encode_frame(BINARY, bytes(size), fin=False, mask=MASK)
+    middle = encode_frame(CONTINUATION, bytes(size), fin=False, mask=MASK)
+    return first + middle * (pieces - 2) + encode_frame(CONTINUATION, bytes(size), mask=MASK)

@@ -23,6 +23,8 @@ def test_it_shows_what_the_session_shows() -> None:
     assert layer.handler is session.handler
     assert layer.fast_path() is session.fast_path()
     assert (layer.over, layer.reading, layer.pump_due) == (False, True, False)
+    assert not layer.answers_together
+    assert layer.engine is session.engine is None
     layer.lost()
     assert layer.over
     assert not layer.reading
@@ -57,6 +59,15 @@ def test_what_was_written_leaves_the_outbox() -> None:
     assert layer.deadlines.next < math.inf
     layer.written(size, 1.0)
     assert rig.waiting == 0
+
+
+def test_the_queue_limit_is_the_sessions() -> None:
+    rig, layer = forwarded()
+    assert layer.enforce_queue_limit(0)
+    rig.blocks()
+    rig.session.outbox.append(bytes(rig.session._limits.queue_limit + 1))
+    assert not layer.enforce_queue_limit(1)
+    assert not rig.session.open
 
 
 def test_a_failure_of_the_handler_closes_with_1011() -> None:

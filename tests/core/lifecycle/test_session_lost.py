@@ -8,8 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from sono_core import Accept, BinaryMessage, Close, Limits, Pong, Request, Role, TextMessage
-from tests.core.lifecycle.sessions import BOTH, fill, raising
-from tests.fakes import Rig
+from sono_core.websocket.frames import encode_frame
+from sono_core.websocket.opcodes import PING, PONG
+from tests.core.lifecycle.sessions import BOTH, fill, fragmented, raising
+from tests.fakes import CountedTurn, Rig
+from tests.rules.peers import MASK
 
 # -- the end of the stream --------------------------------------------------------------------
 
@@ -81,16 +84,64 @@ def test_a_reset_hands_over_no_more_bytes_than_a_turn_does() -> None:
 
 
 @pytest.mark.parametrize(
+    "work",
+    [
+        fragmented(100) * 50,
+        encode_frame(PING, b"", mask=MASK) * 4000,
+        encode_frame(PONG, b"", mask=MASK) * 4000,
+    ],
+    ids=["fragments", "pings", "pongs"],
+)
+def test_work_beside_messages_counts_after_a_reset_too(work: bytes) -> None:
+    rig = Rig()
+    rig.session.lost(rig.encoded(TextMessage("before")) + work + rig.encoded(TextMessage("late")))
+    assert rig.handler.log[0] == "before"
+    assert "late" not in rig.handler.log
+    # each message of fragments counts 101; the first message is one of 1,024
+    assert len(rig.handler.log) - 2 in (0, 10, 1023)
+    assert rig.handler.closes == [Close(1006, "the connection ended", False)]
+
+
+def test_a_reset_hands_over_a_little_when_the_time_of_the_turn_is_over() -> None:
+    turn = CountedTurn()
+    rigs = [Rig(turn=turn) for _ in range(3)]
+    turn.looks = 2
+    for rig in rigs:
+        rig.session.lost(rig.encoded(*[TextMessage("x")] * 40))
+        assert rig.handler.closes == [Close(1006, "the connection ended", False)]
+    assert [rig.handler.log.count("x") for rig in rigs] == [40, 16, 16]
+    rig = Rig(turn=turn)
+    rig.session.lost(rig.encoded(*[BinaryMessage(bytes(6000))] * 9))
+    assert len(rig.handler.log) == 3 + 1  # 16 KiB, and the Close
+    rig = Rig(turn=turn)
+    rig.session.lost(fragmented(100, 1) + rig.encoded(TextMessage("late")))
+    assert rig.handler.log == rig.handler.closes  # it ends in the middle of a message
+
+
+def test_what_was_read_ahead_of_a_busy_handler_comes_whenever_the_stream_is_lost() -> None:
+    turn = CountedTurn()
+    rig = Rig(turn=turn)
+    rig.session.hold()
+    rig.sends(*[TextMessage(str(number)) for number in range(40)])
+    rig.pump()
+    assert rig.session.reading
+    turn.looks = 0
+    rig.session.lost(rig.encoded(*[TextMessage("late")] * 40))
+    assert rig.handler.log[:40] == [str(number) for number in range(40)]
+    assert rig.handler.log[40:-1] == ["late"] * 16
+
+
+@pytest.mark.parametrize(
     "pause", [lambda rig: rig.session.hold(), lambda rig: rig.session.pause(9, 0)]
 )
-def test_a_reset_hands_over_nothing_to_who_holds_but_how_it_ended(
+def test_a_reset_hands_over_what_came_to_who_holds_too(
     pause: Callable[[Rig], None],
 ) -> None:
     rig = Rig()
     pause(rig)
     rig.sends(TextMessage("a"), BinaryMessage(b"b"), Close(1001, "leaving"))
     rig.session.lost()
-    assert rig.handler.log == [Close(1001, "leaving", True)]
+    assert rig.handler.log == ["a", b"b", Close(1001, "leaving", True)]
 
 
 def test_a_handler_that_raises_or_answers_after_a_reset_harms_nothing() -> None:

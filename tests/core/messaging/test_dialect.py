@@ -13,7 +13,9 @@ from sono_core.messaging.classic import CLASSIC
 def dialect(name: str, encode: Any) -> Dialect:
     return Dialect(
         name=name,
+        weigh=CLASSIC.weigh,
         parse=CLASSIC.parse,
+        enters=CLASSIC.enters,
         said=CLASSIC.said,
         receive=CLASSIC.receive,
         encode=encode,
@@ -60,3 +62,7 @@ def test_what_could_not_be_written_is_tried_again() -> None:
 def test_dialects_are_told_apart_by_what_they_are() -> None:
     assert dialect("x", CLASSIC.encode) != dialect("x", CLASSIC.encode)
     assert {CLASSIC: 1}[CLASSIC] == 1
+
+
+def test_a_dialect_need_not_say_what_is_for_the_current_channel() -> None:
+    assert dialect("one", lambda publication: "").publishes("a packet") is False

@@ -228,6 +228,18 @@ def test_with_open_channels_clients_create_them_by_moving_there() -> None:
         hub.members("x")
 
 
+def test_clients_may_create_those_channels_that_are_open_by_themselves() -> None:
+    hub = hub_with("a", "b")
+    hub.opens = lambda channel: channel.startswith("room:")
+    hub.move("a", "room:1")
+    hub.join("b", "room:2")
+    assert list(hub.channels) == ["Home", "room:1", "room:2"]
+    with pytest.raises(MessagingError, match="there is no channel news"):
+        hub.join("a", "news")
+    hub.move("a", "Home")
+    assert list(hub.channels) == ["Home", "room:2"]
+
+
 def test_a_channel_that_the_application_adopts_stays() -> None:
     hub = hub_with("a", open_channels=True)
     hub.move("a", "x")
@@ -305,3 +317,14 @@ def test_what_dialects_wrote_is_no_part_of_a_publication() -> None:
 
 def test_a_refusal_does_not_grow_with_what_it_refuses() -> None:
     assert len(MessagingError("code", "t" * 1_000_000).text) == 256
+
+
+def test_the_audience_of_a_publication_is_counted_with_whoever_is_skipped() -> None:
+    hub = Hub(open_channels=True)
+    for client in ("a", "b", "c"):
+        hub.add(client)
+    hub.move("c", "news")
+    assert hub.audience(Publish(None, "x", 1, None)) == 3
+    assert hub.audience(Publish("Home", "x", 1, "a", "a")) == 2
+    assert hub.audience(Publish("news", "x", 1, None)) == 1
+    assert hub.audience(Publish("nowhere", "x", 1, None)) == 0

@@ -43,7 +43,7 @@ def test_the_length_is_a_limit() -> None:
 
 @pytest.mark.parametrize("event", [None, 1, b"x"])
 def test_an_event_is_a_str(event: Any) -> None:
-    with pytest.raises(TypeError, match=f"must be a str, not {type(event).__name__}"):
+    with pytest.raises(TypeError, match=f"must be of type str, not {type(event).__name__}"):
         check_event(event, DEFAULT_LIMITS)
 
 

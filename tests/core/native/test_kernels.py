@@ -94,6 +94,7 @@ def test_all_sequences_of_one_and_two_bytes() -> None:
             assert Utf8Validator().feed(data, True) is (state == ""), data
 
 
+@pytest.mark.slow
 def test_all_sequences_of_three_bytes() -> None:
     """All third bytes after each valid pair; the second byte of an invalid pair already fails.
 

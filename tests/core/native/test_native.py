@@ -8,13 +8,13 @@ import contextlib
 import gc
 import random
 import sys
-import tracemalloc
 import zlib
 
 import pytest
 
 from sono_core import BinaryMessage, Limits, Role, TextMessage, native_available
 from sono_core.errors import ProtocolFailure
+from sono_core.native import HAS_BINARY
 from sono_core.native.kernels import pure_apply_mask
 from sono_core.native.path import accelerator
 from sono_core.websocket.deflate import Inflater
@@ -22,6 +22,7 @@ from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.outbox import Outbox
 from sono_core.websocket.reader import Reader, _native_rules, message_reader
 from tests.conftest import require
+from tests.memory import traced
 
 MASK = b"\x01\x02\x03\x04"
 
@@ -50,6 +51,46 @@ def test_masking_takes_any_buffer() -> None:
         assert accelerator.apply_mask(b"abcdef", memoryview(MASK)) == pure_apply_mask(
             b"abcdef", MASK
         )
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("",), ("", 1), (b"", 1, 1), ("", "1", 1), ("", 1, None), ("", 1, 1, 1)]
+)
+def test_scanning_refuses_other_arguments(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        accelerator.scan_json(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [(1 << 64, 1), (1, 1 << 64), (-(1 << 64), 1)])
+def test_scanning_refuses_limits_that_are_no_size(arguments: tuple[int, int]) -> None:
+    with pytest.raises(OverflowError):
+        accelerator.scan_json("", *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (b"",), (b"", 1, 1), ("", 1, 1, True), (b"", "1", 1, True), (b"", 1, None, True)],
+)
+def test_scanning_msgpack_refuses_other_arguments(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(TypeError):
+        accelerator.scan_msgpack(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [(1 << 64, 1), (1, 1 << 64), (-(1 << 64), 1)])
+def test_scanning_msgpack_refuses_limits_that_are_no_size(arguments: tuple[int, int]) -> None:
+    with pytest.raises(OverflowError):
+        accelerator.scan_msgpack(b"", *arguments, True)
+
+
+def test_scanning_msgpack_takes_whatever_is_true_or_false() -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise ValueError("undecided")
+
+    assert accelerator.scan_msgpack(b"\xc4\x00", 1, 1, 1) == 2
+    assert accelerator.scan_msgpack(b"\xc4\x00", 1, 1, None) == HAS_BINARY
+    with pytest.raises(ValueError, match="undecided"):
+        accelerator.scan_msgpack(b"\xc4\x00", 1, 1, Undecided())
 
 
 @pytest.mark.parametrize("arguments", [(), (b"",), (b"", MASK, 1), ("a", MASK), (b"", "abcd")])
@@ -93,33 +134,28 @@ def test_a_failure_stays() -> None:
 
 def test_a_declared_length_reserves_little() -> None:
     large = Limits(max_message=1 << 30, max_frame=1 << 30)
-    readers = [reader(large) for _ in range(100)]
     head = encode_frame(2, b"", mask=MASK)[:1] + b"\xff" + (1 << 30).to_bytes(8, "big") + MASK
-    tracemalloc.start()
-    try:
+
+    def begin(readers: list[Reader]) -> None:
         for one in readers:
             one.feed(head + b"x")
             assert one.next() is None
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 100 * 66 * 1024
+
+    assert traced(begin, lambda: [reader(large) for _ in range(100)]).peak < 100 * 66 * 1024
 
 
 def test_a_large_message_byte_by_byte_takes_less_than_twice_its_size() -> None:
     size = 300_000
     data = encode_frame(2, bytes(size), mask=MASK)
-    one = reader()
-    tracemalloc.start()
-    try:
+    expected = BinaryMessage(bytes(size))
+
+    def trickle(one: Reader) -> None:
         for at in range(len(data)):
             one.feed(data[at : at + 1])
             message = one.next()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert message == BinaryMessage(bytes(size))
-    assert peak < 2 * size + 64 * 1024
+        assert message == expected
+
+    assert traced(trickle, reader).peak < 2 * size + 64 * 1024
 
 
 def test_what_waits_unread_is_joined_in_linear_time() -> None:
@@ -160,21 +196,17 @@ def test_a_message_that_is_kept_is_never_written_again(size: int, text: bool) ->
     assert all(found == expected for found, expected in kept)
 
 
+@pytest.mark.slow
 def test_the_memory_that_is_kept_is_bounded() -> None:
-    one = reader(Limits(max_message=1 << 24, max_frame=1 << 24))
-    gc.collect()
-    tracemalloc.start()
-    try:
+    def fill(one: Reader) -> None:
         for size in (200_000, 1_000_000, 5_000_000, 17_000_000, 2_500_000) * 8:
             data = encode_frame(2, bytes(min(size, 1 << 24)), mask=MASK)
             for at in range(0, len(data), 1 << 17):
                 one.feed(data[at : at + (1 << 17)])
                 one.next()
-        del data
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < (32 << 20) + (1 << 18)
+
+    large = Limits(max_message=1 << 24, max_frame=1 << 24)
+    assert traced(fill, lambda: reader(large)).kept < (32 << 20) + (1 << 18)
 
 
 def test_rules_must_be_whole() -> None:
@@ -270,16 +302,11 @@ def test_memory_is_flat() -> None:
                 except ProtocolFailure:
                     pass
 
-    for _ in range(50):
-        everything()
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(300):
+    def often(_: object) -> None:
+        for _ in range(60):
             everything()
         gc.collect()
-        after = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert after - before < 4096
+
+    for _ in range(50):
+        everything()
+    assert traced(often, gc.collect).kept < 800

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from sono_core import TextMessage
-from sono_core.tls.contexts import Certificates, client_context, server_context
+from sono_core.tls.contexts import (
+    Certificates,
+    check_context,
+    client_context,
+    server_context,
+)
 from tests import certificates
 from tests.certificates import client_side
 from tests.secure import Pair
@@ -174,3 +179,33 @@ def test_a_reload_exchanges_the_authorities_of_clients_too(tmp_path: Path) -> No
     trusted = True
     kept.reload()
     Pair(server=kept.context, client=mine).opened()
+
+
+def test_what_is_loaded_must_be_a_servers_context(tmp_path: Path) -> None:
+    files = certificates.save(tmp_path)
+    found = [server_context(*files)]
+    kept = Certificates(lambda: found[0])
+    found[0] = client_context()
+    with pytest.raises(ValueError, match="must be a server's context, and is a client's"):
+        kept.reload()
+    Pair(server=kept.context).opened()
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+def test_a_context_must_fit_its_side(server_side: bool) -> None:
+    contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)]
+    right, wrong = contexts if server_side else reversed(contexts)
+    check_context("ssl", right, server_side=server_side)
+    with pytest.raises(ValueError, match=r"^ssl must be a (server|client)'s context, and is a "):
+        check_context("ssl", wrong, server_side=server_side)
+    with pytest.raises(TypeError, match=r"^tls must be an ssl\.SSLContext, not bool$"):
+        check_context("tls", True, server_side=server_side)
+
+
+def test_a_context_that_refuses_to_work_is_found_before_it_is_needed() -> None:
+    class Broken(ssl.SSLContext):
+        def wrap_bio(self, *arguments: object, **options: object) -> ssl.SSLObject:
+            raise ssl.SSLError("no library")
+
+    with pytest.raises(ValueError, match=r"^ssl cannot be used for a server: .*no library"):
+        check_context("ssl", Broken(ssl.PROTOCOL_TLS_SERVER), server_side=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,40 @@ def test_a_flight_of_records_in_one_read_is_dealt_with_at_once() -> None:
     assert pair.server.log == [str(number) for number in range(100)]
 
 
+class Reading:
+    """An `SSLObject` that counts how often it is read from."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        self.count += 1
+        return self._tls.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tls, name)
+
+
+def test_each_record_is_read_once_and_nothing_beyond() -> None:
+    """OpenSSL would raise, which takes longer than to read one."""
+    pair = Pair().opened()
+    layer = pair.server.tls
+    reading: Any = Reading(layer.tls)  # type: ignore[arg-type]
+    layer.tls = reading
+    for number in range(10):
+        pair.client.session.send(TextMessage(str(number)))
+        pair.client.transport.write()
+    pair.server.receive(pair.client.take())
+    assert len(pair.server.log) == reading.count == 10
+
+
+def test_answers_over_tls_leave_together() -> None:
+    pair = Pair().opened()
+    assert pair.server.tls.answers_together
+    assert not pair.server.session.answers_together
+
+
 def test_a_record_that_has_not_come_whole_waits_for_its_rest() -> None:
     pair = Pair().opened()
     pair.client.session.send(TextMessage("one"))
@@ -103,10 +138,34 @@ def test_http_1_1_is_agreed_on() -> None:
         assert end.tls.tls.selected_alpn_protocol() == "http/1.1"
 
 
-def test_there_is_no_path_around_tls() -> None:
+def test_a_path_around_it_is_for_who_uses_its_engine() -> None:
     pair = Pair().opened()
-    assert pair.server.session.fast_path() is not None
-    assert pair.server.tls.fast_path() is None
+    tls, session = pair.server.tls, pair.server.session
+    assert tls.fast_path() is session.fast_path() is session.connection.reader
+    assert tls.engine is not None
+    assert tls.engine.inner is session
+    assert session.outbox is not tls.outbox
+    session.transport.abort()
+    assert tls.engine is None
+
+
+@pytest.mark.parametrize("sent", [0, 10])
+def test_records_of_which_a_part_was_sent_follow(sent: int) -> None:
+    """What a transport encrypts with the engine, and the stream does not take."""
+    pair = Pair().opened()
+    tls, session = pair.server.tls, pair.server.session
+    engine = tls.engine
+    assert engine is not None
+    assert session.send(TextMessage("a" * 100))
+    plain = engine.write(memoryview(session.outbox.peek()))
+    records = engine.give()
+    tls.half_written(plain, records, sent, 1.0)
+    assert tls.fast_path() is None
+    if sent:
+        pair.client.receive(records[:sent])
+    pair.client.receive(pair.server.take())
+    assert pair.client.log[-1] == "a" * 100
+    assert not session.outbox.size
 
 
 def test_the_outbox_is_always_the_same() -> None:
@@ -160,6 +219,7 @@ def test_tls_goes_through_a_tunnel_that_is_in_tls_itself() -> None:
         if data := proxy.encrypted(server.take()):
             client.receive(data)
     assert client.session.open
+    assert client.tls.fast_path() is None  # C decrypts once
     server.session.send(BinaryMessage(bytes(300 * KIB)))
     server.session.close(1000, "bye", 0.0)
     client.receive(proxy.encrypted(server.take()))

@@ -6,6 +6,7 @@ import gc
 import ssl
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -143,11 +144,12 @@ def test_a_response_that_is_cut_off_is_no_connection() -> None:
 
 
 @pytest.mark.parametrize("orderly", [True, False])
-def test_an_end_waits_while_the_session_holds(orderly: bool) -> None:
+def test_an_end_waits_while_the_session_reads_nothing(orderly: bool) -> None:
     pair = Pair().opened()
     pair.client.session.send(TextMessage("one"))
     pair.client.session.send(TextMessage("two"))
-    pair.server.handler.reactions["on_message"] = pair.server.session.hold
+    hold = partial(pair.server.session.hold, ahead=False)
+    pair.server.handler.reactions["on_message"] = hold
     if orderly:
         pair.client.tls.close()
     pair.server.receive(pair.client.take())
@@ -161,6 +163,21 @@ def test_an_end_waits_while_the_session_holds(orderly: bool) -> None:
     while pair.server.tls.pump_due:
         pair.server.tls.pump(0.0)
     assert pair.server.log == ["one", "two", Close(1006, "the connection ended", False)]
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+def test_an_end_is_seen_though_the_session_holds(orderly: bool) -> None:
+    pair = Pair().opened()
+    pair.server.session.hold()
+    pair.client.session.send(TextMessage("one"))
+    if orderly:
+        pair.client.tls.close()
+    pair.server.receive(pair.client.take())
+    if not orderly:
+        pair.server.receive(b"")
+    while pair.server.tls.pump_due:
+        pair.server.tls.pump(0.0)
+    assert pair.server.log == ["one", Close(1006, "the connection ended", False)]
 
 
 # -- lost -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from sono_core import (
     State,
     TextMessage,
 )
+from sono_core.websocket import AllowedHosts
 from sono_core.websocket.asgi import ASGIConnection, request_of
 
 SCOPE = {
@@ -280,3 +281,44 @@ def test_a_server_that_says_nothing_more() -> None:
     server.take_in(b"")
     assert server.next_event() == Close(1006, "the connection ended", clean=False)
     assert server.next_event() is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ({}, ("1.1", "http")),
+        ({"scheme": "ws", "http_version": "2"}, ("2", "http")),
+        ({"scheme": "wss"}, ("1.1", "https")),
+        ({"scheme": "https"}, ("1.1", "https")),
+    ],
+)
+def test_a_request_has_the_version_and_the_scheme_of_its_scope(
+    scope: dict[str, str], expected: tuple[str, str]
+) -> None:
+    request = request_of({**SCOPE, **scope})
+    assert (request.http_version, request.scheme) == expected
+
+
+@pytest.mark.parametrize(("names", "refused"), [([], True), (["example.com"], False)])
+def test_a_page_of_the_same_origin_needs_an_allowed_host(names: list[str], refused: bool) -> None:
+    headers = [(b"origin", b"http://example.com")]
+    asked = connection(False, headers, hosts=AllowedHosts(names), extensions=RESPONSES)
+    refusal = asked.verify()
+    assert (refusal is not None and refusal.status == 403) is refused
+
+
+def test_the_outbox_counts_what_objects_take() -> None:
+    server = connection()
+    outbox = server.outbox
+    assert outbox.held == 0
+    server.send(TextMessage("\N{GRINNING FACE}" + "x" * 9999))
+    assert 40_000 < outbox.held < 41_000, "four bytes for each character"
+    assert outbox.size == 10_004
+    assert server.held == outbox.held == outbox.kept == outbox.distinct(set())
+    server.send(BinaryMessage(bytes(500)))
+    server.send(Close(1000))
+    seen: set[int] = set()
+    assert outbox.distinct(seen) > 41_000
+    assert outbox.distinct(seen) < 2_000
+    sent(server)
+    assert outbox.held == 0

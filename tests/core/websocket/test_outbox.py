@@ -1,7 +1,6 @@
 """outbox.py: bytes in order, removed from the front at any byte. On both paths."""
 
 import random
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +8,9 @@ import pytest
 
 from sono_core.native.path import accelerator
 from sono_core.websocket.frames import encode_frame
-from sono_core.websocket.outbox import Outbox
+from sono_core.websocket.outbox import ITEM, Outbox
 from tests.conftest import require
+from tests.memory import traced
 
 KIB = 1024
 Filled = Callable[..., Outbox]
@@ -134,16 +134,89 @@ def test_a_frame_is_what_encode_frame_makes(kind: Any, size: int, rsv1: bool, ma
 def test_a_slow_reader_costs_references(kind: Any) -> None:
     """A frame for many is not copied for a member that does not read."""
     frame = bytes(1000)
-    outboxes = [kind() for _ in range(100)]
-    tracemalloc.start()
-    try:
+
+    def fill(outboxes: list[Outbox]) -> None:
         for outbox in outboxes:
             for _ in range(100):
                 outbox.append(frame)
-        used, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert used < 100 * 100 * 20  # bytes
+
+    assert traced(fill, lambda: [kind() for _ in range(100)]).kept < 100 * 100 * 20  # bytes
+
+
+# -- memory -------------------------------------------------------------------------------------
+
+
+def own_between_shared(outbox: Outbox, number: int) -> None:
+    for _ in range(number):
+        outbox.append_frame(1, bytes(50), False, b"")
+        outbox.append(SHARED)
+
+
+def own(outbox: Outbox, number: int) -> None:
+    for _ in range(number):
+        outbox.append_frame(1, bytes(50), False, b"")
+
+
+def large(outbox: Outbox, number: int) -> None:
+    for size in range(number):
+        outbox.append_frame(1, bytes(5000 + size), False, b"")
+
+
+def masked(outbox: Outbox, number: int) -> None:
+    for size in range(number):
+        outbox.append_frame(1, bytes(size % 3000), False, b"abcd")
+
+
+SHARED = bytes(60)
+
+
+@pytest.mark.parametrize("fill", [own_between_shared, own, large, masked])
+@pytest.mark.parametrize("number", [1, 10, 1000])
+def test_an_outbox_holds_what_it_counts(
+    kind: Any, fill: Callable[[Outbox, int], None], number: int
+) -> None:
+    used = traced(lambda outbox: fill(outbox, number), kind).kept
+    outbox = kind()
+    fill(outbox, number)
+    assert used <= outbox.held * 9 / 8 + 1024  # of the outbox itself
+    assert outbox.size < outbox.held < 2.5 * outbox.size + 34 * KIB
+    assert outbox.kept == outbox.held == outbox.distinct(set())
+
+
+def test_every_object_counts_64_bytes_beside_its_own(kind: Any) -> None:
+    outbox = kind()
+    for number in (1, 2, 3):
+        outbox.append(SHARED)
+        assert outbox.held == number * (60 + ITEM)
+    outbox.advance(60)
+    assert outbox.held == 2 * (60 + ITEM)
+    outbox.clear()
+    assert outbox.held == 0
+
+
+def test_what_is_written_no_longer_counts_but_is_kept_until_its_object_is_free(kind: Any) -> None:
+    outbox = kind()
+    outbox.append(bytes(10_000))
+    assert outbox.peek()
+    outbox.advance(4000)
+    assert (outbox.held, outbox.kept) == (6000 + ITEM, 10_000 + ITEM)
+    outbox.peek()
+    outbox.advance(1000)
+    assert (outbox.held, outbox.kept) == (5000 + ITEM, 10_000 + ITEM)
+    assert outbox.distinct(set()) == 10_000 + ITEM
+    outbox.advance(5000)
+    assert (outbox.held, outbox.kept, outbox.distinct(set())) == (0, 0, 0)
+
+
+def test_a_large_object_in_many_outboxes_counts_once(kind: Any) -> None:
+    frame, seen = bytes(5000), set[int]()
+    outboxes = [kind() for _ in range(10)]
+    for outbox in outboxes:
+        outbox.append(frame)
+        outbox.append(SHARED)
+    sizes = [outbox.distinct(seen) for outbox in outboxes]
+    assert sizes == [5060 + 2 * ITEM] + [60 + 2 * ITEM] * 9
+    assert seen == {id(frame)}
 
 
 def test_room_is_kept(kind: Any) -> None:
@@ -171,6 +244,8 @@ def test_the_native_outbox_refuses_what_would_harm_it() -> None:
         outbox.append_frame(1, b"", False, b"abc")
     with pytest.raises(TypeError):
         accelerator.Outbox(1)
+    with pytest.raises(TypeError, match="seen must be a set"):
+        outbox.distinct([])
     with pytest.raises((OverflowError, TypeError)):
         outbox.room = -1
     assert outbox.take() == b"abc"

@@ -101,11 +101,11 @@ def test_what_json_cannot_carry_is_refused(content: object, error: type[Exceptio
 
 def test_names_and_ids_are_text() -> None:
     wrong: Any = 7
-    with pytest.raises(TypeError, match="to must be a str"):
+    with pytest.raises(TypeError, match="to must be of type str"):
         direct_message("x", wrong)
-    with pytest.raises(TypeError, match="name must be a str"):
+    with pytest.raises(TypeError, match="channel must be of type str"):
         change_channel(wrong)
-    with pytest.raises(TypeError, match="kind must be a str"):
+    with pytest.raises(TypeError, match="kind must be of type str"):
         ClientState().grab(wrong)
 
 
@@ -224,6 +224,20 @@ def test_what_has_no_kind_or_no_list_answers_no_question(text: str) -> None:
     assert pending.items is None
 
 
+@pytest.mark.parametrize(("flag", "truncated"), [(True, True), (False, False), (1, False)])
+def test_a_listing_that_was_cut_says_so(flag: object, truncated: bool) -> None:
+    state = ClientState()
+    pending, _ = state.grab("clients")
+    payload = {"message": ["a"], "type": "clients", "truncated": flag}
+    state.receive(json.dumps({"protocol": "grab", "payload": payload}))
+    assert pending.items == ["a"]
+    assert pending.items.truncated is truncated
+    other, _ = state.grab("clients")
+    state.receive(listing("clients", "a"))
+    assert other.items is not None
+    assert not other.items.truncated
+
+
 def test_the_kind_of_a_question_may_be_any_text() -> None:
     state = ClientState()
     pending, packet = state.grab("__proto__")
@@ -249,10 +263,11 @@ def test_a_client_returns_to_where_it_last_asked_to_be() -> None:
 def test_a_name_that_is_refused_is_not_returned_to() -> None:
     state = ClientState()
     wrong: Any = 7
-    with pytest.raises(TypeError, match="name must be a str"):
+    with pytest.raises(TypeError, match="channel must be of type str"):
         state.change_channel(wrong)
-    with pytest.raises(LocalProtocolError, match="surrogate"):
-        state.change_channel("\ud800")
+    for name in ("", "x" * 129, "a\n", "\ud800"):
+        with pytest.raises(ValueError):
+            state.change_channel(name)
     assert state.returned() == []
 
 
@@ -276,3 +291,8 @@ def test_a_question_asked_on_the_lost_connection_is_forgotten() -> None:
     new, _ = state.grab("myid")
     state.receive(listing("myid", "me"))
     assert (old.items, new.items) == (None, ["me"])
+
+
+def test_an_event_shows_its_name_and_not_what_it_holds() -> None:
+    assert "secret" not in repr(Incoming("chat", {"message": "secret"}))
+    assert "chat" in repr(Incoming("chat", {"message": "secret"}))

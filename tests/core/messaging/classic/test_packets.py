@@ -194,7 +194,9 @@ def test_200_000_brackets_are_refused(text: str) -> None:
 
 def test_200_000_brackets_are_refused_where_a_limit_allows_them() -> None:
     with pytest.raises(PacketError) as caught:
-        packets.parse(with_message("[" * 200_000), Limits(max_depth=1_000_000))
+        packets.parse(
+            with_message("[" * 200_000), Limits(max_depth=1_000_000, max_containers=1_000_000)
+        )
     assert caught.value.code == "invalid-packet"
 
 
@@ -228,7 +230,7 @@ def test_brackets_after_strings_count() -> None:
 @pytest.mark.parametrize("piece", ['\\"', "\\\\", '"', "[", "{}", '"["', "\\"])
 def test_depth_is_found_in_linear_time(piece: str) -> None:
     """The parser does not scan an unterminated string again from each of its quotes."""
-    text = "[]" * 40 + '["' + piece * 400_000
+    text = "[]" * 40 + '["' + piece * 400_000  # beyond no limit, unless the piece is a bracket
     before = time.process_time()
     refusal(text)
     assert time.process_time() - before < 3
@@ -397,11 +399,33 @@ def test_what_the_server_says() -> None:
 
 
 def test_a_listing() -> None:
-    text = packets.listing("grab", "clients", ["a", "b"])
-    assert json.loads(text) == {
-        "protocol": "grab",
-        "payload": {"message": ["a", "b"], "type": "clients"},
-    }
+    text = packets.listing("grab", "clients", '["a","b"]')
+    payload = {"message": ["a", "b"], "type": "clients"}
+    assert json.loads(text) == {"protocol": "grab", "payload": payload}
+    cut = packets.listing("grab", "clients", '["a","b"]', truncated=True)
+    assert json.loads(cut) == {"protocol": "grab", "payload": {**payload, "truncated": True}}
+
+
+@pytest.mark.parametrize("name", ["a", "\x00", '"', "é", "😀", "日本"])
+@pytest.mark.parametrize("number", [0, 1, 2, 5])
+def test_names_are_cut_at_a_whole_one(name: str, number: int) -> None:
+    names = [name] * number
+    whole = json.dumps(names, ensure_ascii=False, separators=(",", ":"))
+    size = len(whole.encode())
+    for room in (size, size + 1):
+        assert packets.names_within(names, room) == (whole, number, False)
+    for room in range(-1, size):
+        text, fitting, truncated = packets.names_within(names, room)
+        assert json.loads(text) == names[:fitting]
+        assert len(text.encode()) <= max(room, 2)
+        assert (fitting < number) is truncated
+        assert fitting == 0 or len(f"{text},{json.dumps(name, ensure_ascii=False)}".encode()) > room
+
+
+def test_no_more_names_are_looked_at_than_fit() -> None:
+    looked = iter(["a"] * 1000)
+    assert packets.names_within(looked, 41) == ('["a",' + '"a",' * 8 + '"a"]', 10, True)
+    assert len(list(looked)) == 1000 - 11
 
 
 def test_an_error() -> None:
@@ -492,3 +516,23 @@ def test_depth_is_counted_as_the_parser_would(value: object) -> None:
     else:
         with pytest.raises(PacketError, match="nested deeper than 3 levels"):
             packets.parse(text, limits)
+
+
+def test_what_cannot_be_written_at_all() -> None:
+    """The caller is told at the call, and nothing is written."""
+    packet = {"payload": {"message": {"x": None}}}
+    with pytest.raises(LocalProtocolError, match="NaN"):
+        packets.dump(packet, {"x": float("nan")})
+    with pytest.raises(LocalProtocolError, match="has more than 5 bytes"):
+        packets.dump("12345", "12345", Limits(max_message=5))
+    with pytest.raises(LocalProtocolError, match="message: "):
+        packets.dump([[1]], [[1]], Limits(max_depth=1))
+    with pytest.raises(LocalProtocolError, match="surrogate"):
+        packets.dump("\ud800", "\ud800")
+    with pytest.raises(TypeError, match="cannot be written as JSON"):
+        packets.dump(object(), object())
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises((TypeError, LocalProtocolError)):
+        packets.dump("null", deep)

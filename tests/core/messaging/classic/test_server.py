@@ -182,7 +182,7 @@ def test_clients_that_may_not_create_channels_move_to_known_ones_alone() -> None
 
 def test_binary_messages_are_refused() -> None:
     with pytest.raises(PacketError, match="packets are text messages") as caught:
-        CLASSIC.parse(b"{}", DEFAULT_LIMITS)
+        CLASSIC.weigh(b"{}", DEFAULT_LIMITS)
     assert caught.value.code == "binary-message"
 
 
@@ -261,10 +261,57 @@ def test_what_is_passed_on_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     def counting(packet: object, message: object) -> str:
         encoded.append(message)
-        return json.dumps(packet)
+        return str(packet)
 
-    monkeypatch.setattr(packets, "dump", counting)
+    monkeypatch.setattr(packets, "_written", counting)
     packet = {"protocol": "message", "payload": {"message": "m"}}
     (effect,) = receive(hub_with("a"), "a", packet)
     assert text_of(effect) is text_of(effect)
-    assert encoded == ["m"]
+    assert len(encoded) == 1
+
+
+def test_what_a_message_costs() -> None:
+    """A packet is text; a binary message is refused."""
+    assert CLASSIC.weigh('{"protocol":"message"}', DEFAULT_LIMITS) == 22 + 64 + 16
+    with pytest.raises(PacketError, match="text messages"):
+        CLASSIC.weigh(b"{}", DEFAULT_LIMITS)
+
+
+def test_which_channel_a_packet_enters() -> None:
+    move = packets.decode('{"protocol":"changeChannel","payload":{"to":"x"}}', DEFAULT_LIMITS)
+    grab = '{"protocol":"grab","event":"grab","payload":{"message":"myid"}}'
+    assert CLASSIC.enters(move) == "x"
+    assert CLASSIC.enters(packets.decode(grab, DEFAULT_LIMITS)) is None
+
+
+def test_what_is_hidden_is_not_listed() -> None:
+    hub = hub_with("a")
+    for name in ("x", "y"):
+        hub.create(name)
+    assert grab(hub, "a", "channels")["payload"]["message"] == ["Home", "x", "y"]
+    hub.hidden = {"x"}
+    assert grab(hub, "a", "channels")["payload"]["message"] == ["Home", "y"]
+    hub.hidden = ()
+    assert grab(hub, "a", "channels")["payload"]["message"] == ["Home", "x", "y"]
+    for kind in ("channels", "clients"):
+        text = json.dumps({"protocol": "grab", "payload": {"message": kind}})
+        assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is (kind == "channels")
+    text = json.dumps({"protocol": "message", "payload": {"message": "channels"}})
+    assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is False
+
+
+@pytest.mark.parametrize(
+    ("protocol", "payload", "publishes"),
+    [
+        ("message", {"message": 1}, True),
+        ("broadcast", {"message": 1}, True),
+        ("directmessage", {"message": 1, "to": "a"}, False),
+        ("changeChannel", {"to": "x"}, False),
+        ("grab", {"message": "myid"}, False),
+    ],
+)
+def test_which_packets_are_for_the_senders_channel(
+    protocol: str, payload: object, publishes: bool
+) -> None:
+    text = json.dumps({"protocol": protocol, "payload": payload})
+    assert CLASSIC.publishes(CLASSIC.parse(text, Limits())) is publishes

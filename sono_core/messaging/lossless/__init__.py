@@ -1,0 +1,43 @@
+"""Nothing lost in silence: streams with positions, and sessions that outlive connections.
+
+State machines for both ends, without I/O, clocks and randomness of their own; they know values
+(`packets`), and not how these are written. docs/protocol.md.
+"""
+
+from . import packets
+from .backplane import Backplane, BackplaneError, Change, Receipt, Roster, SavedSession, Top
+from .data import Data
+from .feed import Feed
+from .history import DEFAULT_HISTORY, Histories, History
+from .memory import MemoryBackplane
+from .positions import EVERYBODY, MAX_NUMBER, OWN, Position, channel_of, stream_of
+from .replay import Start
+from .streams import Batch, Entry, Missing, Page
+
+__all__ = [
+    "DEFAULT_HISTORY",
+    "EVERYBODY",
+    "MAX_NUMBER",
+    "OWN",
+    "Backplane",
+    "BackplaneError",
+    "Batch",
+    "Change",
+    "Data",
+    "Entry",
+    "Feed",
+    "Histories",
+    "History",
+    "MemoryBackplane",
+    "Missing",
+    "Page",
+    "Position",
+    "Receipt",
+    "Roster",
+    "SavedSession",
+    "Start",
+    "Top",
+    "channel_of",
+    "packets",
+    "stream_of",
+]

@@ -1,0 +1,382 @@
+"""What is said to clients: into which stream it goes, and who gets what of each stream.
+
+docs/protocol.md, sections 2 to 4.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from sono_core.messaging import Deliver, Hub
+from sono_core.messaging import Publish as Publication
+from sono_core.messaging.lossless import (
+    EVERYBODY,
+    OWN,
+    Backplane,
+    Data,
+    Entry,
+    Histories,
+    Missing,
+    Page,
+    Position,
+    Receipt,
+    channel_of,
+    packets,
+    stream_of,
+)
+from sono_core.messaging.lossless.packets import Failure
+
+from .following import Following
+from .host import Host, Settings
+from .pending import Pending
+from .presence import Presence
+from .questions import GONE, Answered, Questions
+from .sessions import Numbering, Session, Sessions
+
+FULL = (1013, "there are too many sessions")
+NO_STREAMS = (1013, "what keeps the streams did not answer")
+UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
+NOWHERE = Position("-", 0)
+_ENVELOPE = 256  # bytes of a packet beside its data, about
+_ALL = 1 << 20  # entries: as many as there are
+
+
+class Kept:
+    """What a node keeps of a session beside it: of most sessions no more than this object."""
+
+    __slots__ = ("latest", "questions", "session", "turns", "watched")
+
+    def __init__(self, session: Session) -> None:
+        self.session: Session = session
+        self.questions: Questions | None = None  # once it is asked something
+        self.watched: dict[str, None] | None = None  # channels whose members it wants to know
+        self.turns: tuple[Turn, ...] = ()  # changes of its memberships that wait to be told
+        self.latest: Receipt[Any] | None = None  # of the last one that was
+
+    def knows_all(self, at: Position | None) -> bool:
+        """Whether a client that is there in its own stream has heard of all those changes."""
+        if self.turns:
+            return False
+        latest = self.latest
+        if latest is None:
+            return True
+        if at is None or not latest.done or latest.error is not None:
+            return False
+        told: Position = latest.value
+        return told.epoch == at.epoch and told.offset <= at.offset
+
+
+class Turn:
+    """A change of a session's memberships: it hears of them in order, whenever the backplane
+    answers."""
+
+    __slots__ = ("_kept", "_tell")
+
+    def __init__(self, kept: Kept) -> None:
+        self._tell: Callable[[], Receipt[Any]] | None = None
+        self._kept = kept
+        kept.turns += (self,)
+
+    def come(self, tell: Callable[[], Receipt[Any]]) -> None:
+        """It is known what to tell; it is told when it is its turn."""
+        self._tell = tell
+        kept = self._kept
+        while kept.turns and (first := kept.turns[0]._tell):
+            kept.turns = kept.turns[1:]
+            kept.latest = first()
+
+
+class Delivery:
+    """The streams, and those who get what is in them.
+
+    Args:
+        hub: who is a member of what; also of those who speak other dialects.
+        backplane: keeps the streams.
+        host: has the connections.
+        settings: bounds.
+        histories: of channels.
+        clock: the time, in seconds; it never steps.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        backplane: Backplane,
+        host: Host,
+        settings: Settings,
+        histories: Histories,
+        clock: Callable[[], float],
+    ) -> None:
+        self.sessions: Sessions = Sessions(settings.sessions)
+        self.presence: Presence = Presence(
+            self._members, settings.grace, settings.max_members, settings.max_presence
+        )
+        self.host: Host = host
+        self._hub = hub
+        self._backplane = backplane
+        self._following = Following(backplane, self)
+        self._settings = settings
+        self._histories = histories
+        self._clock = clock
+        self._kept: dict[str, Kept] = {}  # by the session's id
+        self._pending = Pending(settings.max_requests)  # what clients ask
+        self._asked = Pending(settings.max_requests)  # what they are asked
+        self._following.follow(EVERYBODY)
+        hub.entered, hub.left = self.entered, self.left
+
+    def _members(self, channel: str) -> Collection[str]:
+        return self._hub.members(channel) if channel in self._hub.channels else ()
+
+    def _end(self, session: Session, code: int) -> None:
+        """Tidy up after a session that is forgotten already."""
+        raise NotImplementedError
+
+    def entered(self, channel: str, client: str) -> None:
+        """A client, of whatever dialect, is a member of a channel now."""
+        raise NotImplementedError
+
+    def left(self, channel: str, client: str) -> None:
+        """It is none any more."""
+        raise NotImplementedError
+
+    # -- numbers ----------------------------------------------------------------------------------
+
+    def accept(self, session: Session, seq: int) -> bool:
+        """A numbered packet has come; whether it is to be handled.
+
+        If not, it was answered: it is repeated, or others before it are missing.
+        """
+        numbering = session.number(seq)
+        if numbering is Numbering.LEAP:
+            text = f"the next number is {session.accepted + 1}"
+            self._send(session, packets.Error(code="bad-seq", message=text))
+        elif numbering is Numbering.REPEATED:
+            receipt = self._backplane.page(named(session.id, OWN), None, _ALL)
+            receipt.then(partial(self._repeat, session, seq))
+        return numbering is Numbering.NEXT
+
+    def _repeat(self, session: Session, seq: int, receipt: Receipt[Page]) -> None:
+        """Give a result again, if it is still known."""
+        if receipt.error is None:
+            for entry in receipt.value.entries:
+                if isinstance(entry.body, packets.Result) and entry.body.re == seq:
+                    self._send(session, _placed(entry.body, entry.at))
+
+    def refuse(self, session: Session, seq: int, failure: Failure) -> Receipt[Any]:
+        """The result of a packet that was not carried out."""
+        return self.tell(session, packets.Result(stream=OWN, at=NOWHERE, re=seq, error=failure))
+
+    def answer(self, session: Session, seq: int, data: Data | None = None) -> Receipt[Any]:
+        """The result of one that was."""
+        value = UNSET if data is None else data
+        result = packets.Result(stream=OWN, at=NOWHERE, re=seq, data=value)
+        return self.tell(session, result, data.size if data else 0)
+
+    # -- what clients and the application say -----------------------------------------------------
+
+    def is_member(self, client: str, channel: str) -> bool:
+        """Whether a client may publish in a channel."""
+        return self._hub.is_member(client, channel)
+
+    def is_client(self, client: str) -> bool:
+        """Whether somebody has that id, of whatever dialect, with a connection or without."""
+        return client in self._hub.clients
+
+    def publish(self, publication: Publication, seq: int | None = None) -> Receipt[Position]:
+        """Give a publication its place in its stream.
+
+        Args:
+            publication: its payload is `Data`.
+            seq: of the packet that said it; its sender gets the result.
+        """
+        channel = publication.channel
+        if channel is None:
+            stream, history = EVERYBODY, self._histories.default
+        else:
+            stream, history = stream_of(channel), self._histories.of(channel)
+        size = publication.payload.size + _ENVELOPE
+        if seq is None:
+            return self._backplane.publish(stream, publication, size, history)
+        sender = publication.sender
+        assert sender is not None
+        key = f"{sender}:{seq}"
+        receipt = self._backplane.publish(stream, publication, size, history, key)
+        receipt.then(partial(self._published, sender, seq))
+        return receipt
+
+    def _published(self, client: str, seq: int, receipt: Receipt[Position]) -> None:
+        kept = self._kept.get(client)
+        if kept is None:
+            return
+        if receipt.error is not None:
+            self.refuse(kept.session, seq, UNAVAILABLE)
+        else:
+            result = packets.Result(stream=OWN, at=NOWHERE, re=seq, published=receipt.value)
+            self.tell(kept.session, result)
+
+    def publish_volatile(self, publication: Publication) -> None:
+        """Give it to whoever is there, without a place."""
+        self._backplane.tell(_stream(publication), publication)
+
+    def direct(self, delivery: Deliver, seq: int | None = None, *, volatile: bool = False) -> None:
+        """Give something to one client, of whatever dialect; its payload is `Data`.
+
+        Args:
+            seq: of the packet that said it; its sender gets the result, once it is in a stream.
+            volatile: whether it is lost if the client has no connection.
+        """
+        kept = self._kept.get(delivery.client)
+        done: Receipt[Any] = Receipt.of(None)
+        if kept is None:
+            self.host.direct(delivery)
+        else:
+            data: Any = delivery.payload
+            packet = packets.Event(
+                stream=OWN, event=delivery.event, data=data, sender=delivery.sender
+            )
+            if volatile:
+                self._send(kept.session, packet)
+            else:
+                done = self.tell(kept.session, packet, data.size)
+        sender = delivery.sender
+        if sender is not None and seq is not None:
+            done.then(partial(self._directed, sender, seq))
+
+    def _directed(self, client: str, seq: int, receipt: Receipt[Any]) -> None:
+        kept = self._kept.get(client)
+        if kept is None:
+            return
+        if receipt.error is not None:
+            self.refuse(kept.session, seq, UNAVAILABLE)
+        else:
+            self.answer(kept.session, seq)
+
+    def tell(self, session: Session, packet: packets.Entry, size: int = 0) -> Receipt[Any]:
+        """Put a packet into the stream of a session; its `at` comes there. Nothing happens if the
+        session has ended.
+
+        Args:
+            size: bytes of its data.
+        """
+        if session.id not in self.sessions:
+            return Receipt.of(None)
+        size += _ENVELOPE
+        history = self._histories.default
+        receipt = self._backplane.publish(named(session.id, OWN), packet, size, history)
+        for ended in self.sessions.charge(session, size, history.size):
+            self._end(ended, FULL[0])
+        return receipt
+
+    def ask(
+        self, session: Session, name: str, data: Data, timeout: float, answered: Answered
+    ) -> None:
+        """Ask a client, whether it has a connection or not.
+
+        Args:
+            timeout: seconds.
+            answered: is told at once if the session has ended.
+
+        Raises:
+            TooManyRequests: nothing was asked.
+        """
+        kept = self._kept.get(session.id)
+        if kept is None:
+            answered(None, GONE)
+            return
+        deadline = self._clock() + timeout
+        if kept.questions is None:
+            kept.questions = Questions(self._settings.max_requests)
+        id = kept.questions.ask(deadline, answered)
+        self._asked.begin(session.id, id, deadline)
+        packet = packets.Asked(stream=OWN, at=NOWHERE, id=id, name=name, data=data)
+        self.tell(session, packet, data.size)
+
+    # -- delivery: what streams tell their followers ----------------------------------------------
+
+    def delivered(self, name: str, entry: Entry, behind: Collection[str]) -> None:
+        """See `Listener.delivered`."""
+        if not name.startswith(OWN):
+            self.host.deliver(entry.body, name, entry.at, behind)
+        elif (client := name[1:]) not in behind:
+            session = self.sessions[client]
+            self._send(session, _placed(entry.body, entry.at))
+            self._passed(session, entry.body)
+
+    def told(self, name: str, body: Any) -> None:
+        """See `Listener.told`."""
+        self.host.deliver(body, name, None, ())
+
+    def missed(self, name: str, missing: Missing, behind: Collection[str]) -> None:
+        """See `Listener.missed`."""
+        channel = channel_of(name)
+        members: Collection[str]
+        if name.startswith(OWN):
+            members = (name[1:],)
+        else:
+            members = tuple(self._kept if channel is None else self._members(channel))
+        packet = packets.Gap(stream=called(name), at=missing.to)
+        for client in members:
+            if client not in behind and (kept := self._kept.get(client)):
+                self._send(kept.session, packet)
+
+    def replayed(self, name: str, member: str, item: Entry | Missing) -> bool:
+        """See `Listener.replayed`."""
+        session = self.sessions[member]
+        stream = called(name)
+        if isinstance(item, Missing):
+            return self.host.replay(session.attached, packets.Gap(stream=stream, at=item.to))
+        body = item.body
+        if isinstance(body, Publication):
+            packet: packets.Event | packets.Skip = (
+                packets.Skip(stream=stream, at=item.at)
+                if body.skip == member
+                else event(body, stream, item.at)
+            )
+            return self.host.replay(session.attached, packet)
+        room = self.host.replay(session.attached, _placed(body, item.at))
+        self._passed(session, body)
+        return room
+
+    def _passed(self, session: Session, body: packets.Entry) -> None:
+        """A client has got an entry of its own stream. A result says that its number was accepted,
+        and where streams begin."""
+        if isinstance(body, packets.Result):
+            if body.re == session.settled + 1:
+                session.settled += 1
+            self._following.passed(session.id, body.re)
+
+    def _send(self, session: Session, packet: packets.FromServer) -> None:
+        if session.attached is not None:
+            self.host.send(session.attached, packet)
+
+
+def event(publication: Publication, stream: str, at: Position | None) -> packets.Event:
+    """A publication as its receivers get it."""
+    return packets.Event(
+        stream=stream,
+        at=at,
+        event=publication.event,
+        data=publication.payload,
+        sender=publication.sender,
+    )
+
+
+def named(client: str, stream: str) -> str:
+    """The backplane's name of a stream that a client calls so."""
+    return f"{OWN}{client}" if stream == OWN else stream
+
+
+def called(name: str) -> str:
+    """What clients call a stream of the backplane's."""
+    return OWN if name.startswith(OWN) else name
+
+
+def _stream(publication: Publication) -> str:
+    return EVERYBODY if publication.channel is None else stream_of(publication.channel)
+
+
+def _placed(body: packets.Entry, at: Position) -> packets.Entry:
+    return msgspec.structs.replace(body, at=at)

@@ -1,0 +1,268 @@
+"""Who is in which channel, and from where on it follows that channel's stream.
+
+docs/protocol.md, section 3.
+"""
+
+from functools import partial
+
+from sono_core.messaging import MessagingError
+from sono_core.messaging.lossless import (
+    EVERYBODY,
+    OWN,
+    Data,
+    Page,
+    Position,
+    Receipt,
+    Start,
+    channel_of,
+    packets,
+    stream_of,
+)
+from sono_core.messaging.lossless.packets import Failure
+
+from . import enquiries
+from .delivery import NO_STREAMS, NOWHERE, UNAVAILABLE, Delivery, Turn, named
+from .following import Overtaken
+from .sessions import Session
+
+_QUOTED = 128  # characters of a name
+
+
+class Memberships(Delivery):
+    """Carries out what clients may do with channels, and tells who is there."""
+
+    # -- packets ----------------------------------------------------------------------------------
+
+    def join(self, session: Session, packet: packets.Join) -> None:
+        """Carry out a `join` that the application allows."""
+        hub, client, channel = self._hub, session.id, packet.channel
+        begins = client not in self._members(channel)
+        if begins:
+            if len(hub.channels_of(client)) > self._settings.max_joined:
+                text = f"a client may be in {self._settings.max_joined} channels beside its own"
+                self.refuse(session, packet.seq, Failure("too-many-channels", text, True))
+                return
+            try:
+                hub.join(client, channel)
+            except MessagingError as error:
+                self.refuse(session, packet.seq, failure_of(error))
+                return
+            session.joined = True
+        self._begin(session, packet.seq, channel, packet.at, begins)
+        if packet.presence and client in self._members(channel):
+            kept = self._kept[client]
+            kept.watched = {**(kept.watched or {}), channel: None}
+            self._send(session, self.presence.watch(channel, client))
+
+    def move(self, session: Session, packet: packets.Move) -> None:
+        """Carry out a `move` that the application allows."""
+        client, channel = session.id, packet.channel
+        begins = client not in self._members(channel)
+        try:
+            self._hub.move(client, channel)
+        except MessagingError as error:
+            self.refuse(session, packet.seq, failure_of(error))
+            return
+        session.joined = True
+        self._begin(session, packet.seq, channel, packet.at, begins)
+
+    def _begin(
+        self, session: Session, seq: int, channel: str, at: Position | None, begins: bool
+    ) -> None:
+        """A client follows a channel's stream: from now on, or again from a position on."""
+        name = stream_of(channel)
+        if begins or at is not None:
+            receipt = self._following.begin(name, session.id, at)
+        else:
+            here = Receipt.of(Start(self._following.position(name) or NOWHERE, True))
+            receipt = self._following.beginning(name, session.id) or here
+        turn = Turn(self._kept[session.id])
+        receipt.then(partial(self._begun, session, seq, name, begins, turn))
+
+    def _begun(
+        self,
+        session: Session,
+        seq: int,
+        name: str,
+        begins: bool,
+        turn: Turn,
+        receipt: Receipt[Start],
+    ) -> None:
+        if receipt.error is None:
+            start = receipt.value
+        elif not isinstance(receipt.error, Overtaken):
+            turn.come(partial(self.refuse, session, seq, UNAVAILABLE))
+            self._not_begun(session, name, begins)
+            return
+        elif again := self._following.beginning(name, session.id):
+            again.then(partial(self._begun, session, seq, name, begins, turn))
+            return
+        else:  # it has left
+            start = Start(NOWHERE, False)
+        if session.attached is None and session.opening is None:
+            self._following.leave(name, session.id)  # a resume begins there
+        else:
+            self._following.go_on_after(name, session.id, seq)
+        begun = Data.of(packets.Begun(name, start.at, start.recovered))
+        turn.come(partial(self.answer, session, seq, begun))
+
+    def _not_begun(self, session: Session, name: str, begins: bool) -> None:
+        """A client is in a channel whose stream it cannot follow."""
+        client, channel = session.id, name[1:]
+        if begins and channel != self._hub.channel_of(client):
+            self._leave(client, channel)
+        elif session.attached is not None:  # a resume says where it is, and what it missed
+            self.host.close(session.attached, *NO_STREAMS)
+
+    def leave(self, session: Session, packet: packets.Leave) -> None:
+        """Carry out a `leave`."""
+        if packet.channel == self._hub.channel_of(session.id):
+            failure = Failure("forbidden", "the current channel can only be changed for another")
+            self.refuse(session, packet.seq, failure)
+            return
+        if session.id in self._members(packet.channel):
+            self._leave(session.id, packet.channel)
+        Turn(self._kept[session.id]).come(partial(self.answer, session, packet.seq))
+
+    def read(self, session: Session, packet: packets.Read) -> None:
+        """Send again what follows a position."""
+        stream, channel = packet.stream, channel_of(packet.stream)
+        member = channel is not None and session.id in self._members(channel)
+        if member or stream in (OWN, EVERYBODY):
+            receipt = self._following.begin(named(session.id, stream), session.id, packet.at)
+            receipt.then(partial(self._read, session, stream))
+        else:
+            text = f"you do not follow {stream[:_QUOTED]}"
+            self._send(session, packets.Error(code="not-a-member", message=text))
+
+    def _read(self, session: Session, stream: str, receipt: Receipt[Start]) -> None:
+        if receipt.error is None:
+            if not receipt.value.recovered:
+                self._send(session, packets.Gap(stream=stream, at=receipt.value.at))
+            self._following.go_on(session.id, [named(session.id, stream)])
+        elif not isinstance(receipt.error, Overtaken):
+            error = packets.Error(code=UNAVAILABLE.code, message=UNAVAILABLE.message)
+            self._send(session, error)
+
+    def present(self, session: Session, packet: packets.Present) -> None:
+        """Carry out a `present`."""
+        data = Data.of(packet.data)
+        if session.id not in self._members(packet.channel):
+            failure = Failure("not-a-member", f"you are not in {packet.channel[:_QUOTED]}")
+            self.refuse(session, packet.seq, failure)
+        elif data.size > self._settings.max_present:
+            text = f"public data has at most {self._settings.max_present} bytes"
+            self.refuse(session, packet.seq, Failure("invalid-packet", text))
+        elif self.presence.present(packet.channel, session.id, data, self._clock()):
+            self.answer(session, packet.seq)
+        else:
+            failure = Failure("unavailable", "there is too much public data already", True)
+            self.refuse(session, packet.seq, failure)
+
+    def enquire(self, session: Session, packet: packets.Request) -> None:
+        """Answer a request to the server itself."""
+        try:
+            self._enquire(session, packet)
+        except enquiries.Unanswerable as refused:
+            self.refuse(session, packet.seq, refused.failure)
+
+    def _enquire(self, session: Session, packet: packets.Request) -> None:
+        if packet.name == enquiries.HISTORY:
+            query = enquiries.read(enquiries.HistoryQuery, packet.data)
+            self._require_member(session, query.channel)
+            receipt = self._backplane.page(stream_of(query.channel), query.before, query.limit)
+            receipt.then(partial(self._paged, session, packet.seq))
+        elif packet.name == enquiries.MEMBERS:
+            query = enquiries.read(enquiries.MembersQuery, packet.data)
+            self._require_member(session, query.channel)
+            snapshot = self.presence.snapshot(query.channel)
+            self.answer(session, packet.seq, enquiries.members(snapshot))
+        else:
+            raise enquiries.Unanswerable("unknown-request", f"there is no {packet.name[:_QUOTED]}")
+
+    def _require_member(self, session: Session, channel: str) -> None:
+        if session.id not in self._members(channel):
+            raise enquiries.Unanswerable("not-a-member", f"you are not in {channel[:_QUOTED]}")
+
+    def _paged(self, session: Session, seq: int, receipt: Receipt[Page]) -> None:
+        if receipt.error is not None:
+            self.refuse(session, seq, UNAVAILABLE)
+        else:
+            self.answer(session, seq, enquiries.history(receipt.value, self._settings.max_listing))
+
+    def page(self, channel: str, before: Position | None, most: int) -> Receipt[Page]:
+        """What was said in a channel, for the application; the newest last."""
+        return self._backplane.page(stream_of(channel), before, most)
+
+    # -- what the server decides ------------------------------------------------------------------
+
+    def admit(self, session: Session, channel: str) -> None:
+        """Make a client a member of a channel; nothing happens if it is one.
+
+        Raises:
+            MessagingError: `unknown-channel` or `too-many-channels`; nothing was changed.
+        """
+        client = session.id
+        if client not in self._members(channel):
+            self._hub.join(client, channel)
+            session.joined = True
+            name = stream_of(channel)
+            self._following.begin(name, client, None).then(partial(self._admitted, session, name))
+
+    def _admitted(self, session: Session, name: str, receipt: Receipt[Start]) -> None:
+        if receipt.error is None:
+            at = receipt.value.at
+            self.tell(
+                session,
+                packets.Joined(stream=OWN, at=NOWHERE, channel=name[1:], position=at),
+            )
+            self._following.go_on(session.id, [name])
+        elif not isinstance(receipt.error, Overtaken):
+            self._not_begun(session, name, True)
+
+    def expel(self, session: Session, channel: str, code: str) -> None:
+        """End a membership; nothing happens if there is none.
+
+        Args:
+            code: why, for the client's program.
+        """
+        if session.id in self._members(channel):
+            home = self._hub.home
+            moved = channel == self._hub.channel_of(session.id) != home
+            self._leave(session.id, channel)
+            self.tell(session, packets.Left(stream=OWN, at=NOWHERE, channel=channel, code=code))
+            if moved:
+                name = stream_of(home)
+                receipt = self._following.begin(name, session.id, None)
+                receipt.then(partial(self._admitted, session, name))
+
+    # -- members ----------------------------------------------------------------------------------
+
+    def entered(self, channel: str, client: str) -> None:
+        """See `Hub.entered`."""
+        self._following.follow(stream_of(channel))
+        self.presence.entered(channel, client, self._clock())
+
+    def left(self, channel: str, client: str) -> None:
+        """See `Hub.left`."""
+        kept = self._kept.get(client)
+        if kept is not None and kept.watched is not None:
+            kept.watched.pop(channel, None)
+        self._following.leave(stream_of(channel), client)
+        self.presence.left(channel, client, self._clock())
+        if not self._members(channel):
+            self._following.unfollow(stream_of(channel))
+            if channel not in self._hub.channels:
+                self._backplane.free(stream_of(channel))
+
+    def _leave(self, client: str, channel: str) -> None:
+        """End a membership; the current channel is changed for the home channel."""
+        if channel == self._hub.channel_of(client):
+            self._hub.move(client, self._hub.home)
+        else:
+            self._hub.leave(client, channel)
+
+
+def failure_of(error: MessagingError) -> Failure:
+    """Why a membership is refused."""
+    return Failure(error.code, error.text, error.code == "too-many-channels")

@@ -1,0 +1,378 @@
+"""A node: the sessions that one process serves.
+
+Who knows connections and the application drives it (`Host`): authorises, calls handlers, writes
+packets. docs/protocol.md, section 5.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from sono_core.errors import SonoError
+from sono_core.messaging import Hub, MessagingError
+from sono_core.messaging.lossless import (
+    EVERYBODY,
+    OWN,
+    Backplane,
+    Histories,
+    Start,
+    packets,
+    stream_of,
+)
+from sono_core.messaging.lossless.packets import Failure
+
+from . import enquiries, identities
+from .delivery import FULL, NO_STREAMS, NOWHERE, Kept, Turn, event, named
+from .following import Starting
+from .host import Host, Settings
+from .memberships import Memberships, failure_of
+from .sessions import Session
+
+__all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
+
+_REPLACED = (4012, "a newer connection has the session")
+_EXPIRED = 1006
+_UNANSWERED = Failure("timeout", "the application has not answered in time", True)
+
+
+class Foreign(SonoError):  # noqa: N818 - a refusal
+    """A key opens a session that belongs to somebody else."""
+
+
+class Opening(msgspec.Struct, eq=False):
+    """A session that is being opened."""
+
+    session: Session
+    resumed: bool
+    connection: Any
+    hello: packets.Hello
+    wanted: list[str]
+    """Channels that the application must allow."""
+    denied: dict[str, Failure]
+    """Those that it did not, and why; filled by the owner."""
+
+
+class Node(Memberships):
+    """The sessions of one process.
+
+    Args:
+        hub, backplane, host, settings, histories, clock: see `Delivery`.
+        new_id: makes public ids; they have no dot.
+        new_secret: makes at least 128 random bits as text.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        backplane: Backplane,
+        host: Host,
+        settings: Settings,
+        histories: Histories,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        new_secret: Callable[[], str],
+    ) -> None:
+        super().__init__(hub, backplane, host, settings, histories, clock)
+        self._new_id = new_id
+        self._new_secret = new_secret
+        self._terms = identities.Terms(settings.renew)
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def open(
+        self,
+        hello: packets.Hello,
+        connection: Any,
+        identity: Any,
+        address: str,
+        lasts: float | None = None,
+    ) -> Opening:
+        """A client has said hello, and the application knows who it is.
+
+        The owner asks the application about the channels that are `wanted`, and then calls
+        `welcome`.
+
+        Args:
+            lasts: seconds for which it is that; None: without end.
+
+        Raises:
+            Foreign: the key is somebody else's; nothing was changed.
+        """
+        home = self._hub.home
+        found = self.sessions.find(hello.key) if hello.key is not None else None
+        if found is None:
+            session = Session(self._new_id(), self._new_secret(), identity, address)
+            session.opening = connection
+            session.ends = self._ends(lasts)
+            names = [hello.channel, *hello.joined] if hello.channel else hello.joined
+            known = list(dict.fromkeys(names))[: self._settings.max_joined + 1]
+            wanted = [channel for channel in known if channel != home]
+            return Opening(session, False, connection, hello, wanted, {})
+        session, secret = found
+        if not session.belongs_to(identity):
+            raise Foreign("the session belongs to another identity")
+        for former in (session.attached, session.opening):
+            if former is not None:
+                self.host.close(former, *_REPLACED)
+        self._detach(session)
+        session.renew(secret, self._new_secret())
+        session.opening = connection
+        session.identity, session.ends = identity, self._ends(lasts)
+        self.sessions.open(session)
+        wanted = [channel for channel in self._hub.channels_of(session.id) if channel != home]
+        return Opening(session, True, connection, hello, wanted, {})
+
+    def _ends(self, lasts: float | None) -> float | None:
+        return None if lasts is None else self._clock() + lasts
+
+    def renewed(self, session: Session, identity: Any, lasts: float | None = None) -> None:
+        """A client has shown a fresh token; it is who it was.
+
+        Args:
+            lasts: as for `open`.
+        """
+        session.identity, session.ends = identity, self._ends(lasts)
+        if session.attached is not None:
+            self._terms.begin(session.id, session.ends, self._clock())
+
+    def welcome(self, opening: Opening) -> bool:
+        """Let the client in that the application has been asked about.
+
+        Returns:
+            False if it has gone meanwhile, or a newer connection has its session.
+        """
+        session, client = opening.session, opening.session.id
+        if session.opening is not opening.connection:
+            return False
+        if opening.resumed:
+            for channel, why in opening.denied.items():
+                if client in self._members(channel):
+                    self._expel(session, opening.hello, channel, why.code)
+            self.presence.resumed(client, self._hub.channels_of(client), self._clock())
+        else:
+            self.sessions.add(session)
+            self._kept[client] = Kept(session)
+            self._hub.add(client)
+            self._enter_again(opening)
+        self._begin_streams(opening, {})
+        return True
+
+    def _begin_streams(self, opening: Opening, begun: dict[str, Start]) -> None:
+        """Find out where each stream begins. Memberships may change meanwhile."""
+        client = opening.session.id
+        streams = [OWN, EVERYBODY, *map(stream_of, self._hub.channels_of(client))]
+        begun = {stream: begun[stream] for stream in streams if stream in begun}
+        others = [stream for stream in streams if stream not in begun]
+        if not others:
+            self._welcomed(opening, begun)
+            return
+        starting = Starting(others, partial(self._began, opening, begun))
+        for stream in others:
+            known = opening.hello.streams.get(stream)
+            if stream == OWN and not opening.resumed:
+                known = None
+            receipt = self._following.begin(named(client, stream), client, known)
+            receipt.then(partial(starting.started, stream))
+
+    def _began(
+        self, opening: Opening, begun: dict[str, Start], starts: dict[str, Start] | None
+    ) -> None:
+        if opening.session.opening is not opening.connection:
+            return
+        if starts is None:
+            self.host.close(opening.connection, *NO_STREAMS)  # then it is `lost`
+        else:
+            self._begin_streams(opening, begun | starts)
+
+    def _expel(self, session: Session, hello: packets.Hello, channel: str, code: str) -> None:
+        """End a membership. If the client has still to hear of others, it hears of this one after
+        them."""
+        client, home = session.id, self._hub.home
+        kept = self._kept[client]
+        moves = channel == self._hub.channel_of(client)
+        knows_all = kept.knows_all(hello.streams.get(OWN))
+        self._leave(client, channel)
+        if knows_all and not moves:
+            return  # the welcome says it
+        if moves:
+            position = self._following.position(stream_of(home)) or NOWHERE
+            joined = packets.Joined(
+                stream=OWN, at=NOWHERE, channel=home, position=position, current=True
+            )
+            Turn(kept).come(partial(self.tell, session, joined))
+        left = packets.Left(stream=OWN, at=NOWHERE, channel=channel, code=code)
+        Turn(kept).come(partial(self.tell, session, left))
+
+    def _enter_again(self, opening: Opening) -> None:
+        """In a new session: the channels where the client was."""
+        client, hello, home = opening.session.id, opening.hello, self._hub.home
+        for channel in opening.wanted:
+            if channel in opening.denied:
+                continue
+            current = channel == hello.channel
+            try:
+                (self._hub.move if current else self._hub.join)(client, channel)
+            except MessagingError as error:
+                opening.denied[channel] = failure_of(error)
+                continue
+            opening.session.joined = True
+            if current and home in hello.joined:
+                self._hub.join(client, home)
+
+    def _welcomed(self, opening: Opening, starts: dict[str, Start]) -> None:
+        session, client = opening.session, opening.session.id
+        session.opening = None
+        session.attached = opening.connection
+        session.settled = session.accepted
+        self._terms.begin(client, session.ends, self._clock())
+        self.host.attached(client, opening.connection)
+        welcome = packets.Welcome(
+            id=client,
+            key=session.key,
+            resumed=opening.resumed,
+            seq=session.accepted,
+            channel=self._hub.channel_of(client),
+            streams=[
+                packets.Begun(stream, start.at, start.recovered) for stream, start in starts.items()
+            ],
+            denied=[packets.Denied(channel, why) for channel, why in opening.denied.items()],
+            beat=self._settings.beat,
+            limits=dict(self._settings.limits),
+        )
+        self._send(session, welcome)
+        for channel in self._kept[client].watched or ():
+            self._send(session, self.presence.watch(channel, client))
+        self._following.go_on(client, [named(client, stream) for stream in starts])
+
+    def lost(self, session: Session, connection: Any, size: int) -> None:
+        """A connection has ended, and its session is to be suspended.
+
+        Args:
+            size: bytes that the application keeps for the session.
+        """
+        if connection is not session.attached and connection is not session.opening:
+            return
+        self._detach(session)
+        if session.id in self.sessions:
+            self.presence.suspended(session.id, self._clock())
+            for ended in self.sessions.suspend(session, size, self._clock()):
+                self._end(ended, FULL[0])
+
+    def end(self, session: Session, code: int, reason: str = "") -> None:
+        """End a session, and its connection if it has one."""
+        if session.id in self.sessions:
+            connections = session.attached, session.opening
+            self.sessions.end(session)
+            self._end(session, code)
+            for connection in connections:
+                if connection is not None:
+                    self.host.close(connection, code, reason)
+
+    def _end(self, session: Session, code: int) -> None:
+        client = session.id
+        self._detach(session)
+        kept = self._kept.pop(client)
+        self._asked.forget(client)
+        self._pending.forget(client)
+        self._hub.remove(client)
+        self.presence.ended(client)
+        if kept.questions is not None:
+            kept.questions.end()
+        self._backplane.free(named(client, OWN))
+        self.host.ended(client, code)
+
+    def _detach(self, session: Session) -> None:
+        """A session has no connection: nothing is sent to it."""
+        attached, session.attached, session.opening = session.attached, None, None
+        if attached is not None:
+            self._terms.forget(session.id)
+            self.host.detached(session.id)
+        self._following.forget(session.id)
+        self._following.unfollow(named(session.id, OWN))  # without a connection it needs none
+
+    # -- requests ---------------------------------------------------------------------------------
+
+    def reply(self, session: Session, packet: packets.Reply) -> None:
+        """A reply has come."""
+        data = None if packet.data is UNSET else packet.data
+        self._asked.end(session.id, packet.re)
+        questions = self._kept[session.id].questions
+        if questions is not None and questions.answer(packet.re, data, packet.error):
+            self.answer(session, packet.seq)
+        else:
+            failure = Failure("no-such-request", "nobody waits for that reply")
+            self.refuse(session, packet.seq, failure)
+
+    def asks(self, client: str) -> bool:
+        """Whether a reply of a client is waited for."""
+        kept = self._kept.get(client)
+        return bool(kept and kept.questions)
+
+    def await_answer(self, session: Session, packet: packets.Request) -> bool:
+        """A request is to be answered by the application; False if that is refused: too many are.
+
+        If it takes too long, the result is `timeout`.
+        """
+        time = self._settings.request if packet.timeout is None else packet.timeout
+        if self._pending.begin(session.id, packet.seq, self._clock() + time):
+            return True
+        text = f"{self._settings.max_requests} of your requests wait already"
+        self.refuse(session, packet.seq, Failure("too-many-requests", text, True))
+        return False
+
+    def awaits_answer(self, session: Session, packet: packets.Request) -> bool:
+        """Whether a request still waits; from now on it does not."""
+        return self._pending.end(session.id, packet.seq)
+
+    def listed(self) -> list[str]:
+        """Channels that clients may be told of, if they may join them."""
+        return list(self._hub.channels_listed)
+
+    def list_channels(self, session: Session, seq: int, names: Iterable[str]) -> None:
+        """Tell a client which channels it may join."""
+        self.answer(session, seq, enquiries.channels(names, self._settings.max_listing))
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def drained(self, client: str) -> None:
+        """A client's connection has room again."""
+        self._following.go_on(client)
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` has something to do."""
+        due = self._following.deadline
+        for part in (self.sessions, self.presence, self._terms, self._pending, self._asked):
+            time = part.deadline
+            if time is not None and time < due:
+                due = time
+        return due
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = self._clock()
+        for session in self.sessions.expire(now):
+            self._end(session, _EXPIRED)
+        for client, left in self._terms.tick(now):
+            session = self.sessions[client]
+            if left:
+                self._send(session, packets.Renew(seconds=left))
+            else:
+                connection = session.attached
+                self.lost(session, connection, 0)  # a fresh token opens it again
+                self.host.close(connection, *identities.ENDED)
+        for client, number in self._pending.expire(now):
+            if kept := self._kept.get(client):
+                self.refuse(kept.session, number, _UNANSWERED)
+        for client, _ in self._asked.expire(now):
+            kept = self._kept.get(client)  # an answer may have ended its session
+            if kept is not None and kept.questions is not None:
+                kept.questions.expire(now)
+        for packet, watchers in self.presence.tick(self._hub.channels_of, now):
+            for client in watchers:
+                if kept := self._kept.get(client):
+                    self._send(kept.session, packet)
+        self._following.tick(now)
