@@ -8,7 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from .cases import Case, Ready
 from .machine import cores
 from .measure import WARM_UP, Reading, Unit
 from .peers import Server
+from .served import new_certificate
 from .subjects import obstacle, options_of, start
 from .units import CONNECTION_SIZE, MEMORY
 
@@ -54,10 +55,12 @@ class Weighed(Case):
     Args:
         mode: of the servers.
         command: of the load generator.
+        tls: the connections are over TLS 1.3.
     """
 
     mode: str
     command: str
+    tls: bool = False
 
     @contextmanager
     def open(self) -> Iterator[Ready]:
@@ -67,8 +70,12 @@ class Weighed(Case):
         yield Ready({name: partial(self._fresh, name) for name in there}, missing)
 
     def _fresh(self, subject: str, seconds: float) -> Reading:
-        with start(subject, self.mode) as server:
-            return self.weigh(server, options_of(subject, self.mode, self.command), seconds)
+        options = options_of(subject, self.mode, self.command) + ["--tls"] * self.tls
+        with (
+            new_certificate() if self.tls else nullcontext() as certificate,
+            start(subject, self.mode, certificate=certificate) as server,
+        ):
+            return self.weigh(server, options, seconds)
 
     def weigh(self, server: Server, options: list[str], seconds: float) -> Reading:
         """Take one measurement; `options` tell the load generator what the server needs."""

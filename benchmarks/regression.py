@@ -1,4 +1,4 @@
-"""CI's check that no fast path is lost: K1 and K2, as ratios of paths in one process.
+"""CI's check that no fast path is lost: K1 and K2, as ratios of paths in one process; and P1.
 
 The floors lie well below what is measured, so that a busy machine does not fail them, but a path
 that falls back to Python does. The check includes websockets only if it is installed.
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .codec import DECODERS, Function, masker
 from .measure import Ratio, in_turns, ratio, timed
+from .packets import PLAIN, VALUES, handling
 from .report import line, ratio_text
 from .targets import PURE
 from .units import CALL
@@ -34,6 +35,8 @@ FLOORS = (
     Floor("mask 1 KiB", "websockets (C)", 0.8),
     Floor("mask 64 KiB", "websockets (C)", 0.7),
     Floor("decode", "websockets", 10),
+    # Measured: a seventh. A packet that is walked in Python takes a hundred times what it costs.
+    *(Floor(kind, PLAIN, 1 / 16) for kind in VALUES if kind != PLAIN),
 )
 _SIZES = {"mask 64 B": 64, "mask 1 KiB": 1024, "mask 64 KiB": 65536}
 
@@ -42,6 +45,8 @@ def _function(what: str, subject: str) -> Function:
     """The function to time; raises ImportError if the subject is missing."""
     if what in _SIZES:
         return masker(subject, _SIZES[what])
+    if what in VALUES:
+        return handling(PLAIN if subject == PLAIN else what)
     return DECODERS[subject]()
 
 

@@ -10,14 +10,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import trustme
 
 from . import load
 from .cases import Case, Ready
 from .machine import cores
 from .measure import WARM_UP, Measure, Reading, Unit
 from .peers import Server
-from .subjects import obstacle, options_of, start
+from .subjects import obstacle, options_of, speaks_tls, start
 
 _QUIET = 0.05  # seconds without a tick of CPU time
 _PATIENCE = 3.0  # seconds within which a server should come to rest
@@ -31,11 +34,13 @@ class Served(Case):
         mode: of the servers.
         command: of the load generator, and its options.
         deflate: servers and clients compress.
+        tls: the subjects that can speak TLS 1.3 do; see `subjects.speaks_tls`.
     """
 
     mode: str
     command: tuple[str, ...]
     deflate: bool = False
+    tls: bool = False
     saturates: bool = True
 
     @contextmanager
@@ -44,12 +49,16 @@ class Served(Case):
         measures: dict[str, Measure] = {}
         missing: dict[str, str] = {}
         with ExitStack() as stack:
+            certificate = stack.enter_context(new_certificate()) if self.tls else None
             for subject in self.subjects:
                 if why := obstacle(subject):
                     missing[subject] = why
                     continue
                 try:
-                    server = stack.enter_context(start(subject, self.mode, self.deflate))
+                    secured = certificate if speaks_tls(subject) else None
+                    server = stack.enter_context(
+                        start(subject, self.mode, self.deflate, certificate=secured)
+                    )
                 except Exception as error:
                     measures[subject] = partial(_fail, error)
                 else:
@@ -67,10 +76,21 @@ class Served(Case):
             *("--seconds", seconds),
             *options,
             *options_of(subject, self.mode, command),
+            *(["--tls"] if self.tls and speaks_tls(subject) else []),
             core=cores()[1],
         )
         _advance_close(server.pids)
         return reading(result, self.unit)
+
+
+@contextmanager
+def new_certificate() -> Iterator[Path]:
+    """A file with a certificate for loopback that nobody trusts (ECDSA on P-256), and its key."""
+    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "certificate.pem"
+        certificate.private_key_and_cert_chain_pem.write_to_path(path)
+        yield path
 
 
 def reading(result: Mapping[str, Any], unit: Unit) -> Reading:

@@ -13,7 +13,18 @@ from typing import Any, NoReturn
 
 from sono_core import BinaryMessage, Close, Deflate, Limits, Prepared, TextMessage, native_available
 from sono_core.limits import DEFAULT_LIMITS
-from sono_server import AsyncServer, HTTPRequest, Server, Sono, WebSocket, serve, serve_async
+from sono_core.messaging.lossless import DEFAULT_HISTORY, History
+from sono_core.tls import server_context
+from sono_server import (
+    AsyncServer,
+    Client,
+    HTTPRequest,
+    Server,
+    Sono,
+    WebSocket,
+    serve,
+    serve_async,
+)
 
 from .peers.common import MAX_MESSAGE, more_descriptors
 
@@ -52,8 +63,21 @@ def fanout() -> Application:
 
 def packets() -> Application:
     """The Sono layer at /ws, with everybody in the home channel."""
-    sono = Sono()
+    return _at_ws(Sono(open_channels=True))
 
+
+def lossless(history: History = DEFAULT_HISTORY) -> Application:
+    """The same for clients that may send as fast as they can, and with an answer to `echo`."""
+    sono = Sono(open_channels=True, limits=_FOR_FLOODS, history={"*": history})
+
+    @sono.on_request("echo")
+    def answer(client: Client, data: object) -> object:
+        return data
+
+    return _at_ws(sono)
+
+
+def _at_ws(sono: Sono) -> Application:
     def connect(request: HTTPRequest) -> None:
         if request.path == "/ws":
             sono.connect(request)
@@ -69,10 +93,21 @@ _ANY_SIZE = Limits(max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE)
 _FOR_MEMBERS = Limits(
     max_message=MAX_MESSAGE, max_frame=MAX_MESSAGE, max_queue=DEFAULT_LIMITS.queue_limit
 )
+# A benchmark of one sender measures what it costs, and not the rate at which it is throttled.
+_FOR_FLOODS = Limits(
+    max_message=MAX_MESSAGE,
+    max_frame=MAX_MESSAGE,
+    max_queue=DEFAULT_LIMITS.queue_limit,
+    packet_rate=1_000_000,
+    byte_rate=1 << 30,
+    delivery_rate=1 << 40,
+)
 MODES: dict[str, tuple[Callable[[], Application], Limits]] = {
     "echo": (echo, _ANY_SIZE),
     "fanout": (fanout, _FOR_MEMBERS),
     "sono": (packets, _FOR_MEMBERS),
+    "lossless": (lossless, _FOR_FLOODS),
+    "requests": (lossless, _FOR_FLOODS),
 }
 
 
@@ -86,7 +121,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m benchmarks.servers", description=__doc__)
     add = parser.add_argument
-    add("mode", choices=MODES, metavar="MODE", help="echo, fanout or sono")
+    add("mode", choices=MODES, metavar="MODE", help=", ".join(MODES))
     add("--port", type=int, required=True, help="port to listen on, 0 for any free one")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add(
@@ -97,6 +132,8 @@ def _parser() -> _Parser:
     )
     add("--uvloop", action="store_true", help="run the asyncio server on uvloop")
     add("--deflate", action="store_true", help="compress if clients offer it")
+    add("--tls", metavar="PEM", help="serve TLS with this certificate and its key")
+    add("--no-history", action="store_true", help="keep nothing of what is published")
     return parser
 
 
@@ -105,12 +142,15 @@ def _check(options: argparse.Namespace, parser: _Parser) -> None:
         parser.error("--uvloop needs --transport asyncio")
     if options.uvloop and not importlib.util.find_spec("uvloop"):
         parser.error("--uvloop needs uvloop: pip install uvloop")
+    if options.no_history and options.mode != "lossless":
+        parser.error("--no-history is for lossless")
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     _, limits = MODES[options.mode]
     deflate = Deflate() if options.deflate else None
-    return {"limits": limits, "deflate": deflate, "drain": _DRAIN}
+    context = server_context(options.tls) if options.tls else None
+    return {"limits": limits, "deflate": deflate, "drain": _DRAIN, "ssl": context}
 
 
 def _announce(server: Server | AsyncServer) -> None:
@@ -140,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check(options, parser)
     more_descriptors()
-    application = MODES[options.mode][0]()
+    kept = History(count=0) if options.no_history else DEFAULT_HISTORY
+    application = lossless(kept) if options.mode == "lossless" else MODES[options.mode][0]()
     try:
         if options.transport == "selector":
             _serve(options, application)

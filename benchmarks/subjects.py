@@ -1,16 +1,23 @@
 """The subjects to measure, by name: Sono, its peers, and the ceiling."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 
 from . import load
 from .machine import cores
 from .peers import PEERS, Peer, Server, running
-from .targets import CEILING
+from .targets import CEILING, PLAIN
 
 _ALWAYS = ("--path",)
-_TALKING = (*_ALWAYS, "--greet", "--engineio")
-_UNDERSTOOD = {"echo": _ALWAYS, "connect": _ALWAYS, "idle": _TALKING}
-"""The options of a peer that each command of the load generator accepts; `fanout` accepts all."""
+_TALKING = (*_ALWAYS, "--subprotocol", "--greet", "--engineio")
+_UNDERSTOOD = {
+    "connect": _TALKING,
+    "idle": _TALKING,
+    "resume": (*_ALWAYS, "--subprotocol"),
+    "storm": (*_ALWAYS, "--subprotocol"),
+}
+"""The options of a peer that each command of the load generator accepts; the others accept all."""
 
 
 def _ceiling(mode: str, port: int, deflate: bool) -> list[str]:
@@ -18,6 +25,9 @@ def _ceiling(mode: str, port: int, deflate: bool) -> list[str]:
 
 
 _BY_NAME = {peer.name: peer for peer in (*PEERS, Peer(CEILING, _ceiling, ("echo", "fanout")))}
+_BY_NAME |= {
+    plain: replace(_BY_NAME[name], name=plain, modes=(), tls=False) for name, plain in PLAIN.items()
+}
 
 
 def everybody(mode: str) -> tuple[str, ...]:
@@ -25,14 +35,23 @@ def everybody(mode: str) -> tuple[str, ...]:
     return tuple(name for name, peer in _BY_NAME.items() if mode in peer.modes)
 
 
+def speaks_tls(subject: str) -> bool:
+    """Whether a subject does so in cases with TLS."""
+    return _BY_NAME[subject].tls
+
+
 def obstacle(subject: str) -> str:
     """Why a subject cannot be measured; empty if it can."""
     return _BY_NAME[subject].obstacle()
 
 
-def start(subject: str, mode: str, deflate: bool = False) -> AbstractContextManager[Server]:
+def start(
+    subject: str, mode: str, deflate: bool = False, certificate: Path | None = None
+) -> AbstractContextManager[Server]:
     """A subject's server on the servers' core, for the length of a with statement."""
-    return running(_BY_NAME[subject], mode, core=cores()[0], deflate=deflate)
+    return running(
+        _BY_NAME[subject], mode, core=cores()[0], deflate=deflate, certificate=certificate
+    )
 
 
 def options_of(subject: str, mode: str, command: str) -> list[str]:

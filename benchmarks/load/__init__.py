@@ -51,7 +51,7 @@ def build(folder: Path | None = None) -> Programs:
     load_sources = sorted(set(SOURCES.glob("*.c")) - set(CEILING))
     for program, sources in zip(programs, (load_sources, [*CEILING, *SHARED, MASK]), strict=True):
         if not program.exists() or program.stat().st_mtime < newest:
-            _compile(program, sources, zlib_flags() if program is programs.load else [])
+            _compile(program, sources, library_flags() if program is programs.load else [])
     return programs
 
 
@@ -66,12 +66,30 @@ def _compiler() -> str:
     raise LoadError("no C compiler: install one, with apt-get install gcc libc6-dev or the like")
 
 
-def zlib_flags() -> list[str]:
-    """The compiler's arguments for zlib; none if zlib is missing."""
-    probe = "#include <zlib.h>\nint main(void) { return !zlibVersion(); }\n"
-    command = [_compiler(), "-x", "c", "-", "-o", os.devnull, "-lz"]
-    found = subprocess.run(command, input=probe, text=True, capture_output=True, check=False)
-    return [] if found.returncode else ["-DWITH_ZLIB", "-lz"]
+_LIBRARIES = {
+    "ZLIB": ("#include <zlib.h>\nint main(void) { return !zlibVersion(); }\n", ("-lz",)),
+    "TLS": (
+        "#include <openssl/ssl.h>\nint main(void) { return !TLS_client_method(); }\n",
+        ("-lssl", "-lcrypto"),
+    ),
+}
+"""For each library that may be missing a program that needs it, and how to link it."""
+
+
+def has(library: str) -> bool:
+    """Whether `ZLIB` or `TLS` can be compiled in."""
+    probe, links = _LIBRARIES[library]
+    command = [_compiler(), "-x", "c", "-", "-o", os.devnull, *links]
+    return not subprocess.run(
+        command, input=probe, text=True, capture_output=True, check=False
+    ).returncode
+
+
+def library_flags() -> list[str]:
+    """The compiler's arguments for the libraries that are there."""
+    there = [name for name in _LIBRARIES if has(name)]
+    links = (link for name in there for link in _LIBRARIES[name][1])
+    return [*(f"-DWITH_{name}" for name in there), *links]
 
 
 def _compile(program: Path, sources: list[Path], libraries: list[str]) -> None:

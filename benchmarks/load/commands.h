@@ -6,8 +6,11 @@
 #include "options.h"
 
 void run_echo(const options *chosen);
+void run_pace(const options *chosen);
 void run_fanout(const options *chosen);
 void run_connect(const options *chosen);
 void run_idle(const options *chosen);
+void run_resume(const options *chosen);
+void run_storm(const options *chosen);
 
 #endif

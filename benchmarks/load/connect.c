@@ -1,4 +1,5 @@
-/* Connects, upgrades, closes with 1000, waits for the answer and the end, over and over. */
+/* Connects, upgrades, greets the server if it has to, closes with 1000, waits for the answer and the
+ * end, over and over. */
 
 #include "commands.h"
 #include "measure.h"
@@ -14,19 +15,29 @@ static uint32_t started;
 static uint64_t next_look;
 
 static void
-opened(pool *of, connection *it)
+leave_if_ready(connection *it)
 {
     static const unsigned char NORMAL[] = {1000 >> 8, 1000 & 255};
-    (void)of;
+    if (!it->ready || it->close_sent)
+        return;
     it->close_sent = true;
     connection_send(it, CLOSE, NORMAL, sizeof NORMAL);
 }
 
 static void
-unexpected(pool *of, connection *it, const message *got)
+opened(pool *of, connection *it)
 {
-    (void)it, (void)got;
-    pool_error(of, "a message that nobody asked for");
+    greet(of, it);
+    leave_if_ready(it);
+}
+
+static void
+heard(pool *of, connection *it, const message *got)
+{
+    if (answered(of, it, got))
+        leave_if_ready(it);
+    else if (!of->chosen->skip_until)
+        pool_error(of, "a message that nobody asked for");
 }
 
 static void
@@ -69,11 +80,12 @@ turned(pool *of)
 void
 run_connect(const options *chosen)
 {
-    static const hooks HOOKS = {opened, unexpected, NULL, closed};
+    static const hooks HOOKS = {opened, heard, NULL, closed};
     static histogram latency;
     pool of;
     pool_start(&of, chosen, &HOOKS, chosen->concurrency);
     of.latency = &latency;
+    of.keep_all = chosen->skip_until || chosen->engineio;
     of.opening = true; /* until one has succeeded */
     ended = more_memory(NULL, chosen->concurrency, sizeof *ended);
     turned(&of);

@@ -1,5 +1,6 @@
 #include "connection.h"
 
+#include "tls.h"
 #include "wire.h"
 
 #include <arpa/inet.h>
@@ -57,6 +58,7 @@ connection_end(pool *of, connection *it, const char *wrong)
         return;
     if (of->opening && wrong)
         fail("cannot connect to 127.0.0.1:%u: %s", (unsigned)of->chosen->port, wrong);
+    tls_end(it);
     close(it->fd);
     it->fd = -1;
     it->stage = CLOSED;
@@ -73,7 +75,7 @@ receive(pool *of, connection *it, bool ending)
 {
     ssize_t got;
     do {
-        got = recv(it->fd, of->buffer + HEADROOM, RECEIVE, 0);
+        got = stream_receive(of, it, of->buffer + HEADROOM, RECEIVE);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (got <= 0) {
@@ -95,7 +97,7 @@ receive(pool *of, connection *it, bool ending)
             return;
         if (it->slow && it->ready)
             break;
-    } while (got == RECEIVE || ending);
+    } while (got == RECEIVE || ending || it->tls); /* TLS may have got the end with the data */
     if (of->hooks->drained)
         of->hooks->drained(of, it);
     if (it->extra.size)
@@ -123,9 +125,11 @@ connection_event(pool *of, connection *it, uint32_t events)
         if (!(events & EPOLLOUT))
             return;
         it->stage = UPGRADING;
+        if (of->chosen->tls)
+            tls_start(of, it);
         upgrade_request(of, it, &it->extra);
         connection_flush(of, it);
-    } else if (events & EPOLLOUT && it->blocked) {
+    } else if (it->blocked && (events & EPOLLOUT || it->tls)) { /* TLS may have to read first */
         it->blocked = false;
         connection_flush(of, it);
     }
@@ -151,7 +155,7 @@ connection_send(connection *it, unsigned opcode, const void *data, size_t size)
 static size_t
 write_some(connection *it, const unsigned char *data, size_t size)
 {
-    ssize_t written = send(it->fd, data, size, MSG_NOSIGNAL);
+    ssize_t written = stream_send(it, data, size);
     it->blocked = written < (ssize_t)size;
     return written < 0 ? 0 : (size_t)written;
 }

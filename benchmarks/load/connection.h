@@ -16,10 +16,11 @@ typedef struct {
     uint32_t number;
     bool blocked; /* the socket takes no more for now */
     bool close_sent, close_seen;
-    bool ready;   /* counted as open by the pool */
-    bool slow;    /* never reads once it is ready */
-    bool timing;  /* `timed` and `since` hold */
-    char key[25]; /* Sec-WebSocket-Key */
+    bool ready;         /* counted as open by the pool */
+    bool slow;          /* never reads once it is ready */
+    bool timing;        /* `timed` and `since` hold */
+    char key[25];       /* Sec-WebSocket-Key */
+    struct ssl_st *tls; /* OpenSSL's; NULL without TLS */
 
     bytes held;    /* the beginning of a small frame or head; or a large payload */
     message large; /* the frame of which `left` bytes of payload are still to come */
@@ -30,7 +31,7 @@ typedef struct {
     unsigned slot; /* of the next */
     size_t offset; /* bytes of it that are sent */
 
-    uint64_t received, sent; /* messages counted so far; messages owed so far */
+    uint64_t received, sent; /* messages counted so far; messages allowed so far */
     uint64_t timed, since;   /* a message's number; when it, or the connection, began (ns) */
 } connection;
 
@@ -54,9 +55,10 @@ struct pool {
     bool keep_all;        /* the command needs every message whole */
     bool opening;         /* a failure ends the program */
     bool input;           /* stdin can be read */
+    bool hurried;         /* no turn waits: there is always something to do soon */
     int epoll;
     unsigned char *buffer;
-    uint64_t messages, bytes, errors, published, slow_closed;
+    uint64_t messages, bytes, errors, published, slow_closed, resumed;
     const char *first_error;
     struct histogram *latency;
 };
@@ -84,6 +86,12 @@ void lost(pool *of, connection *it, const char *wrong);
 
 /* Handles a message that answers a greeting, or is a ping of engine.io; false if it is neither. */
 bool answered(pool *of, connection *it, const message *got);
+
+/* Whether a message is something else than what is counted; those that `answered` handles are. */
+bool passed_over(pool *of, connection *it, const message *got);
+
+/* Lets a connection send one message more; `connection_flush` sends it. */
+void pool_allow(pool *of, connection *it);
 
 /* Begins to connect; source addresses take turns. */
 void connection_start(pool *of, connection *it, uint32_t number);

@@ -8,14 +8,15 @@ enum { TIMED_EVERY = 16 }; /* one of so many messages of a connection is timed *
 static void
 echoed(pool *of, connection *it, const message *got)
 {
+    if (passed_over(of, it, got))
+        return;
     const char *wrong = check_message(&of->payload, got, it->received);
     if (it->timing && it->timed == it->received) {
         it->timing = false;
         histogram_add(of->latency, now() - it->since);
     }
     it->received++;
-    it->owed++;
-    it->sent++;
+    pool_allow(of, it);
     if (wrong) {
         pool_error(of, wrong);
         return;
@@ -27,7 +28,7 @@ echoed(pool *of, connection *it, const message *got)
 static void
 drained(pool *of, connection *it)
 {
-    if (!it->owed)
+    if (!it->owed && !it->extra.size)
         return;
     if (!it->timing && it->sent >= it->timed + TIMED_EVERY) {
         it->timing = true;
@@ -46,9 +47,11 @@ run_echo(const options *chosen)
     pool_start(&of, chosen, &HOOKS, chosen->connections);
     of.payload = make_payload(chosen);
     of.latency = &latency;
+    of.keep_all = chosen->template != NULL;
     pool_open(&of);
     for (uint64_t i = 0; i < of.count; i++) {
-        of.connections[i].owed = of.connections[i].sent = chosen->in_flight;
+        for (uint64_t n = 0; n < chosen->in_flight; n++)
+            pool_allow(&of, &of.connections[i]);
         connection_flush(&of, &of.connections[i]);
     }
     measure(&of, NULL);

@@ -27,7 +27,7 @@ static void
 allow_one(pool *of)
 {
     uint64_t number = of->published++;
-    of->connections[0].owed++;
+    pool_allow(of, &of->connections[0]);
     if (number % TIMED_EVERY == 0) {
         times[number / TIMED_EVERY % TIMES].number = number;
         times[number / TIMED_EVERY % TIMES].time = now();
@@ -42,24 +42,13 @@ note_latency(pool *of, uint64_t number)
         histogram_add(of->latency, now() - times[place].time);
 }
 
-/* Whether a message is not from the publisher. */
-static bool
-passed_over(pool *of, connection *it, const message *got)
-{
-    if (answered(of, it, got))
-        return true;
-    if (!publishing) {
-        last_heard = now();
-        return true;
-    }
-    const char *prefix = of->chosen->expect_prefix;
-    return prefix && !(got->first & RSV1) && !message_begins(got, prefix);
-}
-
 static void
 delivered(pool *of, connection *it, const message *got)
 {
-    if (passed_over(of, it, got))
+    bool other = passed_over(of, it, got);
+    if (!publishing)
+        last_heard = now();
+    if (other || !publishing)
         return;
     const char *wrong = check_message(&of->payload, got, it->received);
     note_latency(of, it->received);

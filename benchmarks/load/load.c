@@ -10,6 +10,9 @@ main(int argc, char **argv)
     case ECHO:
         run_echo(&chosen);
         break;
+    case PACE:
+        run_pace(&chosen);
+        break;
     case FANOUT:
         run_fanout(&chosen);
         break;
@@ -18,6 +21,12 @@ main(int argc, char **argv)
         break;
     case IDLE:
         run_idle(&chosen);
+        break;
+    case RESUME:
+        run_resume(&chosen);
+        break;
+    case STORM:
+        run_storm(&chosen);
     }
     return 0;
 }

@@ -6,16 +6,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { ECHO = 1, FANOUT = 2, CONNECT = 4, IDLE = 8 } command;
+typedef enum {
+    ECHO = 1,
+    FANOUT = 2,
+    CONNECT = 4,
+    IDLE = 8,
+    RESUME = 16,
+    STORM = 32,
+    PACE = 64
+} command;
 
 enum { MAX_PIDS = 64 };
 
 typedef struct {
     command command;
-    uint64_t port, connections, in_flight, size, slow, concurrency, sources;
+    uint64_t port, connections, in_flight, size, slow, concurrency, sources, missed, rate;
     double seconds, warmup;
-    const char *path, *template, *greet, *expect_prefix, *skip_until, *server_pid;
-    bool binary, utf8, json, deflate, engineio, publisher_apart;
+    const char *path, *subprotocol, *template, *greet, *expect_prefix, *skip_until, *server_pid;
+    bool binary, utf8, json, deflate, engineio, publisher_apart, tls, resume_tls;
     int pids[MAX_PIDS]; /* from --server-pid */
     int pid_count;
 } options;

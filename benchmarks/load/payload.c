@@ -2,11 +2,14 @@
 
 #include "wire.h"
 
+#include <stdio.h>
+
 enum { MAX_SLOTS = 64, MIN_SLOTS = 4, LEAST_FILLER = 8 };
 enum { RING_SIZE = 256 * 1024 };   /* bytes of different frames, about: they stay in the cache */
 enum { BATCH_SIZE = 1024 * 1024 }; /* bytes of one write, about */
 
 static const size_t UNKNOWN = SIZE_MAX;
+static const char HOLE[] = "{}", NUMBER[] = "{n}"; /* in a template */
 
 /* Filler uses these characters, too: none needs an escape in a JSON string. */
 static const char STAMPS[MAX_SLOTS + 1] =
@@ -93,16 +96,21 @@ make_frames(payload *of, bytes *text, size_t at, uint64_t in_flight)
 static void
 use_template(payload *of, const options *chosen)
 {
-    const char *hole = strstr(chosen->template, "{}");
+    const char *hole = strstr(chosen->template, HOLE), *number = strstr(chosen->template, NUMBER);
     size_t around = strlen(chosen->template);
     if (!hole)
         fail("--template must hold {}");
-    around -= 2;
+    around -= strlen(HOLE) + (number ? strlen(NUMBER) : 0);
     if (chosen->size < around + LEAST_FILLER)
         fail("--size must be at least %zu: --template has %zu bytes, the filler at least %d",
              around + LEAST_FILLER, around, (int)LEAST_FILLER);
     add_filler(&of->part, chosen->size - around);
     of->at = UNKNOWN;
+    of->slots = MAX_SLOTS;
+    if (number) {
+        of->numbered = chosen->template;
+        return;
+    }
     bytes text = {0};
     size_t before = (size_t)(hole - chosen->template);
     bytes_add(&text, chosen->template, before);
@@ -110,6 +118,25 @@ use_template(payload *of, const options *chosen)
     bytes_add(&text, hole + 2, around - before);
     make_frames(of, &text, before, chosen->in_flight);
     bytes_free(&text);
+}
+
+void
+add_numbered(bytes *out, payload *of, uint64_t number)
+{
+    for (const char *rest = of->numbered; *rest;) {
+        if (strncmp(rest, NUMBER, strlen(NUMBER)) == 0) {
+            char digits[24];
+            int size = snprintf(digits, sizeof digits, "%llu", (unsigned long long)number + 1);
+            bytes_add(out, digits, (size_t)size);
+            rest += strlen(NUMBER);
+        } else if (strncmp(rest, HOLE, strlen(HOLE)) == 0) {
+            of->part.data[of->stamp] = stamp_of(of, number);
+            bytes_add(out, of->part.data, of->part.size);
+            rest += strlen(HOLE);
+        } else {
+            bytes_add(out, rest++, 1);
+        }
+    }
 }
 
 payload
@@ -140,7 +167,8 @@ make_payload(const options *chosen)
     return made;
 }
 
-/* Learns from the first message how a template's filler comes back. */
+/* Learns how a template's filler comes back: from the first message, as all others are alike, unless
+ * they have numbers. */
 static bool
 find_part(payload *expected, const message *got)
 {
@@ -167,7 +195,8 @@ same(const payload *expected, const unsigned char *data)
 static const char *
 check_plain(payload *expected, const message *got, uint64_t number)
 {
-    if (expected->at == UNKNOWN && !find_part(expected, got))
+    bool known = expected->at != UNKNOWN && !expected->numbered;
+    if (!known && !find_part(expected, got))
         return "a message without the filler of the template";
     if (got->size != expected->total)
         return "a message of wrong length";

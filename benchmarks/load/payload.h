@@ -24,17 +24,21 @@ typedef struct {
 typedef struct {
     unsigned char first; /* of each frame that is sent */
     bool deflate;
-    bytes part;     /* what must come back: the payload, or the filler of a template */
-    size_t stamp;   /* where the stamp stands in it; its size if there is none */
-    size_t at;      /* where it stands in a message that comes back; UNKNOWN at first */
-    size_t total;   /* bytes of a message that comes back */
-    unsigned slots; /* different frames, a power of two */
-    unsigned batch; /* frames in one write, at most */
-    bytes frames;   /* slots + batch of them: any batch lies in one piece */
-    size_t *starts; /* where each begins, and where the last ends */
+    const char *numbered; /* the template, if it gives messages numbers; then there are no frames */
+    bytes part;           /* what must come back: the payload, or the filler of a template */
+    size_t stamp;         /* where the stamp stands in it; its size if there is none */
+    size_t at;            /* where it stands in a message that comes back; UNKNOWN at first */
+    size_t total;         /* bytes of a message that comes back */
+    unsigned slots;       /* different frames, a power of two */
+    unsigned batch;       /* frames in one write, at most */
+    bytes frames;         /* slots + batch of them: any batch lies in one piece */
+    size_t *starts;       /* where each begins, and where the last ends */
 } payload;
 
 payload make_payload(const options *chosen);
+
+/* Appends a sender's message of that number; `numbered` holds. */
+void add_numbered(bytes *out, payload *of, uint64_t number);
 
 /* The error in a sender's message of that number; NULL if there is none. */
 const char *check_message(payload *expected, const message *got, uint64_t number);

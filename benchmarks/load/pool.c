@@ -106,6 +106,29 @@ answered(pool *of, connection *it, const message *got)
     return true;
 }
 
+bool
+passed_over(pool *of, connection *it, const message *got)
+{
+    const char *prefix = of->chosen->expect_prefix;
+    if (answered(of, it, got))
+        return true;
+    return prefix && !(got->first & RSV1) && !message_begins(got, prefix);
+}
+
+void
+pool_allow(pool *of, connection *it)
+{
+    uint64_t number = it->sent++;
+    if (!of->payload.numbered) {
+        it->owed++;
+        return;
+    }
+    bytes text = {0};
+    add_numbered(&text, &of->payload, number);
+    connection_send(it, TEXT, text.data, text.size);
+    bytes_free(&text);
+}
+
 void
 pool_turn(pool *of, uint64_t until)
 {

@@ -19,8 +19,11 @@ upgrade_request(const pool *of, connection *it, bytes *out)
     int size = sprintf(text,
                        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n"
                        "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
-                       "Sec-WebSocket-Version: 13\r\n%s%s%s\r\n",
+                       "Sec-WebSocket-Version: 13\r\n%s%s%s%s%s%s\r\n",
                        chosen->path, (unsigned)chosen->port, it->key,
+                       chosen->subprotocol ? "Sec-WebSocket-Protocol: " : "",
+                       chosen->subprotocol ? chosen->subprotocol : "",
+                       chosen->subprotocol ? "\r\n" : "",
                        chosen->deflate ? "Sec-WebSocket-Extensions: " : "",
                        chosen->deflate ? EXTENSION : "", chosen->deflate ? "\r\n" : "");
     out->size += (size_t)size;
@@ -46,6 +49,18 @@ check_extension(bool wanted, const char *head)
     return NULL;
 }
 
+static const char *
+check_subprotocol(const char *wanted, const char *head)
+{
+    size_t size = 0;
+    const char *agreed = header_field(head, "sec-websocket-protocol:", &size);
+    if (!wanted)
+        return agreed ? "the server uses a subprotocol that was not offered" : NULL;
+    if (!agreed || size != strlen(wanted) || memcmp(agreed, wanted, size) != 0)
+        return "the server does not agree to the subprotocol";
+    return NULL;
+}
+
 const char *
 upgrade_check(const pool *of, const connection *it, const char *head, size_t *size)
 {
@@ -65,5 +80,6 @@ upgrade_check(const pool *of, const connection *it, const char *head, size_t *si
     const char *given = header_field(head, "sec-websocket-accept:", &length);
     if (!given || length != ACCEPT_SIZE || memcmp(given, wanted, length) != 0)
         return "the response has no right Sec-WebSocket-Accept";
-    return check_extension(of->chosen->deflate, head);
+    const char *wrong = check_subprotocol(of->chosen->subprotocol, head);
+    return wrong ? wrong : check_extension(of->chosen->deflate, head);
 }

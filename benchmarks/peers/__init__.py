@@ -9,6 +9,8 @@ the same: whole messages, a handler for each of them, no compression unless aske
 
 import sys
 
+from benchmarks.targets import MESSAGES_ALONE, NO_HISTORY, SONO_V2
+
 from .peer import Command, Peer
 from .process import Server, running
 from .requirements import DENO, ORIGINAL, SONO_NATIVE, deno, distribution, package
@@ -17,6 +19,8 @@ __all__ = ["PEERS", "Peer", "Server", "missing", "running"]
 
 RAW = ("echo", "fanout")
 PACKETS = ("sono",)
+LOSSLESS = ("lossless",)
+REQUESTS = ("requests",)
 FOLDER = "benchmarks/peers"
 
 
@@ -50,29 +54,66 @@ def _json(*path: str) -> tuple[str, ...]:
     )
 
 
-_SOCKET_IO = (
+_ENGINE_IO = (
     "--path=/socket.io/?EIO=4&transport=websocket",
     "--engineio",
     "--greet=40",
     "--skip-until=40",
-    '--template=42["message","{}"]',
-    '--expect-prefix=42["message"',
 )
-_SONO_TALK = {"sono": _json("--path=/ws")}
+_SOCKET_IO = {
+    "sono": (*_ENGINE_IO, '--template=42["message","{}"]', '--expect-prefix=42["message"'),
+    "requests": (*_ENGINE_IO, '--template=42{n}["echo","{}"]', "--expect-prefix=43"),
+}
+_SONO_TALK = {"sono": _json("--path=/ws"), "lossless": _json("--path=/ws")}
+_V2 = (
+    "--path=/ws",
+    "--subprotocol=sono.v2",
+    '--greet={"type":"hello"}',
+    '--skip-until={"type":"welcome"',
+)
+_V2_TALK = {
+    "lossless": (
+        *_V2,
+        '--template={"type":"publish","seq":{n},"channel":"Home","event":"message","data":"{}"}',
+        '--expect-prefix={"type":"event"',
+    ),
+    "requests": (
+        *_V2,
+        '--template={"type":"request","seq":{n},"name":"echo","data":"{}"}',
+        '--expect-prefix={"type":"result"',
+    ),
+}
 _UVLOOP = distribution("uvloop")
+
+
+def _messages_alone(mode: str, port: int, deflate: bool) -> list[str]:
+    return _module("servers")("echo", port, deflate)
 
 
 def _on_either_loop(name: str) -> tuple[Peer, Peer]:
     """A library on asyncio, and the same library on uvloop."""
     library = distribution(name)
     return (
-        Peer(name, _module(f"peers.{name}"), RAW, (library,)),
-        Peer(f"{name}+uvloop", _module(f"peers.{name}", "--loop=uvloop"), RAW, (library, _UVLOOP)),
+        Peer(name, _module(f"peers.{name}"), RAW, (library,), tls=True),
+        Peer(
+            f"{name}+uvloop",
+            _module(f"peers.{name}", "--loop=uvloop"),
+            RAW,
+            (library, _UVLOOP),
+            tls=True,
+        ),
     )
 
 
 PEERS: tuple[Peer, ...] = (
-    Peer("sono", _module("servers"), (*RAW, *PACKETS), (SONO_NATIVE,), _SONO_TALK),
+    Peer(
+        "sono",
+        _module("servers"),
+        (*RAW, *PACKETS, *LOSSLESS),
+        (SONO_NATIVE,),
+        _SONO_TALK,
+        tls=True,
+    ),
     Peer(
         "sono (pure)",
         _module("servers"),
@@ -86,6 +127,7 @@ PEERS: tuple[Peer, ...] = (
         (*RAW, *PACKETS),
         (SONO_NATIVE,),
         _SONO_TALK,
+        tls=True,
     ),
     Peer(
         "sono+uvloop",
@@ -93,7 +135,17 @@ PEERS: tuple[Peer, ...] = (
         (*RAW, *PACKETS),
         (SONO_NATIVE, _UVLOOP),
         _SONO_TALK,
+        tls=True,
     ),
+    Peer(SONO_V2, _module("servers"), (*LOSSLESS, *REQUESTS), (SONO_NATIVE,), _V2_TALK),
+    Peer(
+        NO_HISTORY,
+        _module("servers", "--no-history"),
+        LOSSLESS,
+        (SONO_NATIVE,),
+        _V2_TALK,
+    ),
+    Peer(MESSAGES_ALONE, _messages_alone, (), (SONO_NATIVE,)),
     *_on_either_loop("picows"),
     *_on_either_loop("aiohttp"),
     *_on_either_loop("websockets"),
@@ -122,16 +174,16 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "python-socketio",
         _module("peers.python_socketio", "--loop=uvloop"),
-        PACKETS,
+        (*PACKETS, *REQUESTS),
         (distribution("python-socketio"), distribution("aiohttp"), _UVLOOP),
-        {"sono": _SOCKET_IO},
+        _SOCKET_IO,
     ),
     Peer(
         "socket.io (node)",
         _node("socket_io.mjs"),
-        PACKETS,
+        (*PACKETS, *REQUESTS),
         (package("socket.io"),),
-        {"sono": _SOCKET_IO},
+        _SOCKET_IO,
     ),
     Peer(
         "the original on Deno",

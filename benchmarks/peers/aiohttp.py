@@ -37,7 +37,7 @@ async def fanout(ws: Any) -> None:
         members.discard(ws)
 
 
-async def start(mode: str, port: int, deflate: bool) -> None:
+async def start(mode: str, port: int, deflate: bool, tls: str | None) -> None:
     """Serve."""
     handler = {"echo": echo, "fanout": fanout}[mode]
 
@@ -52,10 +52,10 @@ async def start(mode: str, port: int, deflate: bool) -> None:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     sock = common.listen(port)
-    await web.SockSite(runner, sock).start()
+    await web.SockSite(runner, sock, ssl_context=common.context(tls)).start()
     await common.forever(sock)
 
 
 if __name__ == "__main__":
     options = common.parse(loop=("asyncio", "uvloop"))
-    common.run(start(options.mode, options.port, options.deflate), options.loop)
+    common.run(start(options.mode, options.port, options.deflate, options.tls), options.loop)

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ def parse(
     add("mode", choices=modes)
     add("--port", type=int, required=True, help="port on 127.0.0.1; 0 for any free one")
     add("--deflate", action="store_true", help="compress, as the library does by default")
+    add("--tls", metavar="PEM", help="serve TLS with this certificate and its key")
     for name, values in choices.items():
         add(f"--{name}", choices=values, default=values[0])
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -64,6 +66,15 @@ def listen(port: int) -> socket.socket:
     sock = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     sock.setblocking(False)
     return sock
+
+
+def context(tls: str | None) -> ssl.SSLContext | None:
+    """What serves TLS with a file of `--tls`, as most would make it; None for None."""
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls)
+    return context
 
 
 def announce(port: int | socket.socket) -> None:

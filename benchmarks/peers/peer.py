@@ -14,10 +14,12 @@ class Peer:
     """One library, used in one way.
 
     Args:
-        modes: what it can serve: `echo` and `fanout` of plain messages, `sono` for packets.
+        modes: what it can serve: `echo` and `fanout` of plain messages, `sono` for packets,
+            `lossless` for those of `sono.v2`, `requests` that it answers.
         requires: what it needs; the first item tells its version.
         talk: options with which the load generator speaks to it, by mode.
         environment: added to its environment.
+        tls: whether it has the option `--tls`.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Peer:
     requires: Sequence[Requirement] = ()
     talk: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    tls: bool = False
 
     def obstacle(self) -> str:
         """How to make it run here; empty if it does already."""

@@ -60,12 +60,15 @@ class Fanout(Echo):
             member.send(kind, message)
 
 
-async def start(mode: str, port: int) -> None:
+async def start(mode: str, port: int, tls: str | None) -> None:
     """Serve."""
     sock = common.listen(port)
     listener = {"echo": Echo, "fanout": Fanout}[mode]
     server = await ws_create_server(
-        lambda request: listener(), sock=sock, max_frame_size=common.MAX_MESSAGE
+        lambda request: listener(),
+        sock=sock,
+        ssl=common.context(tls),
+        max_frame_size=common.MAX_MESSAGE,
     )
     async with server:
         await common.forever(sock)
@@ -75,4 +78,4 @@ if __name__ == "__main__":
     options = common.parse(loop=("asyncio", "uvloop"))
     if options.deflate:
         raise SystemExit("listeners of picows have no permessage-deflate")
-    common.run(start(options.mode, options.port), options.loop)
+    common.run(start(options.mode, options.port, options.tls), options.loop)

@@ -57,12 +57,17 @@ def _descendants(pid: int) -> list[int]:
 
 @contextmanager
 def running(
-    peer: Peer, mode: str, core: int | None = None, deflate: bool = False
+    peer: Peer,
+    mode: str,
+    core: int | None = None,
+    deflate: bool = False,
+    certificate: Path | None = None,
 ) -> Iterator[Server]:
     """A peer's server, for the length of a with statement.
 
     Args:
         core: the only one that it may use; None for any.
+        certificate: for TLS, with its key; the peer must have `tls`.
 
     Raises:
         OSError: there is no such program.
@@ -70,7 +75,7 @@ def running(
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            peer.command(mode, 0, deflate),
+            [*peer.command(mode, 0, deflate), *([f"--tls={certificate}"] if certificate else [])],
             cwd=ROOT,
             env={**os.environ, **peer.environment},
             stdin=subprocess.DEVNULL,

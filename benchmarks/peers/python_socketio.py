@@ -1,4 +1,4 @@
-"""The peer `python-socketio`, on aiohttp: one room for everybody."""
+"""The peer `python-socketio`, on aiohttp: one room for everybody, and acknowledgements."""
 
 from typing import Any
 
@@ -27,7 +27,12 @@ async def start(port: int, deflate: bool) -> None:
         await sio.emit("message", message, room=HOME)
 
     sio.on("connect", enter)
+
+    async def echo(client: str, data: Any) -> Any:
+        return data
+
     sio.on("message", publish)
+    sio.on("echo", echo)
     application = web.Application()
     sio.attach(application)
     runner = web.AppRunner(application, access_log=None)
@@ -38,5 +43,5 @@ async def start(port: int, deflate: bool) -> None:
 
 
 if __name__ == "__main__":
-    options = common.parse(["sono"], loop=("asyncio", "uvloop"))
+    options = common.parse(["sono", "requests"], loop=("asyncio", "uvloop"))
     common.run(start(options.port, options.deflate), options.loop)

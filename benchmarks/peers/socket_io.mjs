@@ -1,10 +1,10 @@
-// The peer `socket.io`: a room of everybody.
+// The peer `socket.io`: a room of everybody, and acknowledgements.
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 import { listen, MAX_MESSAGE, parse } from "./common.mjs";
 
-const { port, deflate } = parse("sono");
+const { port, deflate } = parse("sono", "requests");
 const server = createServer();
 const io = new Server(server, {
   maxHttpBufferSize: MAX_MESSAGE,
@@ -16,5 +16,6 @@ const io = new Server(server, {
 io.on("connection", (socket) => {
   socket.join("Home");
   socket.on("message", (message) => io.to("Home").emit("message", message));
+  socket.on("echo", (data, acknowledge) => acknowledge(data));
 });
 listen(server, port);

@@ -25,19 +25,25 @@ async def fanout(ws: Any) -> None:
         members.discard(ws)
 
 
-async def start(mode: str, port: int, deflate: bool) -> None:
+async def start(mode: str, port: int, deflate: bool, tls: str | None) -> None:
     """Serve."""
     sock = common.listen(port)
     handler = {"echo": echo, "fanout": fanout}[mode]
     compression = "deflate" if deflate else None
-    async with serve(handler, sock=sock, compression=compression, max_size=common.MAX_MESSAGE):
+    async with serve(
+        handler,
+        sock=sock,
+        ssl=common.context(tls),
+        compression=compression,
+        max_size=common.MAX_MESSAGE,
+    ):
         await common.forever(sock)
 
 
 def main() -> None:
     """Run the script."""
     options = common.parse(loop=("asyncio", "uvloop"))
-    common.run(start(options.mode, options.port, options.deflate), options.loop)
+    common.run(start(options.mode, options.port, options.deflate, options.tls), options.loop)
 
 
 if __name__ == "__main__":

@@ -54,12 +54,15 @@ class Client(Case):
 
 
 SIZES = {"256 B": 256, "8 KiB": 8 << 10, "100 kB": 100_000}
-PEERS = {"callbacks": PICOWS, "iteration": "websockets+uvloop"}
+CONDITIONS = (
+    "The server is the C ceiling, on a core of its own; all clients run on uvloop. What is shown as"
+    " busy is the client's core."
+)
 
-ROW = Row(
-    "client_echo",
-    "echo by a client, 1 connection, 1 in flight",
-    tuple(
+
+def echoes(way: str, peer: str) -> tuple[Client, ...]:
+    """A way of receiving, beside a peer, with messages of each size."""
+    return tuple(
         Client(
             name=f"{way}, {name}",
             unit=ROUND_TRIPS,
@@ -67,11 +70,15 @@ ROW = Row(
             way=way,
             size=size,
         )
-        for way, peer in PEERS.items()
         for name, size in SIZES.items()
-    ),
-    "The server is the C ceiling, on a core of its own; all clients run on uvloop. What is shown as"
-    " busy is the client's core.",
+    )
+
+
+ROW = Row(
+    "client_echo",
+    "echo by a client with callbacks, 1 connection, 1 in flight",
+    echoes("callbacks", PICOWS),
+    CONDITIONS,
 )
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ slow-readers  a fan-out to 1,000 members, of whom 100 never read: p99 of the oth
 slowloris     2,000 half-handshakes at a byte a second: p99 of honest clients that connect
 flood         one member sends 2,000 messages at once to 2,000: the longest wait of another
 messages      a million messages through closes, resets and slices, checked by an oracle
+returns       1,000 clients of sono.v2 that lose 20 connections each while 200 messages a second are
+              published: inside history nothing may be lost, doubled or out of order
+storm         10,000 clients of sono.v2 are cut at once and resume: how long it takes
 
 Linux only. The exit status is 1 if a run missed a bar, 2 if it could not begin.
 """
@@ -21,11 +24,13 @@ from benchmarks.load import LoadError
 from benchmarks.peers.common import more_descriptors
 from tests.faults.victims import victim
 
-from . import bars
+from . import bars, returns
 from .churn import DEADLINES, churn
 from .outcome import Outcome
 
 _SPARE = 200  # descriptors of a process besides those of its clients
+_AWAY = 0.75  # seconds for which a client is away, on average
+_LEAST_STAY = 0.3  # seconds that a connection lasts on average, at least
 
 
 class _Run(NamedTuple):
@@ -39,6 +44,11 @@ def _churn(chosen: argparse.Namespace) -> Outcome:
         return churn(server, chosen.minutes * 60, chosen.clients)
 
 
+def _returns(chosen: argparse.Namespace) -> Outcome:
+    stay = max(_LEAST_STAY, chosen.minutes * 60 / chosen.drops - _AWAY)
+    return returns.returns(chosen.kind, chosen.clients, chosen.drops, chosen.rate, stay)
+
+
 _RUNS = {
     "churn": _Run(_churn, 30, 50),
     "idle": _Run(lambda c: bars.idle(c.kind, c.minutes * 60, c.clients), 2, 10_000),
@@ -46,6 +56,8 @@ _RUNS = {
     "slowloris": _Run(lambda c: bars.slowloris(c.kind, c.minutes * 60, c.clients), 0.5, 2000),
     "flood": _Run(lambda c: bars.flood(c.kind, c.clients), 0, 2000),
     "messages": _Run(lambda c: bars.messages(c.kind, c.messages), 0, 12),
+    "returns": _Run(_returns, 3, 1000),
+    "storm": _Run(lambda c: returns.storm(c.kind, c.clients), 0, 10_000),
 }
 
 
@@ -62,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, help=f"how long ({lengths})")
     add("--clients", type=int, help=f"how many at a time ({crowds})")
     add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")
+    add("--drops", type=int, default=20, help="of each client of returns (default: %(default)s)")
+    add("--rate", type=float, default=200.0, help="messages a second of returns (default: 200)")
     add("--kind", choices=("selector", "asyncio"), default="selector", help="kind of server")
     add("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     return parser
@@ -90,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("only Linux tells what is needed here")
     if chosen.minutes < 0 or chosen.clients < 10 or chosen.messages < 100:
         parser.error("--minutes from 0, --clients from 10, --messages from 100 on")
+    if chosen.drops < 1 or not chosen.rate > 0:
+        parser.error("--drops from 1, --rate above 0")
     if missing := _missing(chosen.clients):
         parser.error(missing)
     try:

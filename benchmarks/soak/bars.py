@@ -18,7 +18,11 @@ from .outcome import Outcome, percentile
 _PINGS = 6  # rounds of pings in an idle run: every 20 s in two minutes, as shipped
 _TICKS = os.sysconf("SC_CLK_TCK")  # of the kernel's clock, in a second
 _STALL = 20.0  # seconds without progress until a reader is closed; at most half of the run
-_GENEROUS = {"packet_rate": 1_000_000, "byte_rate": 1 << 30}  # so high that nobody is throttled
+_GENEROUS = {
+    "packet_rate": 1_000_000,
+    "byte_rate": 1 << 30,
+    "delivery_rate": 1 << 40,
+}  # so high that nobody is throttled
 _AT_ONCE = 2 * DEFAULT_LIMITS.packet_rate  # packets that a client may send before it is throttled
 _SAID = '{"protocol":"broadcast","payload":{"message":"to all of you"}}'
 _QUESTION = '{"protocol":"grab","payload":{"message":"myid"}}'
@@ -165,7 +169,7 @@ def _connects(server: Victim, until: float) -> list[float]:
 
 def flood(kind: str, clients: int) -> Outcome:
     """One member sends all it may at once, to all; measures how long another waits for answers."""
-    with victim(kind) as server:
+    with victim(kind, delivery_rate=_GENEROUS["delivery_rate"]) as server:
         port = server.address[1]
         with (
             idle_connections(port, clients, ["--path=/ws"]),
