@@ -25,10 +25,13 @@ help: ## this list
 serve: $(VENV)/.installed ## the server with its demo, on PORT=8080 of loopback or HOST=
 	@exec $(BIN)/sono serve $(if $(HOST),--host '$(HOST)') --port '$(PORT)'
 
-# Tests wait for a third of their time: three at once keep two processors busy.
-JOBS ?= 3
-SPREAD := -n $(JOBS) --dist worksteal
+# Tests wait for much of their time: four at once keep two processors busy.
+JOBS ?= 4
+SPREAD = -n $(JOBS) --dist worksteal
 NATIVE := $(BIN)/python -c 'import sono_core, sys; sys.exit(not sono_core.native_available)'
+
+# Beside the conformance suite they wait for more of it.
+check: JOBS = 6
 
 # What is started hundreds of times is compiled once, whatever the environment says.
 test check: export PYTHONDONTWRITEBYTECODE :=
@@ -39,13 +42,15 @@ test: $(VENV)/.installed-test ## lint and the tests of the path that is built, i
 	@SONO_TEST_BESIDE=lint SONO_HYPOTHESIS_PROFILE=$${SONO_HYPOTHESIS_PROFILE:-quick} \
 	    $(BIN)/python -m pytest -q -r fEX $(SPREAD) -m 'not autobahn and not slow'
 
-# Autobahn runs beside the rest, as it takes about as long; its output comes at the end. Properties
-# have a run of their own with all of hypothesis's examples: measuring coverage would make it take
-# twice as long, and 25 show as much of that. The run in pure Python has 100, as the two paths have
-# been compared with all of them, and leaves out what runs both paths by itself or neither.
+# Autobahn runs beside the rest, as it takes about as long; its output comes at the end, that of the
+# pure path in a process of its own. Properties have a run of their own with all of hypothesis's
+# examples: measuring coverage would make it take twice as long, and 25 show as much of that. What
+# else says nothing of coverage, the browser's tests and those marked `once`, runs there too. The run
+# in pure Python has 25 examples, as the two paths have been compared with all of them; it leaves out
+# what runs both paths by itself or neither.
 AUTOBAHN_LOG := build/autobahn.log
-SAME_IN_PURE := tests/hostile tests/test_benchmark_servers.py tests/test_benchmarks.py \
-    tests/test_load_generator.py tests/test_imports.py tests/test_closing_line.py tests/browser_unit
+SAME_IN_PURE := tests/backplane tests/core/messaging/lossless tests/test_benchmarks.py \
+    tests/test_imports.py
 BARS := sono_core=100 sono_io=95 sono_server=95 sono_client=95
 .PHONY: check
 check: lint ## everything: both paths with coverage enforced, Autobahn, types, sanitizers
@@ -53,18 +58,21 @@ check: lint ## everything: both paths with coverage enforced, Autobahn, types, s
 	@mkdir -p $(dir $(AUTOBAHN_LOG))
 	@set +e; failed=; \
 	if $(NATIVE); then native=yes; else native=; fi; \
-	( $(BIN)/python -m pytest -m autobahn; first=$$?; \
-	  [ -z "$$native" ] || SONO_PURE=1 $(BIN)/python -m pytest -m 'autobahn and not native' || exit 1; \
-	  exit $$first ) >$(AUTOBAHN_LOG) 2>&1 & autobahn=$$!; \
+	$(BIN)/python -m pytest -m autobahn >$(AUTOBAHN_LOG) 2>&1 & autobahn=$$!; \
+	if [ -n "$$native" ]; then \
+	    SONO_PURE=1 $(BIN)/python -m pytest -m 'autobahn and not native' >$(AUTOBAHN_LOG).pure 2>&1 & \
+	    autobahn_pure=$$!; \
+	fi; \
 	$(MAKE) types || failed="$$failed types"; \
-	SONO_HYPOTHESIS_PROFILE=quick $(BIN)/coverage run -m pytest $(SPREAD) -m 'not autobahn' \
-	    || failed="$$failed tests"; \
+	SONO_HYPOTHESIS_PROFILE=quick $(BIN)/coverage run -m pytest $(SPREAD) \
+	    -m 'not autobahn and not browser and not once' || failed="$$failed tests"; \
 	SONO_HYPOTHESIS_PROFILE=$${SONO_HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest $(SPREAD) \
-	    -m 'hypothesis and not autobahn' || failed="$$failed properties"; \
+	    -m '(hypothesis or once or browser) and not autobahn' || failed="$$failed properties"; \
 	if [ -n "$$native" ]; then \
 	    echo 'sono: once more, in pure Python'; \
-	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=default $(BIN)/coverage run -m pytest $(SPREAD) \
-	        $(SAME_IN_PURE:%=--ignore=%) -m 'not autobahn and not browser and not native' \
+	    SONO_PURE=1 SONO_HYPOTHESIS_PROFILE=quick $(BIN)/coverage run -m pytest $(SPREAD) \
+	        $(SAME_IN_PURE:%=--ignore=%) \
+	        -m 'not autobahn and not browser and not native and not once' \
 	        || failed="$$failed pure"; \
 	    $(MAKE) coverage || failed="$$failed coverage"; \
 	    $(MAKE) sanitize || failed="$$failed sanitize"; \
@@ -74,6 +82,10 @@ check: lint ## everything: both paths with coverage enforced, Autobahn, types, s
 	fi; \
 	wait $$autobahn || failed="$$failed autobahn"; \
 	cat $(AUTOBAHN_LOG); \
+	if [ -n "$$native" ]; then \
+	    wait $$autobahn_pure || failed="$$failed autobahn-pure"; \
+	    cat $(AUTOBAHN_LOG).pure; \
+	fi; \
 	if [ -n "$$failed" ]; then echo "sono: make check FAILED in:$$failed"; exit 1; fi; \
 	echo 'sono: make check passed'
 
@@ -114,7 +126,7 @@ types: $(VENV)/.installed-test ## pyright: every public name of the packages has
 # the interpreter's own memory at exit is none.
 SANITIZED := build/sanitized
 .PHONY: sanitize
-sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fuzzing, under gcc's sanitizers
+sanitize: $(VENV)/.installed-test ## the native code's tests, and half a minute of fuzzing, under gcc's sanitizers
 	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
 	@cp -r setup.cfg setup.py pyproject.toml README.md LICENSE \
 	    sono_core sono_io sono_server sono_client tests fuzz $(SANITIZED)
@@ -128,9 +140,13 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and a minute of fu
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
 	    ../../$(BIN)/python -m pytest -p no:cacheprovider $(SPREAD) tests/rules tests/io/test_fast.py tests/io/test_loop.py \
 	        tests/core/websocket/test_connection.py tests/core/websocket/test_outbox.py \
-	        tests/core/native/test_native.py tests/properties/test_native_agrees.py \
+	        tests/core/native/test_native.py tests/core/native/test_scan.py \
+	        tests/core/native/test_scan_msgpack.py \
+	        tests/properties/test_native_agrees.py \
 	        tests/server/test_selector_*.py tests/server/test_websocket.py && \
-	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --seconds 60
+	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --target packets \
+	        --target v2 \
+	        --seconds 30
 
 BENCH ?=
 .PHONY: bench
@@ -139,8 +155,10 @@ bench: $(VENV)/.installed-bench ## Sono beside other servers, on the native path
 
 SOAK_MINUTES ?= 30
 .PHONY: soak
-soak: $(VENV)/.installed-test ## SOAK_MINUTES=30 of connects, messages and ends; what the server holds must be as before
+soak: $(VENV)/.installed-test ## SOAK_MINUTES=30 of connects, messages and ends; then clients of sono.v2 that come back
 	@$(BIN)/python -m benchmarks.soak churn --minutes $(SOAK_MINUTES)
+	@$(BIN)/python -m benchmarks.soak returns
+	@$(BIN)/python -m benchmarks.soak storm
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
