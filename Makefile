@@ -47,16 +47,18 @@ test: $(VENV)/.installed-test ## lint and the tests of the path that is built, i
 # examples: measuring coverage would make it take twice as long, and 25 show as much of that. What
 # else says nothing of coverage, the browser's tests and those marked `once`, runs there too. The run
 # in pure Python has 25 examples, as the two paths have been compared with all of them; it leaves out
-# what runs both paths by itself or neither.
+# what runs both paths by itself or neither. What failed in any run is told once more at the end.
 AUTOBAHN_LOG := build/autobahn.log
+FAILURES := build/failures.log
 SAME_IN_PURE := tests/backplane tests/core/messaging/lossless tests/test_benchmarks.py \
     tests/test_imports.py
 BARS := sono_core=100 sono_io=95 sono_server=95 sono_client=95
 .PHONY: check
 check: lint ## everything: both paths with coverage enforced, Autobahn, types, sanitizers
 	@$(BIN)/coverage erase
-	@mkdir -p $(dir $(AUTOBAHN_LOG))
-	@set +e; failed=; \
+	@mkdir -p build
+	@rm -f $(FAILURES)
+	@set +e; failed=; export SONO_TEST_FAILURES='$(abspath $(FAILURES))'; \
 	if $(NATIVE); then native=yes; else native=; fi; \
 	$(BIN)/python -m pytest -m autobahn >$(AUTOBAHN_LOG) 2>&1 & autobahn=$$!; \
 	if [ -n "$$native" ]; then \
@@ -86,7 +88,9 @@ check: lint ## everything: both paths with coverage enforced, Autobahn, types, s
 	    wait $$autobahn_pure || failed="$$failed autobahn-pure"; \
 	    cat $(AUTOBAHN_LOG).pure; \
 	fi; \
-	if [ -n "$$failed" ]; then echo "sono: make check FAILED in:$$failed"; exit 1; fi; \
+	if [ -n "$$failed" ]; then \
+	    cat $(FAILURES); echo "sono: make check FAILED in:$$failed"; exit 1; \
+	fi; \
 	echo 'sono: make check passed'
 
 # Of what `make check` has measured on both paths.

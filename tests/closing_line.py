@@ -1,4 +1,8 @@
-"""The last line of a run: what passed and on which path, what was left out, and why."""
+"""The last line of a run: what passed and on which path, what was left out, and why.
+
+What failed is also appended to the file that SONO_TEST_FAILURES names, if any, for a command that
+runs pytest several times and tells at its end what failed in any of them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +22,12 @@ from sono_core import native_available
 LEFT_TO_CHECK = ("autobahn", "browser", "slow", "once")
 """Markers of tests that `make test` may leave to `make check`."""
 
+PATH = "native" if native_available else "pure Python"
+
 OUTCOMES = ("passed", "failed", "error")
+
+FAILURE_LINES = 40
+"""Of one report that are appended at most, its last ones: those tell what went wrong."""
 
 _SHORTER = (
     # The reason of a skip, and its short form when skips are counted.
@@ -61,8 +71,7 @@ def closing_line(
         left: how many tests were deselected, by marker; the marker "" stands for all others.
         seconds: that the run took.
     """
-    path = "native" if native_available else "pure Python"
-    circumstances = f"({path}, {settings().max_examples:,} examples each) in {seconds:.0f} s"
+    circumstances = f"({PATH}, {settings().max_examples:,} examples each) in {seconds:.0f} s"
     also = f"{beside} and " if (beside := os.environ.get("SONO_TEST_BESIDE")) else ""
     parts = [f"{also}{counted(outcomes['passed'], 'test')} passed {circumstances}"]
     bad = {word: outcomes[word] for word in ("failed", "error") if outcomes[word]}
@@ -77,6 +86,12 @@ def closing_line(
     ]
     parts.append(f"skipped: {', '.join(omitted) or 'nothing'}")
     return f"sono: {'; '.join(parts)}"
+
+
+def failure(report: Any) -> str:
+    """One report of a failed test, as SONO_TEST_FAILURES gets it."""
+    said = report.longreprtext.splitlines()[-FAILURE_LINES:]
+    return "\n".join([f"== {report.nodeid} ({PATH}, {report.when})", *said, ""])
 
 
 class ClosingLine:
@@ -102,9 +117,14 @@ class ClosingLine:
     def pytest_sessionfinish(self, exitstatus: int) -> Generator[None]:
         yield
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or self._config.option.collectonly:
+        worker = hasattr(self._config, "workerinput")  # what it reports, the controller reports
+        if reporter is None or worker or self._config.option.collectonly:
             return
         outcomes = Counter({word: len(reporter.stats.get(word, ())) for word in OUTCOMES})
         skips = [report.longrepr[2] for report in reporter.stats.get("skipped", ())]
         seconds = time.monotonic() - self._started
+        if failures := os.environ.get("SONO_TEST_FAILURES"):
+            bad = [report for word in OUTCOMES[1:] for report in reporter.stats.get(word, ())]
+            with Path(failures).open("a", encoding="utf-8") as file:
+                file.writelines(failure(report) for report in bad)
         reporter.write_line(closing_line(int(exitstatus), outcomes, skips, self._left, seconds))

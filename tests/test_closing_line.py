@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from sono_core import native_available
-from tests.closing_line import closing_line, reason_of
+from tests.closing_line import PATH, closing_line, reason_of
 
 ROOT = Path(__file__).parent.parent
-PATH = "native" if native_available else "pure Python"
 
 
 @pytest.mark.parametrize(
@@ -95,10 +93,17 @@ def test_it_comes_last_with_and_without_workers(workers: str, tmp_path: Path) ->
     (tmp_path / "test_made_up.py").write_text(OF_ALL_KINDS)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", ROOT / "setup.cfg"]
     options = ["-p", "no:cacheprovider", "-n", workers, "-m", "not slow", tmp_path]
+    failures = tmp_path / "failures.log"
+    failures.write_text("what an earlier run left\n")
     ran = subprocess.run(
         [*command, *options],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SONO_TEST_BESIDE": ""},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SONO_TEST_BESIDE": "",
+            "SONO_TEST_FAILURES": str(failures),
+        },
         capture_output=True,
         text=True,
         timeout=120,
@@ -107,3 +112,10 @@ def test_it_comes_last_with_and_without_workers(workers: str, tmp_path: Path) ->
     assert last.startswith(f"sono: FAILED: 1 failed, 1 error; 1 test passed ({PATH}, "), ran.stdout
     assert last.endswith("; skipped: 1 slow (make check), 2 need luck")
     assert ran.returncode == 1
+    first, *told = failures.read_text().splitlines()
+    assert first == "what an earlier run left"
+    assert [line for line in told if line.startswith("== ")] == [
+        f"== test_made_up.py::test_fails ({PATH}, call)",
+        f"== test_made_up.py::test_has_an_error ({PATH}, setup)",
+    ]
+    assert "E       assert False" in told
