@@ -144,7 +144,8 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and half a minute 
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
 	    ../../$(BIN)/python -m pytest -p no:cacheprovider $(SPREAD) tests/rules tests/io/test_fast.py tests/io/test_loop.py \
 	        tests/core/websocket/test_connection.py tests/core/websocket/test_outbox.py \
-	        tests/core/native/test_native.py tests/core/native/test_scan.py \
+	        tests/core/native/test_native.py tests/core/native/test_head.py \
+	        tests/core/native/test_scan.py \
 	        tests/core/native/test_scan_msgpack.py \
 	        tests/properties/test_native_agrees.py \
 	        tests/server/test_selector_*.py tests/server/test_websocket.py && \

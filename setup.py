@@ -8,7 +8,17 @@ FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden"]
 CORE = "sono_core/native"
 CORE_HEADERS = [
     f"{CORE}/{name}.h"
-    for name in ("native", "outbox", "reader", "frames", "mask", "scan", "scan_msgpack", "utf8")
+    for name in (
+        "native",
+        "outbox",
+        "reader",
+        "frames",
+        "mask",
+        "head",
+        "scan",
+        "scan_msgpack",
+        "utf8",
+    )
 ]
 CORE_SOURCES = (
     "module",
@@ -18,6 +28,7 @@ CORE_SOURCES = (
     "outbox",
     "frames",
     "mask",
+    "head",
     "scan",
     "scan_msgpack",
     "utf8",

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
+from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 if sys.version_info >= (3, 11):  # others import it from here
@@ -88,6 +89,9 @@ def name_of(function: object) -> str:
 
 def is_coroutine_function(function: Callable[..., object]) -> bool:
     """Whether a call returns a coroutine; an object's `__call__` counts too."""
+    plain = function.__func__ if type(function) is MethodType else function
+    if type(plain) is FunctionType and not plain.__dict__:  # nearly all, and nothing marks them
+        return bool(plain.__code__.co_flags & inspect.CO_COROUTINE)
     of_object = type(function).__call__
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(of_object)
 

@@ -20,6 +20,9 @@ class Role(enum.Enum):
     SERVER = "server"
 
 
+Role.__hash__ = object.__hash__  # type: ignore[method-assign]  # Enum's own is written in Python
+
+
 class Request(Discreet, frozen=True):
     """A request of the opening handshake (RFC 6455, section 4.1), or any other HTTP/1.1 request.
 

@@ -72,6 +72,22 @@ class LoopContext:
         """
         raise NotImplementedError
 
+    def watch(self, epoll: int, fd: int, before: int, events: int, /) -> None:
+        """Have `run` look at a socket: C only, on Linux.
+
+        A selector keeps a record of each descriptor besides, which the table of transports is.
+
+        Args:
+            epoll: as for `run`.
+            fd: the socket's file descriptor.
+            before: the events that it was watched for, 0 for none.
+            events: those that it is to be watched for, 0 for none.
+
+        Raises:
+            OSError: the descriptor cannot be watched.
+        """
+        raise NotImplementedError
+
     def begin(self, now: float, /) -> None:
         """A turn begins, and its time counts from `now`."""
         self._ends = now + self._seconds

@@ -252,7 +252,7 @@ DEFECTS: list[tuple[str, str, str, object]] = [
         "response",
         "switching-no-upgrade",
         "sono_core.websocket.handshake.upgrade_protocols",
-        lambda _: ["websocket"],
+        lambda _: ("websocket",),
     ),
     (
         "response",

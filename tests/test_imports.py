@@ -20,7 +20,7 @@ CORE = ("quoting", "headers", "errors", "close_codes", "events", "limits", "argu
 # For each package: what it may import of Sono, beside the vocabulary; and its modules, each of
 # which may import those before it.
 PACKAGES: dict[str, tuple[str, str]] = {
-    "sono_core.native": ("", "path kernels scan scan_msgpack"),
+    "sono_core.native": ("", "path head kernels scan scan_msgpack"),
     "sono_core.http": ("sono_core.native", "grammar head responses encode"),
     "sono_core.websocket": (
         "sono_core.native sono_core.http",

@@ -17,6 +17,7 @@ import h11
 from sono_core import Accept, Connection, Event, Limits, Request, Role, State
 from sono_core.errors import HandshakeFailure
 from sono_core.http.head import HeadReader, _ordinary, _parsed
+from sono_core.native import ordinary_head, pure_ordinary_head
 
 from .checks import Target, check_end, head_of, values_of, ways
 
@@ -79,7 +80,11 @@ def _check_ordinary(data: bytes) -> None:
         found = HeadReader(Limits()).feed(data)
     except HandshakeFailure:
         return
-    if found and (ordinary := _ordinary(found[0])):
+    if not found:
+        return
+    native, pure = ordinary_head(found[0]), pure_ordinary_head(found[0])
+    assert native == pure, f"C reads {native}, Python {pure}"
+    if ordinary := _ordinary(found[0]):
         assert ordinary == _parsed(found[0]), f"read as {ordinary}"
 
 

@@ -14,6 +14,7 @@ from sono_core.errors import HandshakeFailure
 from sono_core.events import Request
 from sono_core.headers import Headers
 from sono_core.limits import Limits
+from sono_core.native import ordinary_head
 
 from .grammar import is_host, parse_tokens
 
@@ -21,13 +22,6 @@ from .grammar import is_host, parse_tokens
 _forbidden = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 # Matches a head whose lines all pass `_check_line`.
 _faultless = re.compile(rb"(?:[^\x00-\x20\x7f][^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n").fullmatch
-# An HTTP/1.1 GET in origin form, without a fragment, and fields of ASCII that are not empty. Of
-# such a head, if it has one Host and announces no body, h11 says the same as `_ordinary`.
-_ordinary_head = re.compile(
-    r"GET (/[!-\"$-~]*) HTTP/1\.1\r\n((?:[-0-9A-Za-z]+: ?[!-~](?:[ -~]*[!-~])?\r\n)+)\r\n"
-).fullmatch
-_ordinary_fields = re.compile(r"([^:]+): ?([^\r]+)\r\n").findall
-_OF_BODIES = {"content-length", "transfer-encoding"}
 # The handshake reads these fields, so they must be ASCII; others may be latin-1.
 _ASCII_FIELDS = re.compile(r"host|origin|upgrade|connection|sec-websocket-.*").fullmatch
 
@@ -176,16 +170,9 @@ def parse_request(head: bytes, scheme: str = "http") -> Request:
 
 
 def _ordinary(head: bytes) -> _Head | None:
-    """The head that nearly all clients send, in a fifth of the time that h11 takes; else None."""
-    match = _ordinary_head(head.decode("ascii")) if head.isascii() else None
-    if match is None:
-        return None
-    target, lines = match.groups()
-    fields = [(name.lower(), value) for name, value in _ordinary_fields(lines)]
-    names = [name for name, _ in fields]
-    if names.count("host") != 1 or not _OF_BODIES.isdisjoint(names):
-        return None
-    return _Head("GET", target, "1.1", Headers.parsed(fields))
+    """The head that nearly all clients send, without h11; else None."""
+    found = ordinary_head(head)
+    return found and _Head("GET", found[0], "1.1", Headers.parsed(found[1]))
 
 
 def _parsed(head: bytes) -> _Head:

@@ -32,12 +32,17 @@ class Deadlines(dict[Deadline, float]):
 
     def set(self, kind: Deadline, at: float) -> None:
         """Make `kind` due at `at`, whenever it was due before."""
+        before = self.get(kind, math.inf)
         self[kind] = at
-        self.next = min(self.values())
+        if at <= self.next:
+            self.next = at
+        elif before <= self.next:
+            self.next = min(self.values())
 
     def unset(self, kind: Deadline) -> None:
         """Cancel `kind`."""
-        if self.pop(kind, None) is not None:
+        before = self.pop(kind, None)
+        if before is not None and before <= self.next:
             self.next = min(self.values(), default=math.inf)
 
     def clear(self) -> None:

@@ -39,6 +39,10 @@ class Step(enum.Enum):
     """The stream ended on both sides, failed, or a deadline passed."""
 
 
+# Enum's own is written in Python.
+Phase.__hash__ = object.__hash__  # type: ignore[method-assign]
+Step.__hash__ = object.__hash__  # type: ignore[method-assign]
+
 TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
     Phase.OPENING: {
         Step.ACCEPT: Phase.OPEN,

@@ -28,6 +28,7 @@ _UPLOAD_PAUSE = 0.1  # seconds after each read of a large message while memory i
 _OPENING, _OPEN = Phase.OPENING, Phase.OPEN
 _ENDING, _CONDEMNED = Phase.ENDING, Phase.CONDEMNED
 _CONNECTION_OPEN = State.OPEN
+_REQUESTED, _CLOSED = State.REQUESTED, State.CLOSED
 
 
 def _event(message: str | bytes) -> TextMessage | BinaryMessage:
@@ -87,7 +88,7 @@ class Session(Course):
         self._resting = False  # from `end_turn` to the next turn
         self._keepalive = Keepalive(self.deadlines, timeouts, now)
         self._age = MessageAge(self.deadlines, timeouts)
-        self._throttle = Throttle(self.deadlines, limits)
+        self._throttle: Throttle | None = None  # made when something is first charged
 
     @property
     def _keeps_up(self) -> bool:
@@ -187,6 +188,10 @@ class Session(Course):
             if not isinstance(event, (TextMessage, BinaryMessage)):  # they come so without a reader
                 others += 1
             size -= self._dispatch(event, now)
+            state = connection.state
+            if (state is _REQUESTED or state is _CLOSED) and not self._ahead.size:
+                self.backlog = False  # nothing follows
+                break
         self._resting = False
         if self.backlog:
             self._had += most - messages
@@ -385,13 +390,18 @@ class Session(Course):
 
         Until then nothing at all is read of it: reading ahead would answer its pings.
         """
-        wait = self._throttle.charge(number, now)
+        wait = self._throttling().charge(number, now)
         if wait and self.open:
             self._slow_down(wait, now)
 
     def _slow_down(self, seconds: float, now: float) -> None:
-        self._throttle.wait(seconds, now)
+        self._throttling().wait(seconds, now)
         self.outbox.room = 0  # ends the fast path
+
+    def _throttling(self) -> Throttle:
+        if self._throttle is None:
+            self._throttle = Throttle(self.deadlines, self._limits)
+        return self._throttle
 
     def end_turn(self) -> None:
         """Deliver no more messages in this turn: the last ones caused much work, others wait."""

@@ -83,8 +83,20 @@ scan_msgpack(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t coun
                                                  max_containers, binary));
 }
 
+static PyObject *
+ordinary_head(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    if (!PyBytes_Check(head)) {
+        PyErr_SetString(PyExc_TypeError, "ordinary_head takes bytes");
+        return NULL;
+    }
+    return sono_ordinary_head(PyBytes_AS_STRING(head), (size_t)PyBytes_GET_SIZE(head));
+}
+
 PyDoc_STRVAR(apply_mask_doc,
              "apply_mask(data, mask, /)\n--\n\nSee sono_core.native.kernels.apply_mask.");
+PyDoc_STRVAR(ordinary_head_doc,
+             "ordinary_head(head, /)\n--\n\nSee sono_core.native.head.pure_ordinary_head.");
 PyDoc_STRVAR(
     scan_json_doc,
     "scan_json(text, max_depth, max_containers, /)\n--\n\nSee sono_core.native.scan.scan_json.");
@@ -93,6 +105,7 @@ PyDoc_STRVAR(scan_msgpack_doc, "scan_msgpack(data, max_depth, max_containers, bi
 
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
+    {"ordinary_head", ordinary_head, METH_O, ordinary_head_doc},
     {"scan_json", (PyCFunction)(void (*)(void))scan_json, METH_FASTCALL, scan_json_doc},
     {"scan_msgpack", (PyCFunction)(void (*)(void))scan_msgpack, METH_FASTCALL, scan_msgpack_doc},
     {NULL, NULL, 0, NULL},

@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "head.h"
 #include "outbox.h"
 #include "reader.h"
 #include "scan.h"

@@ -252,7 +252,7 @@ class ClientHandshake:
 
     def _accept(self, headers: Headers) -> Accept:
         """Check the headers of a 101 against the request (section 4.1)."""
-        if upgrade_protocols(headers.get("upgrade", "")) != ["websocket"]:
+        if upgrade_protocols(headers.get("upgrade", "")) != ("websocket",):
             raise HandshakeFailure(0, "Upgrade is not websocket")
         if "upgrade" not in connection_options(headers.get("connection", "")):
             raise HandshakeFailure(0, "Connection does not name Upgrade")

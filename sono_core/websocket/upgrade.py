@@ -103,19 +103,21 @@ def _offered(subprotocols: str) -> list[str]:
         raise HandshakeFailure(400, "malformed Sec-WebSocket-Protocol") from None
 
 
-def upgrade_protocols(value: str) -> list[str]:
+@functools.lru_cache(maxsize=64)  # as above
+def upgrade_protocols(value: str) -> tuple[str, ...]:
     """The protocols of Upgrade in lower case; all but websocket may have a version."""
-    return parse_list([value.lower()])
+    return tuple(parse_list([value.lower()]))
 
 
-def connection_options(value: str) -> list[str]:
+@functools.lru_cache(maxsize=64)  # as above
+def connection_options(value: str) -> tuple[str, ...]:
     """The tokens of Connection in lower case.
 
     Raises:
         HandshakeFailure: 400 if it is not a list of tokens.
     """
     try:
-        return parse_tokens([value.lower()])
+        return tuple(parse_tokens([value.lower()]))
     except ValueError:
         raise HandshakeFailure(400, "malformed Connection") from None
 

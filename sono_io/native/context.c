@@ -289,6 +289,20 @@ tell(LoopContext *self, const struct epoll_event *event, PyObject *now, PyObject
     return done ? 0 : -1;
 }
 
+static PyObject *
+context_watch(PyObject *Py_UNUSED(object), PyObject *args)
+{
+    int epoll, fd, before, wanted;
+    if (!PyArg_ParseTuple(args, "iiii", &epoll, &fd, &before, &wanted))
+        return NULL;
+    struct epoll_event event = {.data.fd = fd};
+    event.events = (wanted & READABLE ? EPOLLIN : 0u) | (wanted & WRITABLE ? EPOLLOUT : 0u);
+    int operation = !wanted ? EPOLL_CTL_DEL : before ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(epoll, operation, fd, &event) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
 /* How long to wait until a time on the clock of Python's time.monotonic(); -1 for ever. */
 static int
 milliseconds_until(double due)
@@ -333,6 +347,8 @@ context_run(PyObject *object, PyObject *args)
 }
 
 PyDoc_STRVAR(run_doc, "run(epoll, due, /)\n--\n\nSee sono_io.reference.LoopContext.");
+PyDoc_STRVAR(watch_doc,
+             "watch(epoll, fd, before, events, /)\n--\n\nSee sono_io.reference.LoopContext.");
 #endif
 
 PyDoc_STRVAR(flush_doc, "flush(now, until=inf, /)\n--\n\nSee sono_io.reference.LoopContext.");
@@ -344,6 +360,7 @@ PyDoc_STRVAR(read_at_doc, "read_at(now, /)\n--\n\nSee sono_io.reference.LoopCont
 static PyMethodDef context_methods[] = {
 #ifdef __linux__
     {"run", context_run, METH_VARARGS, run_doc},
+    {"watch", context_watch, METH_VARARGS, watch_doc},
 #endif
     {"flush", context_flush, METH_VARARGS, flush_doc},
     {"begin", context_begin, METH_O, begin_doc},

@@ -276,7 +276,9 @@ class Server(BaseServer):
         self, sock: socket.socket, transport: SelectorTransport, before: int, events: int
     ) -> None:
         """Let the selector watch a transport's socket for other events."""
-        if not events:
+        if self._epoll >= 0:
+            self.context.watch(self._epoll, sock.fileno(), before, events)
+        elif not events:
             self._selector.unregister(sock)
         elif before:
             self._selector.modify(sock, events, transport)

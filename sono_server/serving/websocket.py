@@ -78,15 +78,19 @@ def awaited(loop: Loop, *functions: Callable[..., object] | None) -> bool:
         TypeError: one is, and this loop awaits nothing, so it would never run; or one cannot be
             called.
     """
-    given = [function for function in functions if function is not None]
-    for function in given:
+    found = False
+    for function in functions:
+        if function is None:
+            continue
         require_callable("callback", function)
-    found = [function for function in given if is_coroutine_function(function)]
-    if found and loop.create_task is None:
-        raise TypeError(
-            f"{name_of(found[0])} is a coroutine function; this server calls only plain functions"
-        )
-    return bool(found)
+        if is_coroutine_function(function):
+            found = True
+            if loop.create_task is None:
+                raise TypeError(
+                    f"{name_of(function)} is a coroutine function; this server calls only plain"
+                    " functions"
+                )
+    return found
 
 
 class WebSocket(Sender):
