@@ -150,7 +150,13 @@ class FastTransport:
         """From `Session.fast_path`; C feeds it from the file descriptor `fd`."""
 
     def ready(self, events: int, now: float, /) -> None:
-        """The selector says that the socket can be read from or written to."""
+        """The selector says that the socket can be read from or written to.
+
+        Args:
+            events: as selectors number them, and 4 where both sides have ended the stream, which
+                epoll tells.
+            now: the time.
+        """
         try:
             self.ready_fallback(events, now)
         except Exception as error:

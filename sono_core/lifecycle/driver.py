@@ -140,10 +140,12 @@ class Driver:
     def receive_in_turn(self, data: bytes, now: float) -> None:
         """The same in a loop with turns, at whose end it flushes: slow answers leave together.
 
-        A layer that reads no more is flushed at once, as a loop may read again in the same turn.
+        So does what the application may answer in this turn, a request for one. A layer that reads
+        no more is flushed at once, as a loop may read again in the same turn.
         """
         self._pass_on(data, now)
-        if self.layer.answers_together and self.layer.reading:
+        layer = self.layer
+        if (layer.answers_together or not layer.outbox.size) and layer.reading:
             self.write_soon()
         else:
             self.flush(now)

@@ -282,8 +282,11 @@ tell(LoopContext *self, const struct epoll_event *event, PyObject *now, PyObject
     }
     int events = (event->events & ~(unsigned)EPOLLOUT ? READABLE : 0) |
                  (event->events & ~(unsigned)EPOLLIN ? WRITABLE : 0);
+    events &= transport->watched;
+    if (event->events & EPOLLHUP)
+        events |= HUNG_UP;
     Py_INCREF(transport);
-    PyObject *done = sono_transport_ready(transport, events & transport->watched, now);
+    PyObject *done = sono_transport_ready(transport, events, now);
     Py_DECREF(transport);
     Py_XDECREF(done);
     return done ? 0 : -1;

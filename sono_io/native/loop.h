@@ -139,7 +139,7 @@ bool sono_full(void);
 int sono_transport_write_soon(FastTransport *self);
 
 /* What a socket may be watched for; the numbers are those of `selectors`. */
-enum { READABLE = 1, WRITABLE = 2 };
+enum { READABLE = 1, WRITABLE = 2, HUNG_UP = 4 };
 
 /* See sono_io.reference.FastTransport.ready. */
 PyObject *sono_transport_ready(FastTransport *self, int events, PyObject *now);

@@ -10,6 +10,7 @@ from sono_io import loop as loop_in_c
 
 READ, WRITE = 1, 2
 """The events that a loop watches for; the numbers are those of `selectors`."""
+_HUNG_UP = 4  # see `FastTransport.ready`
 _SOON = 16  # backlogs that one turn can probably take
 
 
@@ -76,6 +77,9 @@ class SelectorTransport(FastTransport, Driver):
         """The selector says that the socket can be read from or written to."""
         layer = self.layer
         if events & READ and layer.reading:
+            if events & _HUNG_UP and self._shut:  # reading would tell the same
+                self.receive_in_turn(b"", now)
+                return
             buffer = self._loop.buffer
             try:
                 size = self._sock.recv_into(buffer, LITTLE_SIZE if self._loop.context.spent else 0)

@@ -19,6 +19,7 @@ import pytest
 
 from sono_core import Close, Ping, Pong, TextMessage, Timeouts
 from sono_server import HTTPRequest, WebSocket, serve
+from sono_server.selector.transport import SelectorTransport
 from tests.server.selector_helpers import assert_gone, assert_serves, count_turns, held, until
 from tests.servers import PATIENCE, Running, Wire, dial, get, listener, read_all, running, status
 
@@ -179,6 +180,32 @@ def test_half_closed_peers_do_not_make_the_loop_busy() -> None:
 
 
 # -- timers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.native
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll")
+@pytest.mark.parametrize("trailing", [b"", b"what nobody reads"])
+def test_where_both_sides_have_ended_the_last_read_is_spared(
+    trailing: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    original = SelectorTransport.ready_fallback
+
+    def noting(transport: SelectorTransport, events: int, now: float) -> None:
+        told.append(events)
+        original(transport, events, now)
+
+    monkeypatch.setattr(SelectorTransport, "ready_fallback", noting)
+    with running() as server, Wire(server.address) as wire:
+        wire.send(Close(1000))
+        assert wire.closed().code == 1000
+        wire.wait_for_end()
+        with held(server):
+            told.clear()
+            wire.sock.sendall(trailing)
+            wire.sock.shutdown(socket.SHUT_WR)
+        until(lambda: not server.call(lambda: len(server.server._transports)))
+        assert told[-1] == 1 | 4
 
 
 def test_timers_of_connections_that_are_gone_are_let_go() -> None:

@@ -123,7 +123,7 @@ def test_slow_answers_leave_at_the_end_of_the_turn(kind: type[Session]) -> None:
     wired = Wired("nothing", alone=False)
     wired.layer = wired.session = kind(Connection(Role.SERVER), wired, RecordingHandler(), now=0.0)
     wired.receive_in_turn(b"GET / ", 0.0)
-    assert wired.asked == (kind is Slow)
+    assert wired.asked  # whatever there is to write comes later in the turn
     wired.receive_in_turn(b"HTTP/3\r\n\r\n", 0.0)
     assert (wired.session.outbox.size > 0) == (kind is Slow)
     wired.flush(0.0)
