@@ -142,16 +142,16 @@ sanitize: $(VENV)/.installed-test ## the native code's tests, and half a minute 
 	@cd $(SANITIZED) && export PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	    SONO_TEST_REQUIRE=native SONO_HYPOTHESIS_PROFILE=default \
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" && \
-	    ../../$(BIN)/python -m pytest -p no:cacheprovider $(SPREAD) tests/rules tests/io/test_fast.py tests/io/test_loop.py tests/io/test_secure.py \
+	    ../../$(BIN)/python -m pytest -p no:cacheprovider $(SPREAD) tests/rules \
+	        tests/io/test_fast.py tests/io/test_loop.py tests/io/test_secure.py \
 	        tests/core/websocket/test_connection.py tests/core/websocket/test_outbox.py \
 	        tests/core/native/test_native.py tests/core/native/test_head.py \
 	        tests/core/native/test_scan.py \
 	        tests/core/native/test_scan_msgpack.py \
 	        tests/properties/test_native_agrees.py \
 	        tests/server/test_selector_*.py tests/server/test_websocket.py && \
-	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --target packets --target request \
-	        --target v2 \
-	        --seconds 30
+	    ../../$(BIN)/python -m fuzz.run_corpus --target server --target client --target packets \
+	        --target request --target v2 --seconds 30
 
 BENCH ?=
 .PHONY: bench
