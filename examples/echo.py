@@ -7,6 +7,7 @@ Conformance suites and load generators connect to it.
 
 import argparse
 import asyncio
+import ssl
 
 from sono_core import Limits
 from sono_server import AsyncServer, Server, WebSocket, serve, serve_async
@@ -16,22 +17,22 @@ def echo(ws: WebSocket, message: str | bytes) -> None:
     ws.send(message)
 
 
-def announce(server: AsyncServer | Server) -> None:
+def announce(server: AsyncServer | Server, scheme: str) -> None:
     host, port = server.address[:2]
     host = f"[{host}]" if ":" in host else host
-    print(f"listening on ws://{host}:{port}/", flush=True)
+    print(f"listening on {scheme}://{host}:{port}/", flush=True)
 
 
-def run(server: Server) -> None:
+def run(server: Server, scheme: str) -> None:
     with server:
-        announce(server)
+        announce(server, scheme)
         for request in server:
             request.accept(on_message=echo)
 
 
-async def run_async(server: AsyncServer) -> None:
+async def run_async(server: AsyncServer, scheme: str) -> None:
     async with server:
-        announce(server)
+        announce(server, scheme)
         async for request in server:
             request.accept(on_message=echo)
 
@@ -62,6 +63,11 @@ def main() -> None:
         metavar="BYTES",
         help="bytes waiting for a slow reader (default: max(4 MiB, 2 x max message))",
     )
+    parser.add_argument(
+        "--certificate",
+        metavar="PEM",
+        help="serve TLS with this certificate and the key in the same file",
+    )
     arguments = parser.parse_args()
     try:
         limits = Limits(
@@ -72,13 +78,18 @@ def main() -> None:
             max_queue=arguments.max_queue,
         )
         listen = serve_async if arguments.asyncio else serve
-        server = listen(arguments.host, arguments.port, limits=limits)
+        tls = None
+        if arguments.certificate:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(arguments.certificate)
+        server = listen(arguments.host, arguments.port, limits=limits, ssl=tls)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    scheme = "wss" if tls else "ws"
     if isinstance(server, AsyncServer):
-        asyncio.run(run_async(server))
+        asyncio.run(run_async(server, scheme))
     else:
-        run(server)
+        run(server, scheme)
 
 
 if __name__ == "__main__":

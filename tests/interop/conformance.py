@@ -122,11 +122,14 @@ def run(
     name: str,
     cases: Sequence[str] = ALL_CASES,
     timeout: float = 3600,
+    *,
+    tls: bool = False,
 ) -> Report:
     """Run the cases against the peer of that name.
 
-    A case id that ends in `*` stands for all ids that start so. `timeout` is in seconds. Raises
-    RuntimeError if the suite or the peer under test did not start.
+    A case id that ends in `*` stands for all ids that start so. `timeout` is in seconds. With
+    `tls` the peer speaks it, to a relay. Raises RuntimeError if the suite or the peer under test
+    did not start.
     """
     folder = autobahn_folder()
     if folder is None:
@@ -134,11 +137,14 @@ def run(
     deadline = time.monotonic() + timeout
     peer = PEERS[name]
     command = folder / f"run-{peer.role}-cases"
+    peer_command = peer.command
+    if tls:
+        peer_command = ("-m", "tests.interop.tls_relay", peer.role, sys.executable, *peer.command)
     with ExitStack() as stack:
         if peer.role == "server":
-            target = [stack.enter_context(listening(peer.command))]
+            target = [stack.enter_context(listening(peer_command))]
         else:
-            target = ["--", sys.executable, *peer.command]
+            target = ["--", sys.executable, *peer_command]
         return joined(
             [
                 run_part(name, command, part, deadline - time.monotonic(), target)

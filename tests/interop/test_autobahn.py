@@ -27,6 +27,21 @@ LIMIT = 1800
 pytestmark = [pytest.mark.autobahn, pytest.mark.slow, pytest.mark.timeout(LIMIT + 60)]
 
 
+# Framing, control frames, fragments, the closing handshake, and messages of up to 16 MiB: what
+# bytes that come in other pieces could break. It takes some seconds.
+SAMPLE = ("1.*", "2.*", "3.*", "4.*", "5.*", "7.*", "9.1.*", "9.2.*", "10.*")
+
+
+@pytest.mark.native  # where TLS is on the fast path
+@pytest.mark.parametrize("peer", PEERS)
+def test_over_tls_a_sample_passes(peer: str, autobahn: Path) -> None:
+    report = conformance.run(peer, cases=SAMPLE, timeout=LIMIT, tls=True)
+    if not report.passed:
+        pytest.fail(report.output, pytrace=False)
+    assert set(report.results.values()) <= {"OK", "INFORMATIONAL"}
+    assert len(report.results) == 114
+
+
 @pytest.mark.parametrize("peer", PEERS)
 def test_every_case_is_ok_or_informational(
     peer: str, autobahn: Path, capsys: pytest.CaptureFixture[str]
