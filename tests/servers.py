@@ -8,6 +8,7 @@ import inspect
 import os
 import queue
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -156,6 +157,12 @@ def has_ipv6() -> bool:
     return True
 
 
+class SecureAddress(tuple[str, int]):
+    """An address of a server that speaks TLS, to which `dial` does too."""
+
+    context: ssl.SSLContext
+
+
 def dial(address: Address, receive_buffer: int | None = None) -> socket.socket:
     """A connected socket."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -165,6 +172,8 @@ def dial(address: Address, receive_buffer: int | None = None) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     try:
         sock.connect(address)
+        if isinstance(address, SecureAddress):
+            return address.context.wrap_socket(sock, server_hostname=address[0])
     except OSError:
         sock.close()
         raise

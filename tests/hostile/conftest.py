@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from sono_core import native_available
+from tests.certificates import client_side, good
 from tests.processes import Program
-from tests.servers import Address, Wire
+from tests.servers import Address, SecureAddress, Wire
 
 # `make test` tries one of them, and `make check` the others too: the rules are the session's.
 _QUICK = ("selector", "native" if native_available else "pure")
@@ -22,6 +24,8 @@ KINDS = tuple(
     for server in ("selector", "asyncio")
     for path in ("native", "pure")
 )
+SECURE = (*KINDS, pytest.param("selector native tls", marks=pytest.mark.slow))
+"""And over TLS, in C: of the session's rules one server tells enough."""
 MIB = 1 << 20
 FULL = bool(os.environ.get("SONO_HOSTILE_FULL"))
 """Whether to use the sizes of the list; otherwise they are reduced."""
@@ -33,11 +37,20 @@ class Victim:
     """A server under attack."""
 
     def __init__(self, kind: str, *options: str) -> None:
-        transport, path = kind.split()
-        with pure(path == "pure"):
+        transport, path, *secure = kind.split()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(pure(path == "pure"))
+            if secure:
+                file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "server.pem"
+                good().private_key_and_cert_chain_pem.write_to_path(str(file))
+                options = (*options, f"certificate={file}")
             self.program = Program("-m", "tests.hostile.server", transport, *options, timed=True)
+            self.address: Address = self.program.address()
         self.kind = kind
-        self.address: Address = self.program.address()
+        self.scheme = "https" if secure else "http"
+        if secure:
+            self.address = SecureAddress(self.address)
+            self.address.context = client_side()
         self.proc = Path(f"/proc/{self.program.process.pid}")
 
     def wire(self, target: str = "/echo", **options: object) -> Wire:
@@ -100,7 +113,7 @@ def serving(kind: str, *options: str) -> Iterator[Victim]:
     assert b"Fatal" not in errors
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=SECURE)
 def running_victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
     with serving(request.param) as victim:
         yield victim

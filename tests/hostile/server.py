@@ -1,7 +1,8 @@
 """The server under attack: `python -m tests.hostile.server selector|asyncio [NAME=NUMBER]...`.
 
 It runs in its own process. It has the default limits, and shorter deadlines, so that tests need not
-wait for them; each NAME is a limit or a time-out with another value.
+wait for them; each NAME is a limit or a time-out with another value. With `certificate=FILE` it
+speaks TLS.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import sys
 from typing import Annotated, Any
 
@@ -160,17 +162,21 @@ def answer(request: HTTPRequest) -> None:
         guarded.connect(request)
 
 
-def main(kind: str, changes: dict[str, float]) -> None:
+def main(kind: str, changes: dict[str, float], certificate: str | None) -> None:
+    tls = None
+    if certificate:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
     limits, timeouts = changed(Limits(), changes), changed(TIMEOUTS, changes)
     logging.basicConfig(filename=os.devnull)  # a pipe would soon be full
     if kind == "selector":
-        with serve("127.0.0.1", 0, timeouts=timeouts, limits=limits) as server:
+        with serve("127.0.0.1", 0, timeouts=timeouts, limits=limits, ssl=tls) as server:
             print(f"listening on ws://127.0.0.1:{server.address[1]}/", flush=True)
             for request in server:
                 answer(request)
     else:
         slow.authenticate(ask_for_ever)
-        asyncio.run(main_async(limits, timeouts))
+        asyncio.run(main_async(limits, timeouts, tls))
 
 
 def changed(options: Any, changes: dict[str, float]) -> Any:
@@ -179,13 +185,14 @@ def changed(options: Any, changes: dict[str, float]) -> Any:
     return msgspec.structs.replace(options, **own)
 
 
-async def main_async(limits: Limits, timeouts: Timeouts) -> None:
-    async with serve_async("127.0.0.1", 0, timeouts=timeouts, limits=limits) as server:
+async def main_async(limits: Limits, timeouts: Timeouts, tls: ssl.SSLContext | None) -> None:
+    async with serve_async("127.0.0.1", 0, timeouts=timeouts, limits=limits, ssl=tls) as server:
         print(f"listening on ws://127.0.0.1:{server.address[1]}/", flush=True)
         async for request in server:
             answer(request)
 
 
 if __name__ == "__main__":
-    pairs = (argument.split("=") for argument in sys.argv[2:])
-    main(sys.argv[1], {name: int(value) for name, value in pairs})
+    pairs = dict(argument.split("=") for argument in sys.argv[2:])
+    own = pairs.pop("certificate", None)
+    main(sys.argv[1], {name: int(value) for name, value in pairs.items()}, own)
