@@ -284,7 +284,8 @@ client, which finds the server in `AUTOBAHN_URL` and its own name in `AUTOBAHN_A
 The server under test is `examples/echo.py {" ".join(RAISED_LIMITS)}`, also with `--asyncio`. \
 The clients are `tests/interop/echo_client.py` and `echo_client_async.py`. If SONO_AUTOBAHN is \
 set, `make check` takes each of these four, native and in pure Python, through all groups but \
-12.* and 13.*, and deals their cases out to the eight; `tests/interop/selection.py` says how.
+12.* and 13.*, and deals their cases out to the eight; `tests/interop/selection.py` says how. It \
+takes the four through a sample over TLS as well (`tests/interop/tls_relay.py`).
 """
 
 
