@@ -32,6 +32,8 @@ SONO_V2 = "sono v2"
 NO_HISTORY = "sono v2, no history"
 MESSAGES_ALONE = "sono, messages alone"
 """Sono's server without channels, where others have them."""
+SSL_ALONE = "ssl alone"
+"""Python's `ssl` with next to nothing around it."""
 SHARES = (0.5, 0.9)
 """Of the rate of messages at which `PICOWS` is busy all the time."""
 QUANTILES = ("p50", "p99")

@@ -9,7 +9,7 @@ the same: whole messages, a handler for each of them, no compression unless aske
 
 import sys
 
-from benchmarks.targets import MESSAGES_ALONE, NO_HISTORY, SONO_V2
+from benchmarks.targets import MESSAGES_ALONE, NO_HISTORY, SONO_V2, SSL_ALONE
 
 from .peer import Command, Peer
 from .process import Server, running
@@ -170,6 +170,7 @@ PEERS: tuple[Peer, ...] = (
         (distribution("uvicorn"), distribution("wsproto"), _UVLOOP),
     ),
     Peer("wsproto", _module("peers.wsproto"), RAW, (distribution("wsproto"),)),
+    Peer(SSL_ALONE, _module("peers.ssl_alone"), (), tls=True),
     Peer("ws (node)", _node("ws.mjs"), RAW, (package("ws"),)),
     Peer(
         "python-socketio",

@@ -2,7 +2,7 @@
 
 from benchmarks.cases import Row
 from benchmarks.served import Served
-from benchmarks.targets import ON_LOOPS
+from benchmarks.targets import ON_LOOPS, SSL_ALONE
 from benchmarks.units import HANDSHAKES
 
 from . import run_alone
@@ -15,14 +15,15 @@ ROW = Row(
         Served(
             name=name,
             unit=HANDSHAKES,
-            subjects=(*ON_LOOPS.values(), *PEERS),
+            subjects=(*ON_LOOPS.values(), *PEERS, SSL_ALONE),
             mode="echo",
             command=("connect", "--concurrency=32", *options),
             tls=True,
         )
         for name, options in (("full", ()), ("resumed", ("--resume-tls",)))
     ),
-    "The key is ECDSA on P-256. A resumed handshake has none of its signatures.",
+    "The key is ECDSA on P-256. A resumed handshake has none of its signatures. The last server is"
+    " `ssl` on blocking sockets and checks nothing: it tells what resumption can gain.",
 )
 
 if __name__ == "__main__":
