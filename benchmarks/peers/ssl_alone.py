@@ -37,6 +37,7 @@ def main() -> None:
     common.announce(listener)
     while True:
         connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if context:
                 connection = context.wrap_socket(connection, server_side=True)
