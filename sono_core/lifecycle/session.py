@@ -165,7 +165,8 @@ class Session(Course):
                 self.transport.write_now()
             if not self._keeps_up:
                 break
-            taken, length, stop = self._deliver(pause, min(messages, _LOOK), size, now)
+            some = messages if messages < _LOOK else _LOOK
+            taken, length, stop = self._deliver(pause, some, size, now)
             messages -= taken
             size -= length
             if (stop == Stop.EMPTY or stop == Stop.PARTIAL) and not self._peer_ended:

@@ -202,8 +202,10 @@ class MessageReader:
                 continue
             unfinished = False
             message = item.text if isinstance(item, TextMessage) else item.data
-            before, extra = extra, frames.fragments + assembler.final_blocks
-            left -= 1 + extra - before
+            left -= 1
+            if (counted := frames.fragments + assembler.final_blocks) != extra:
+                left -= counted - extra
+                extra = counted
             share -= len(message)
             self.since = None  # what is under way now began later
             on_message(message)
