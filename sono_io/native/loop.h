@@ -22,6 +22,7 @@ typedef struct {
     PyObject *to_flush;         /* a list of transports to flush before the loop waits */
     PyObject *wake;             /* called when the first of them is added, or None */
     PyObject *time;             /* the clock */
+    bool own_clock;             /* it is Python's own, which C can read without a call of Python */
     double seconds, ends;       /* of a turn; when the one that is open ends, or infinite */
     double began;               /* when the last one began */
     bool spent;                 /* that time is over */
