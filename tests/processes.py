@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -20,6 +21,18 @@ ROOT = Path(__file__).parent.parent
 def uncovered() -> dict[str, str]:
     """The environment for programs that coverage must not slow down."""
     return {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+
+
+_watchdog = re.compile(
+    r"^[^\n]*(?:a handler blocks the event loop|the event loop goes on after)[^\n]*\n"
+    r"(?:(?:Stack | )[^\n]*\n)*",
+    re.MULTILINE,
+)
+
+
+def complaints(errors: bytes | str) -> str:
+    """A program's standard error, but for its watchdog: it is right about a busy machine."""
+    return _watchdog.sub("", errors if isinstance(errors, str) else errors.decode())
 
 
 class Program:
@@ -64,7 +77,20 @@ class Program:
         """Its exit status and standard error after that signal."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, errors.decode()
+        return self.process.returncode, complaints(errors)
+
+    def logged(self) -> dict[str, str]:
+        """The next line of its log, which is JSON."""
+        assert self.process.stderr is not None
+        text = ""
+        while not text:
+            ready, _, _ = select.select([self.process.stderr], [], [], PATIENCE)
+            assert ready, "nothing is logged"
+            line = self.process.stderr.readline()
+            assert line, "it has ended"
+            text = complaints(line)
+        found: dict[str, str] = json.loads(text)
+        return found
 
 
 @contextlib.contextmanager
@@ -83,4 +109,4 @@ def run(*arguments: str) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of a program that ends by itself."""
     with program(*arguments) as started:
         output, errors = started.process.communicate(timeout=PATIENCE)
-        return started.process.returncode, output.decode(), errors.decode()
+        return started.process.returncode, output.decode(), complaints(errors)

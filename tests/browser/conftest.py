@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from tests.processes import complaints
+
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--no-sandbox",
@@ -72,7 +74,7 @@ class ServerProcess:
             _, errors = self._process.communicate(timeout=15)
         finally:
             self._process.kill()
-        assert (self._process.returncode, errors) == (0, "")
+        assert (self._process.returncode, complaints(errors)) == (0, "")
 
 
 @pytest.fixture(scope="session")

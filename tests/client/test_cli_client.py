@@ -188,17 +188,8 @@ def test_serve_speaks_tls_and_hangup_loads_its_certificates_again(tmp_path: Path
         assert "certificate verify failed" in errors
         Path(chain).write_text("nothing")
         server.process.send_signal(signal.SIGHUP)
-        assert "not reloaded" in logged(server.process)["message"]
+        assert "not reloaded" in server.logged()["message"]
         assert run(*SONO, "emit", address, "x", "--cafile", authority) == (0, "", "")
-
-
-def logged(process: subprocess.Popen[bytes]) -> dict[str, str]:
-    """The next line of the log."""
-    assert process.stderr is not None
-    ready, _, _ = select.select([process.stderr], [], [], PATIENCE)
-    assert ready, "nothing is logged"
-    line: dict[str, str] = json.loads(process.stderr.readline())
-    return line
 
 
 # -- a terminal -------------------------------------------------------------------------------

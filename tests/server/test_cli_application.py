@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import signal
 import ssl
 import sys
@@ -18,7 +17,7 @@ from sono_server.cli import application
 from sono_server.cli import command as cli
 from sono_server.cli.mistakes import Mistake
 from tests import certificates
-from tests.processes import Program, program
+from tests.processes import complaints, program
 from tests.server.sono_packets import message, packet
 from tests.servers import PATIENCE, Wire, dial, get, status
 
@@ -87,15 +86,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         file = getattr(sys.modules[name], "__file__", None) or ""
         if file.startswith(str(tmp_path)):
             del sys.modules[name]
-
-
-def logged(started: Program) -> dict[str, str]:
-    """The next line of its log."""
-    assert started.process.stderr is not None
-    ready, _, _ = select.select([started.process.stderr], [], [], PATIENCE)
-    assert ready, "nothing is logged"
-    line: dict[str, str] = json.loads(started.process.stderr.readline())
-    return line
 
 
 # -- what APP means ---------------------------------------------------------------------------
@@ -309,7 +299,7 @@ def test_an_application_is_served(app: str, source: str, tmp_path: Path) -> None
             assert wire.closed().code == 1001
             wire.flush()
         _, errors = started.process.communicate(timeout=PATIENCE)
-        assert (started.process.returncode, errors) == (0, b"")
+        assert (started.process.returncode, complaints(errors)) == (0, "")
 
 
 @pytest.mark.parametrize(("source", "loop"), [(GREETING, "selectors"), (WAITING, "asyncio")])
@@ -381,7 +371,7 @@ def test_hangup_loads_the_certificates_again(source: str, tmp_path: Path) -> Non
         assert shown() == der(certificates.good())
         certificates.save(tmp_path, certificates.renewed())
         started.process.send_signal(signal.SIGHUP)
-        assert logged(started)["message"] == "the certificates were reloaded"
+        assert started.logged()["message"] == "the certificates were reloaded"
         assert shown() == der(certificates.renewed())
 
 

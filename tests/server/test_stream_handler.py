@@ -129,6 +129,7 @@ def test_connections_beyond_the_maximum_are_told_503(loop: str) -> None:
         assert status(read_all(second)) == 503
 
 
+@pytest.mark.watchdog
 def test_a_handler_that_blocks_the_loop_is_logged(
     loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:

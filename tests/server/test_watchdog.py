@@ -12,7 +12,7 @@ from sono_server import HTTPRequest, WebSocket, serve
 from sono_server.operations.logs import JSONFormatter, TextFormatter
 from tests.servers import PATIENCE, Wire, accept_echo, running
 
-pytestmark = pytest.mark.usefixtures("each_server")
+pytestmark = [pytest.mark.usefixtures("each_server"), pytest.mark.watchdog]
 
 
 class Log(logging.Handler):
