@@ -13,6 +13,7 @@ import pytest
 
 from sono_client import SonoClient, connect
 from sono_core import LEGAL, Role, State
+from tests.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = list((ROOT / "docs").glob("*.md"))
@@ -37,7 +38,7 @@ def free_port() -> int:
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     while True:
         try:
-            socket.create_connection(("localhost", port), timeout=10).close()
+            socket.create_connection(("localhost", port), timeout=PATIENCE).close()
             return
         except ConnectionRefusedError:
             assert process.poll() is None, "the program ended"
@@ -54,7 +55,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[str]:
         wait_for_port(number, process)
         yield str(number)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -137,7 +138,7 @@ def test_the_embedded_server_echoes_and_closes() -> None:
             assert ws.recv(10) == "x" * 100_000
         assert ws.closed is not None
         assert ws.closed.clean
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 

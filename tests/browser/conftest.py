@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.processes import complaints
+from tests.servers import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -61,7 +62,7 @@ class ServerProcess:
         """End it without a word to anybody, and wait until its port is free."""
         self._process.kill()
         if self._process.returncode is None:
-            self._process.communicate(timeout=15)
+            self._process.communicate(timeout=PATIENCE)
 
     def start_again(self) -> None:
         """Start it once more, on the port that it had."""
@@ -71,7 +72,7 @@ class ServerProcess:
         """End it as a user would; it must not have printed any complaint."""
         self._process.terminate()
         try:
-            _, errors = self._process.communicate(timeout=15)
+            _, errors = self._process.communicate(timeout=PATIENCE)
         finally:
             self._process.kill()
         assert (self._process.returncode, complaints(errors)) == (0, "")

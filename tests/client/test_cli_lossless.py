@@ -83,7 +83,7 @@ def test_what_is_said_after_the_history_follows_it(house: House) -> None:
             for number in range(250, 400):
                 client.publish("Home", "chat", number)
             seen += [json.loads(listener.line())["payload"]["message"] for _ in range(150)]
-            _, errors = listener.process.communicate(timeout=20)
+            _, errors = listener.process.communicate(timeout=PATIENCE)
     assert seen == list(range(150, 400))
     assert errors.decode() == "sono: gap in #Home: 2 to 150 of its entries cannot be had\n"
 
@@ -135,5 +135,5 @@ def lines_while(house: House, *arguments: str) -> tuple[dict[str, Any], str]:
             time.sleep(0.01)
         house.say("Home", "chat", 1)
         found = json.loads(listener.line())
-        assert listener.process.wait(20) == 0
+        assert listener.process.wait(PATIENCE) == 0
     return {**found, "stream": found.get("stream")}, ""

@@ -15,7 +15,7 @@ import pytest
 from sono_core import native_available
 from tests.certificates import client_side, good
 from tests.processes import Program
-from tests.servers import Address, SecureAddress, Wire
+from tests.servers import PATIENCE, Address, SecureAddress, Wire
 
 # `make test` tries one of them, and `make check` the others too: the rules are the session's.
 _QUICK = ("selector", "native" if native_available else "pure")
@@ -108,7 +108,7 @@ def serving(kind: str, *options: str) -> Iterator[Victim]:
     victim = Victim(kind, *options)
     yield victim
     victim.program.process.terminate()
-    _, errors = victim.program.process.communicate(timeout=30)
+    _, errors = victim.program.process.communicate(timeout=PATIENCE)
     assert victim.program.process.returncode == 0
     assert b"Fatal" not in errors
 

@@ -185,7 +185,9 @@ def test_a_message_that_is_too_big(address: Address) -> None:
 
 
 def test_the_browser_client_is_served(address: Address) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/sono.js", timeout=5) as response:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{address[1]}/sono.js", timeout=PATIENCE
+    ) as response:
         assert b"class SonoClient" in response.read()
 
 
@@ -229,8 +231,8 @@ def test_the_example() -> None:
     with serving("uvicorn websockets", application) as (_, address), Talker(address) as one:
         assert one.next().startswith("welcome, ")
         page = f"http://127.0.0.1:{address[1]}"
-        with urllib.request.urlopen(page, timeout=5) as response:
+        with urllib.request.urlopen(page, timeout=PATIENCE) as response:
             assert b"/sono.js" in response.read()
-        with urllib.request.urlopen(f"{page}/announce?text=hi", b"", timeout=5) as response:
+        with urllib.request.urlopen(f"{page}/announce?text=hi", b"", timeout=PATIENCE) as response:
             assert response.read() == b'{"clients":1}'
         assert one.next() == "hi"

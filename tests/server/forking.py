@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from sono_server import AsyncServer, HTTPRequest, WebSocket, serve, serve_async
+from tests.servers import PATIENCE
 
 # mypy knows the methods of no context by its name
 fork: Any = multiprocessing.get_context("fork") if sys.platform != "win32" else None
@@ -36,7 +37,7 @@ def start() -> Any:
 
 def end(child: Any, number: int) -> str:
     os.kill(child.pid, number)
-    child.join(10)
+    child.join(PATIENCE)
     status = str(child.exitcode)
     child.kill()
     return status

@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sono_core import Close
+from sono_core import Close, Timeouts
 from sono_server import HTTPRequest, WebSocket
 from tests.servers import PATIENCE, Running, Wire, echo
 
-SOON = 3.0
-"""Seconds: well below every time-out that could end a wait by itself."""
+ENDLESS: dict[str, Any] = {
+    "drain": 3600.0,
+    "timeouts": Timeouts(handshake=3600.0, close=3600.0, write_stall=3600.0),
+}
+"""Options of a server in which no time-out ends a wait: what ends it is what is tested."""
 
 
 class Closes:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from tests.servers import PATIENCE
+
 
 @contextlib.contextmanager
 def streaming(
@@ -47,10 +49,10 @@ def streaming(
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE)
     try:
         yield ("", 0) if unix else listening.sockets[0].getsockname()[:2]
     finally:
         stop.loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()

@@ -49,7 +49,7 @@ def test_closing_takes_the_drain_time_once(on_asyncio: str) -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    drain = 1.5
+    drain = 4.0
     with running(lambda r: r.accept(never), drain=drain) as server, Wire(server.address) as wire:
         wire.send("go")
         assert begun.wait(PATIENCE)

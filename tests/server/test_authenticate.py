@@ -15,7 +15,7 @@ from sono_core.events import Accept
 from sono_core.websocket.frames import encode_frame
 from sono_core.websocket.opcodes import TEXT
 from sono_server import Client, HTTPRequest, Refused, Sono
-from tests.servers import Wire, running
+from tests.servers import PATIENCE, Wire, running
 
 COOKIE = "session=ann; theme=dark; session=other; broken; empty="
 
@@ -164,7 +164,7 @@ def test_it_has_the_time_of_the_handshake(monkeypatch: pytest.MonkeyPatch) -> No
         Wire(server.address, upgrade=False) as wire,
     ):
         wire.flush()
-        assert cancelled.wait(10)
+        assert cancelled.wait(PATIENCE)
 
 
 @pytest.mark.usefixtures("each_server")

@@ -10,7 +10,7 @@ import pytest
 from sono_core import Close
 from sono_core.lifecycle import Session
 from sono_server import HTTPRequest, Server, WebSocket
-from tests.server.selector_helpers import SOON, Closes, held, until
+from tests.server.selector_helpers import ENDLESS, Closes, held, until
 from tests.servers import (
     PATIENCE,
     Running,
@@ -115,14 +115,13 @@ def test_who_does_not_close_in_the_drain_time_is_cut_off() -> None:
 
 def test_a_second_stop_cuts_off_at_once() -> None:
     application = Closes()
-    server = Running(application)
+    server = Running(application, **ENDLESS)
     with Wire(server.address) as wire:
         server.server.stop()
         assert wire.next() == Close(1001, "the server is stopping", True)
         wire.connection.data_to_send()  # not sent
         server.server.stop()
-        server.thread.join(SOON)
-        assert not server.thread.is_alive()
+        server.join()
         assert application.closed().code in (1001, 1006)
 
 
@@ -133,20 +132,18 @@ def test_two_stops_that_come_together_do_not_wait_for_anything() -> None:
         server.server.stop()
         server.server.stop()
 
-    server = Running(lambda request: request.accept(stop_twice))
+    server = Running(lambda request: request.accept(stop_twice), **ENDLESS)
     with Wire(server.address) as wire:
         with held(server):
             wire.send("stop")
             server.server.call_soon(int)
-        server.thread.join(SOON)
-        assert not server.thread.is_alive()
+        server.join()
 
 
 def test_stop_without_connections_ends_at_once() -> None:
-    server = Running(accept_echo)
+    server = Running(accept_echo, **ENDLESS)
     server.server.stop()
-    server.thread.join(SOON)
-    assert not server.thread.is_alive()
+    server.join()
 
 
 def test_an_unlimited_drain_is_possible() -> None:
@@ -190,11 +187,10 @@ def test_close_in_a_handler_neither_reenters_it_nor_breaks_the_loop() -> None:
         assert depth == 0
         closes.put(close)
 
-    server = Running(lambda request: request.accept(close_all, closed))
+    server = Running(lambda request: request.accept(close_all, closed), **ENDLESS)
     wires = [Wire(server.address), Wire(server.address)]
     wires[0].send("a", "b", "c")
-    server.thread.join(SOON)
-    assert not server.thread.is_alive()
+    server.join()
     assert server.error is None
     assert [closes.get(timeout=PATIENCE).code for _ in wires] == [1006, 1006]
     assert messages[0] == "a"

@@ -10,6 +10,7 @@ from sono_core import Role
 from tests.certificates import server_side
 from tests.conftest import require
 from tests.secure import End
+from tests.servers import PATIENCE
 
 
 def talk(sock: socket.socket, process: subprocess.Popen[bytes]) -> bytes:
@@ -58,6 +59,6 @@ def test_keys_may_be_exchanged_under_way() -> None:
                 said = talk(sock, process)
         finally:
             process.kill()
-            said += process.communicate(timeout=20)[0]
+            said += process.communicate(timeout=PATIENCE)[0]
     assert said.count(b"KEYUPDATE") == 3
     assert b"HTTP/1.1 400 " in said  # to be read with the new keys
