@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -68,10 +67,6 @@ async def eventually(done: Callable[[], object]) -> None:
     """Let the loop turn until this is true; only the test's own time-out bounds it."""
     while not done():  # noqa: ASYNC110 - there is nothing that would tell
         await asyncio.sleep(0.001)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/dev/fd"))
 
 
 # -- the real server ------------------------------------------------------------------------------

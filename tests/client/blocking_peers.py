@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import struct
@@ -23,10 +22,6 @@ from tests.servers import PATIENCE
 SHORT = 0.05  # seconds for events that are sure not to happen
 MIB = 1 << 20
 QUICK = Timeouts(handshake=1.0, ping_interval=0.1, pong=0.1, close=0.2, write_stall=0.2)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/dev/fd"))
 
 
 Handle = Callable[[HTTPRequest], object]

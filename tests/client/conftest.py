@@ -15,11 +15,11 @@ from tests.client.blocking_peers import (
     Room,
     commanded,
     echo,
-    open_descriptors,
     serving,
     url_of,
 )
 from tests.client.each_client import CLIENTS, Client, used
+from tests.descriptors import assert_none_stays_open, open_descriptors
 from tests.servers import PATIENCE
 
 
@@ -29,12 +29,12 @@ def each_client(request: pytest.FixtureRequest) -> Iterator[Client]:
     if request.param != "blocking":
         used(request.param)
     gc.collect()
-    before = open_descriptors(), threading.active_count()
+    descriptors, threads = open_descriptors(), threading.active_count()
     yield CLIENTS[request.param]
-    gc.collect()
-    given_up = time.monotonic() + PATIENCE  # a server in another thread may still close its end
-    while (now := (open_descriptors(), threading.active_count())) != before:
-        assert time.monotonic() < given_up, (now, before)
+    assert_none_stays_open(descriptors)
+    given_up = time.monotonic() + PATIENCE  # a server in another thread may still end
+    while (now := threading.active_count()) > threads:
+        assert time.monotonic() < given_up, f"{now} threads run instead of {threads}"
         time.sleep(0.001)
 
 
@@ -55,7 +55,7 @@ def nothing_stays_open(quick_collection: None) -> Iterator[None]:
         yield
         gc.collect()
     assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
-    assert open_descriptors() == before
+    assert_none_stays_open(before)
 
 
 @pytest.fixture
@@ -83,5 +83,4 @@ def run(request: pytest.FixtureRequest) -> Iterator[Loop]:
     new_loop(request.param).close()  # the first loop opens descriptors that the process keeps
     before = open_descriptors()
     yield Loop(request.param)
-    gc.collect()
-    assert open_descriptors() == before
+    assert_none_stays_open(before)

@@ -25,12 +25,12 @@ from tests.client.blocking_peers import (
     Script,
     echo,
     faulty,
-    open_descriptors,
     refused_port,
     reset,
     serving,
     url_of,
 )
+from tests.descriptors import assert_none_stays_open, open_descriptors
 from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
@@ -276,7 +276,7 @@ def test_redirects_are_followed_up_to_a_number() -> None:
                 connect(url_of(server, path), max_redirects=limit)
             assert str(caught.value) == f"{where}: redirected once too often: {place}"
             assert caught.value.status == 302
-    assert open_descriptors() == before
+    assert_none_stays_open(before)
 
 
 # -- nothing stays open -------------------------------------------------------------------------

@@ -29,12 +29,12 @@ from tests.client.blocking_peers import (
     echo,
     faulty,
     heard,
-    open_descriptors,
     serving,
     unresponsive,
     url_of,
 )
 from tests.client.classic import ClassicClient as SonoClient
+from tests.descriptors import assert_none_stays_open, open_descriptors
 from tests.servers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_stays_open")
@@ -217,7 +217,7 @@ def test_a_socket_that_is_polled_is_closed_by_the_last_one(polling: threading.Ev
             assert isinstance(error, ConnectionClosed)
             assert error.code == 1006
         server.released.set()
-    assert open_descriptors() == before
+    assert_none_stays_open(before)
     ws.cut_off()
     ws.close()
 

@@ -15,8 +15,8 @@ from sono_client import ConnectError, connect, connect_async
 from sono_client.dialing import Dialing
 from sono_core.connect import AddressInfo
 from tests.async_peers import LOOPS
-from tests.client.blocking_peers import open_descriptors
 from tests.client.each_client import Client, run, used
+from tests.descriptors import assert_none_stays_open, open_descriptors
 from tests.servers import PATIENCE
 
 URL = "ws://several.example/"
@@ -157,7 +157,7 @@ def test_cancelled_while_it_connects_it_leaves_nothing(kind: str, find: Find) ->
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await connecting
-        assert open_descriptors() == before
+        assert_none_stays_open(before)
 
     async def opened() -> None:
         await connect_async(URL, proxy=None, timeout=60.0)
@@ -180,7 +180,7 @@ def test_an_interrupt_while_it_waits_leaves_nothing(
         monkeypatch.setattr("sono_client.dialing._writable", interrupt)
         with pytest.raises(KeyboardInterrupt):
             connect(URL, proxy=None)
-        assert open_descriptors() == before
+        assert_none_stays_open(before)
 
 
 class Recorded(socket.socket):
@@ -232,7 +232,7 @@ def test_of_two_that_answer_at_once_one_is_kept() -> None:
         winner = dialing.turn()
         assert winner in both
         dialing.close()
-        assert open_descriptors() == before + 1
+        assert_none_stays_open(before + 1)
         winner.close()
 
 

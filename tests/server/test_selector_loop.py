@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import os
 import queue
 import select
 import signal
@@ -20,6 +19,7 @@ import pytest
 from sono_core import Close, Ping, Pong, TextMessage, Timeouts
 from sono_server import HTTPRequest, WebSocket, serve
 from sono_server.selector.transport import SelectorTransport
+from tests.descriptors import assert_none_stays_open, open_descriptors
 from tests.server.selector_helpers import assert_gone, assert_serves, count_turns, held, until
 from tests.servers import PATIENCE, Running, Wire, dial, get, listener, read_all, running, status
 
@@ -340,7 +340,7 @@ def test_no_socket_is_left_open() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
         gc.collect()
-        before = len(os.listdir("/dev/fd"))
+        before = open_descriptors()
         for _ in range(3):
             with running() as server:
                 wire, sock = Wire(server.address), dial(server.address)
@@ -349,8 +349,7 @@ def test_no_socket_is_left_open() -> None:
                 wire.reset()
                 sock.close()
         del server, wire, sock
-        gc.collect()
-        assert len(os.listdir("/dev/fd")) == before
+        assert_none_stays_open(before)
     assert [str(warning.message) for warning in caught] == []
 
 
