@@ -73,7 +73,11 @@ def test_echo_gives_the_same_back(peer: Peer) -> None:
             assert ws.recv(PATIENCE) == message
 
 
-@pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.tls], ids=lambda peer: peer.name)
+@pytest.mark.parametrize(
+    "peer",
+    [peer for peer in PEERS if peer.tls and "echo" in peer.modes],
+    ids=lambda peer: peer.name,
+)
 def test_those_that_say_so_speak_tls(peer: Peer) -> None:
     need(peer)
     context = ssl.create_default_context()
