@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import queue
+import random
 import socket
 import ssl
 import struct
@@ -145,6 +146,19 @@ def listener(send_buffer: int | None = None, kind: type[socket.socket] = socket.
     sock.bind(("127.0.0.1", 0))
     sock.listen(128)
     return sock
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 for a program that must be told one.
+
+    It is not one of those that the kernel gives to whoever asks for any: such a port, free a moment
+    before, may be another test's by the time the program listens.
+    """
+    while True:  # not of `random` itself, which each process of the tests may seed alike
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def has_ipv6() -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from sono_client import SonoClient, connect
 from sono_core import LEGAL, Role, State
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = list((ROOT / "docs").glob("*.md"))
@@ -26,13 +26,6 @@ def programs(document: str) -> dict[str, str]:
 
 README = programs("README.md")
 EMBEDDING = programs("docs/embedding.md")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -13,8 +13,8 @@ import pytest
 from sono_client import SonoClient
 from tests.browser_unit.test_in_node import version_of_node
 from tests.conftest import require
-from tests.servers import PATIENCE
-from tests.test_docs import ROOT, free_port, programs, wait_for_port
+from tests.servers import PATIENCE, free_port
+from tests.test_docs import ROOT, programs, wait_for_port
 
 GUIDE = programs("docs/guide.md")
 PAGE = re.findall(
@@ -83,7 +83,7 @@ def test_what_the_guide_says_of_refusals(port: int) -> None:
 
     url = f"ws://localhost:{port}/ws"
     with pytest.raises(ConnectionClosed) as closed, SonoClient(url, token="another's") as sono:
-        sono.run(1)
+        sono.run(PATIENCE)
     assert closed.value.code == 4011
     with SonoClient(url, token="token of Bob") as sono:
         with pytest.raises(RequestFailed) as refused:

@@ -33,6 +33,7 @@ from tests.async_peers import (
     turns,
 )
 from tests.certificates import client_side, server_side
+from tests.servers import free_port
 
 
 def refusal(run: Loop, url: str, **options: Any) -> ConnectError:
@@ -60,13 +61,6 @@ def refused_by(run: Loop, script: Any, **options: Any) -> ConnectError:
 
 
 # -- failures -----------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import random
 import signal
 import socket
 import sys
@@ -24,7 +23,7 @@ from sono_client import ConnectError, ConnectionClosed, SonoClient
 from sono_core import Limits
 from tests.conftest import require
 from tests.processes import Program, program
-from tests.servers import PATIENCE, Address, Wire
+from tests.servers import PATIENCE, Address, Wire, free_port
 
 MIB = 1 << 20
 APPLICATION = "tests.interop.asgi_app:app"
@@ -37,14 +36,6 @@ COMMANDS = {
 }
 
 
-def free_address() -> Address:
-    """A port that the kernel gives nobody who asks for any, as tests beside this one do."""
-    while True:  # not of `random` itself, which each process of the tests may seed alike
-        address = "127.0.0.1", random.SystemRandom().randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(address):
-            return address
-
-
 @contextlib.contextmanager
 def serving(name: str, application: str = APPLICATION) -> Iterator[tuple[Program, Address]]:
     """An ASGI server in its own process."""
@@ -52,7 +43,7 @@ def serving(name: str, application: str = APPLICATION) -> Iterator[tuple[Program
     for wanted in (module, "starlette"):
         there = importlib.util.find_spec(wanted) is not None
         require("asgi", there, f"install {wanted}: pip install '.[interop]'")
-    address = free_address()
+    address = "127.0.0.1", free_port()
     arguments = COMMANDS[name].format(port=address[1]).split()
     with program("-m", *arguments, application) as server:
         wait_for(server, address)
