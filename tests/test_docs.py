@@ -48,7 +48,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[str]:
         wait_for_port(number, process)
         yield str(number)
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(10) == 0
     finally:
         process.kill()
         process.wait()

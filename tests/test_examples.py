@@ -9,7 +9,7 @@ import pytest
 
 from sono_core import Close
 from tests.processes import program, run
-from tests.servers import PATIENCE, Wire, get, status
+from tests.servers import Wire, get, status
 
 
 @pytest.mark.parametrize("options", [[], ["--asyncio"]], ids=["selector", "asyncio"])
@@ -52,7 +52,7 @@ def test_seed() -> None:
             started.process.send_signal(signal.SIGTERM)
             assert wire.closed().code == 1001
             wire.flush()
-        assert started.process.wait(PATIENCE) == 0
+        assert started.process.wait(10) == 0
 
 
 @pytest.mark.parametrize("name", ["echo", "seed"])

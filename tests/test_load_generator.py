@@ -155,7 +155,7 @@ def test_echo_counts_what_comes_back(run: Any, size: int, options: tuple[str, ..
     assert result["bytes"] == 0 or result["bytes"] <= size * result["messages"]
     if "--deflate" not in options:
         assert result["bytes"] == size * result["messages"]
-    assert 0.1 <= result["seconds"] < PATIENCE
+    assert 0.1 <= result["seconds"] < 1
     assert result["rate"] == pytest.approx(
         result["messages"] / result["seconds"], rel=1e-3, abs=0.1
     )

@@ -75,7 +75,7 @@ def test_a_close_that_is_not_answered_ends_in_time() -> None:
         ws = connect(server.url, timeouts=QUICK)
         start = time.monotonic()
         ws.close()
-        assert QUICK.close <= time.monotonic() - start < PATIENCE
+        assert QUICK.close <= time.monotonic() - start < 3
         assert ws.closed is not None
         assert (ws.closed.code, ws.closed.clean) == (1006, False)
         server.released.set()
@@ -93,7 +93,7 @@ def test_a_close_in_a_flood_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
         ws = connect(server.url, timeouts=QUICK)
         start = time.monotonic()
         ws.close()
-        assert time.monotonic() - start < PATIENCE
+        assert time.monotonic() - start < 5
 
 
 def test_an_answered_close_whose_stream_stays_open_ends_in_time() -> None:
@@ -147,7 +147,7 @@ def test_a_flood_does_not_hold_a_timeout_up(frame: bytes, monkeypatch: pytest.Mo
             start = time.monotonic()
             with contextlib.suppress(TimeoutError, BufferError):
                 ws.ping(timeout)
-            assert time.monotonic() - start < PATIENCE
+            assert time.monotonic() - start < 5
         server.released.set()
         ws.close()
 

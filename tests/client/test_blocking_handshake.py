@@ -55,7 +55,7 @@ def test_a_connection_that_takes_too_long() -> None:
         start = time.monotonic()
         with pytest.raises(ConnectError, match=rf"^127\.0\.0\.1:{port}: connecting took too long$"):
             connect(f"ws://127.0.0.1:{port}/", timeout=0.2)
-        assert 0.2 <= time.monotonic() - start < PATIENCE
+        assert 0.2 <= time.monotonic() - start < 3
 
 
 def test_each_address_of_a_host_is_tried_and_has_its_share_of_the_time(
@@ -160,7 +160,7 @@ def test_a_server_that_never_answers_meets_the_handshakes_deadline() -> None:
         start = time.monotonic()
         with pytest.raises(ConnectError, match="the handshake took too long") as caught:
             connect(server.url, timeouts=QUICK)
-        assert QUICK.handshake <= time.monotonic() - start < PATIENCE
+        assert QUICK.handshake <= time.monotonic() - start < 3
         server.released.set()
     assert caught.value.status is None
 
@@ -184,7 +184,7 @@ def test_a_trickling_answer_does_not_move_the_handshakes_deadline(
         start = time.monotonic()
         with pytest.raises(ConnectError, match=reason):
             connect(server.url, timeouts=QUICK)
-        assert time.monotonic() - start < PATIENCE
+        assert time.monotonic() - start < 3
 
 
 def test_interim_answers_do_not_move_the_handshakes_deadline() -> None:

@@ -115,7 +115,7 @@ def test_run_calls_back_until_its_time_is_over(room: tuple[Room, str]) -> None:
         sono.run(0)
         start = time.monotonic()
         sono.run(SHORT)
-        assert SHORT <= time.monotonic() - start < PATIENCE
+        assert SHORT <= time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("code", [1000, 1001])
@@ -222,7 +222,7 @@ def test_a_flood_of_events_does_not_hold_a_timeout_up() -> None:
         sono.run(0)
         with pytest.raises(TimeoutError):
             sono.grab("myid", SHORT)
-        assert time.monotonic() - start < PATIENCE
+        assert time.monotonic() - start < 5
         assert payloads
 
 

@@ -173,7 +173,7 @@ def test_a_timeout_is_kept_while_another_thread_polls(
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             obeyed.recv(timeout)
-        assert timeout <= time.monotonic() - start < PATIENCE
+        assert timeout <= time.monotonic() - start < 3
         obeyed.send("say hello")
         assert other.result(PATIENCE) == "hello"
 
@@ -201,7 +201,7 @@ def test_a_deadline_that_comes_earlier_is_met_although_another_thread_polls(
         with doing(ws.recv, polling) as other:
             start = time.monotonic()
             ws.close()
-            assert 0.2 <= time.monotonic() - start < PATIENCE
+            assert 0.2 <= time.monotonic() - start < 3
             assert isinstance(other.exception(PATIENCE), ConnectionClosed)
         server.released.set()
 
@@ -421,7 +421,7 @@ def test_a_question_keeps_its_timeout_while_another_thread_runs(
                 start = time.monotonic()
                 with pytest.raises(TimeoutError, match="'myid' was not answered"):
                     sono.grab("myid", timeout)
-                assert timeout <= time.monotonic() - start < PATIENCE
+                assert timeout <= time.monotonic() - start < 3
             sono._connect = None  # type: ignore[assignment]  # nobody comes back
             server.released.set()
             sono.close()

@@ -45,7 +45,7 @@ def test_sending_to_a_silent_server_does_not_wait_for_it(commanded_url: str) -> 
         start = time.monotonic()
         for _ in range(20):
             ws.send("nothing is answered to this")
-        assert time.monotonic() - start < PATIENCE
+        assert time.monotonic() - start < 5
 
 
 def test_recv_times_out_and_the_connection_lives_on(commanded_url: str) -> None:

@@ -13,7 +13,7 @@ from sono_core import Limits, Timeouts, __version__
 from sono_server.cli import command as cli
 from sono_server.operations.settings import settings
 from tests.processes import ROOT, complaints, program, run
-from tests.servers import PATIENCE, Wire, get, has_ipv6, status
+from tests.servers import Wire, get, has_ipv6, status
 
 
 def mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -160,7 +160,7 @@ def test_the_module_runs_the_command_until_a_signal(number: signal.Signals) -> N
             started.process.send_signal(number)
             assert wire.closed().code == 1001
             wire.flush()
-        assert started.process.wait(PATIENCE) == 0
+        assert started.process.wait(10) == 0
         assert started.process.stderr is not None
         assert complaints(started.process.stderr.read()) == ""
 
@@ -212,7 +212,7 @@ def test_a_stop_with_another_code() -> None:
             started.process.send_signal(signal.SIGTERM)
             assert wire.closed().code == 1012
             wire.flush()
-        assert started.process.wait(PATIENCE) == 0
+        assert started.process.wait(10) == 0
 
 
 def test_the_table_of_the_docs_is_that_of_the_source() -> None:
