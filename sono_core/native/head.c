@@ -40,7 +40,7 @@ skip_target(const char *at, const char *end)
     return at;
 }
 
-/* One line of a field: its two strings, or none if it is not ordinary. */
+/* One line of a field: its name in lower case, its value, and where the next line begins. */
 typedef struct {
     const char *value, *value_end, *next;
     char name[SHORT_NAME];

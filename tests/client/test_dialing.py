@@ -233,6 +233,7 @@ def test_of_two_that_answer_at_once_one_is_kept() -> None:
         assert winner in both
         dialing.close()
         assert_none_stays_open(before + 1)
+        assert winner.fileno() >= 0  # it is the one
         winner.close()
 
 
