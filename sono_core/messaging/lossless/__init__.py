@@ -12,11 +12,13 @@ from .history import DEFAULT_HISTORY, Histories, History
 from .memory import MemoryBackplane
 from .positions import EVERYBODY, MAX_NUMBER, OWN, Position, channel_of, stream_of
 from .replay import Start
-from .streams import Batch, Entry, Missing, Page
+from .streams import KEY_AGE, MAX_KEYS, Batch, Entry, Missing, Page
 
 __all__ = [
     "DEFAULT_HISTORY",
     "EVERYBODY",
+    "KEY_AGE",
+    "MAX_KEYS",
     "MAX_NUMBER",
     "OWN",
     "Backplane",

@@ -5,6 +5,7 @@ several share one. Nothing here waits: an operation returns a `Receipt`, which i
 at once, in the thread that made the call.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -155,6 +156,10 @@ class SavedSession(Discreet, frozen=True):
     record: bytes
 
 
+def _nobody() -> None:
+    """Nobody follows streams."""
+
+
 class Backplane(ABC):
     """Keeps streams, rosters and sessions.
 
@@ -172,6 +177,34 @@ class Backplane(ABC):
     What is told live (to `on_entry`, `on_change`, `on_volatile`) may come twice, late, in another
     order, or never: a `Feed` sees to that.
     """
+
+    suspected: Callable[[], object] = staticmethod(_nobody)
+    """Set by whoever follows streams, to be called when something live may have been lost: it
+    compares them with `tops` at once, and not when it would have done so anyway."""
+    interval: float = math.inf
+    """Seconds after which `tick` is to be called again."""
+
+    # -- its life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to do what is asked, and may have been asked already. Nothing happens if it has
+        begun."""
+
+    def close(self) -> None:
+        """Do no more; what is asked from now on fails, until `start`."""
+
+    def tick(self) -> None:
+        """Look after itself."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it does what is asked, and tells what is published."""
+        return True
+
+    @property
+    def held(self) -> int:
+        """Bytes of this process's memory that it takes."""
+        return 0
 
     # -- streams --------------------------------------------------------------------------------
 

@@ -74,6 +74,24 @@ class Batch(Discreet, frozen=True):
     why: Why | None
     """Why something is missing; None if nothing is."""
 
+    @classmethod
+    def found(
+        cls, after: Position, entries: tuple[Entry, ...], upto: Position, top: Position, first: int
+    ) -> "Batch":
+        """What was found after a position.
+
+        A position of another epoch is before all entries of this one, and one above the top after
+        them.
+        """
+        why: Why | None = None
+        if after.epoch != top.epoch:
+            why = "other-epoch"
+        elif after.offset > top.offset:
+            why = "above-top"
+        elif len(entries) < upto.offset - after.offset:
+            why = "trimmed"
+        return cls(entries, upto, top, first, why)
+
     def shown(self) -> Iterable[tuple[str, object]]:
         """See `Discreet`."""
         yield from (("upto", self.upto), ("top", self.top), ("why", self.why))
@@ -208,10 +226,7 @@ class Stream:
         return found[1] if found else None
 
     def since(self, position: Position, now: float, limit: int | None = None) -> Batch:
-        """The entries after a position, or why some cannot be had.
-
-        A position of another epoch is before all entries of this one, and one above the top after
-        them.
+        """The entries after a position, or why some cannot be had; see `Batch.found`.
 
         Args:
             limit: bytes of the entries; one is always there if there are any. None: all of them.
@@ -231,14 +246,7 @@ class Stream:
                     upto = entries[-1].at
                     break
             entries.append(entry)
-        why: Why | None = None
-        if position.epoch != self.epoch:
-            why = "other-epoch"
-        elif after > top.offset:
-            why = "above-top"
-        elif len(entries) < upto.offset - after:
-            why = "trimmed"
-        return Batch(tuple(entries), upto, top, self.first, why)
+        return Batch.found(position, tuple(entries), upto, top, self.first)
 
     def before(self, position: Position | None, now: float, count: int) -> Page:
         """The last entries before a position, at most `count`; None stands for behind the top.

@@ -90,7 +90,9 @@ class Following:
         self._starting: dict[str, Receipt[Position]] = {}  # of feeds, until they have started
         self._places: dict[str, dict[str, _Place]] = {}  # by member and stream
         self._next_check = 0.0
-        self._checking = False
+        self._comparing = False
+        self._again = False  # whether to compare once more behind the comparison under way
+        backplane.suspected = self.check
 
     def follow(self, name: str) -> None:
         """Follow a stream; nothing happens if it is followed."""
@@ -223,18 +225,29 @@ class Following:
         """Compare with the backplane, if it is time, and try again what could not be followed."""
         if self._next_check <= now:
             self._next_check = now + CHECK
-            for name in list(self._feeds):
-                self._feed(name)
-            if not self._checking:  # an answer must not be older than the check before
-                self._checking = True
-                self._backplane.tops(list(self._feeds)).then(self._compare)
+            self._compare()
 
-    def _compare(self, receipt: Receipt[dict[str, Top]]) -> None:
-        self._checking = False
+    def check(self) -> None:
+        """Something may have been lost: compare now, behind the comparison under way."""
+        self._again = self._comparing
+        self._compare()
+
+    def _compare(self) -> None:
+        for name in list(self._feeds):
+            self._feed(name)
+        if not self._comparing:  # an answer must not be older than the check before
+            self._comparing = True
+            self._backplane.tops(list(self._feeds)).then(self._compared)
+
+    def _compared(self, receipt: Receipt[dict[str, Top]]) -> None:
+        self._comparing = False
         if receipt.error is None:
             for name, top in receipt.value.items():
                 if feed := self._feeds.get(name):
                     feed.check(top.at)
+        if self._again:
+            self._again = False
+            self._compare()
 
     def _feed(self, name: str) -> Feed[str]:
         feed = self._feeds.get(name)
