@@ -10,6 +10,7 @@ import multiprocessing
 import pickle
 import pkgutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 
@@ -35,11 +36,16 @@ ARGUMENTS: dict[str, object] = {
 """A value for each parameter of their constructors, by its name."""
 
 
+ON_REDIS = "sono_server.backplane.redis"
+HAS_REDIS = find_spec("redis") is not None
+
+
 def modules() -> Iterator[str]:
     for package in PACKAGES:
         yield package
         found = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
-        yield from (each.name for each in found if not each.name.endswith("__main__"))
+        names = [each.name for each in found if not each.name.endswith("__main__")]
+        yield from (name for name in names if HAS_REDIS or not name.startswith(ON_REDIS))
 
 
 def exceptions() -> list[type[BaseException]]:

@@ -94,10 +94,18 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.selector": ("CORE sono_io sono_server.serving", "transport server"),
     "sono_server.aio": ("CORE sono_io sono_server.serving", "base streams server"),
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
+    "sono_server.backplane.redis": (
+        "CORE sono_server.serving sono_server.backplane.errors",
+        "keys scripts wire servers commands subscriber backplane",
+    ),
+    "sono_server.backplane": (
+        "CORE sono_core.messaging.lossless.packets sono_server.backplane.redis",
+        "errors envelopes choice",
+    ),
     "sono_server.app": (
         """
         CORE sono_core.messaging.lossless.packets sono_io sono_server.serving sono_server.selector
-        sono_server.aio sono_server.asgi
+        sono_server.aio sono_server.asgi sono_server.backplane
         """,
         """
         payloads patterns identities pages receipts away clients trampoline hooks works owner lines
@@ -108,7 +116,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.cli": (
         """
         CORE sono_server.serving sono_server.selector sono_server.aio sono_server.asgi
-        sono_server.app sono_server.operations sono_client.cli
+        sono_server.backplane sono_server.app sono_server.operations sono_client.cli
         """,
         "mistakes demo application serve reload command",
     ),
@@ -274,6 +282,8 @@ def test_a_package_names_what_others_may_use_and_nothing_else(package: str) -> N
     tree = SOURCES[f"{package}.__init__"]
     for name in GRAPH[f"{package}.__init__"]:
         assert name == package or name.startswith((f"{package}.", "sono_core"))
+    if package == "sono_server.backplane.redis":
+        pytest.importorskip("redis", reason="redis-py is missing: pip install 'sono[redis]'")
     names = importlib.import_module(package).__all__
     assert list(names) == sorted(set(names), key=names.index)
     kinds = {type(node) for node in tree.body} - {ast.Expr, ast.ImportFrom, ast.Assign}

@@ -26,7 +26,7 @@ from sono_core.messaging import (
     SharedTurn,
     size_of,
 )
-from sono_core.messaging.lossless import Data, Histories, Position
+from sono_core.messaging.lossless import Backplane, Data, Histories, Position
 from sono_core.messaging.lossless.server import ENDED, Terms
 from sono_core.messaging.v2 import Speech
 from sono_server.serving import Alarm, Loop, WebSocket, logger
@@ -61,6 +61,8 @@ class Dispatcher(Calls):
         limits: of packets and sessions.
         timeouts: of sessions.
         dialects: all dialects that clients may speak.
+        histories: of channels.
+        backplane: see `Lossless`.
     """
 
     loop: Loop | None
@@ -73,6 +75,7 @@ class Dispatcher(Calls):
         timeouts: Timeouts,
         dialects: Iterable[Dialect],
         histories: Histories,
+        backplane: Backplane | None = None,
     ) -> None:
         super().__init__(hub, limits, tuple(dialects))
         self.withheld: int = 0
@@ -88,7 +91,7 @@ class Dispatcher(Calls):
         """Those that would have caused more, in each of the last turns; they share a turn."""
         self._terms = Terms(0.0)  # of clients without sessions
         self._alarm = Alarm(self._expire)
-        self.lossless = Lossless(self, limits, timeouts, histories)
+        self.lossless = Lossless(self, limits, timeouts, histories, backplane)
         self._node_left = hub.left
         hub.left = self._left
 
@@ -99,6 +102,11 @@ class Dispatcher(Calls):
                 self.loop = loop
             self._alarm.scheduled = math.inf  # the loop before may have ended, and call nobody
             self.lossless.serve_on(loop)
+
+    def begin(self, loop: Loop) -> None:
+        """A server begins: what is shared with others is connected before its first client."""
+        if self.lossless.shared:
+            loop.call_soon(self.serve_on, loop)
 
     def add(self, client: Client) -> None:
         """Let a new client in, to the home channel."""

@@ -20,6 +20,7 @@ from sono_core.messaging import (
     size_of,
 )
 from sono_core.messaging.lossless import (
+    Backplane,
     Histories,
     MemoryBackplane,
     Position,
@@ -86,14 +87,24 @@ class Lossless(Handling):
         limits: of packets and sessions.
         timeouts: of sessions.
         histories: of channels.
+        backplane: that of several processes; None: this one has its own, in its memory.
     """
 
     def __init__(
-        self, owner: Owner, limits: Limits, timeouts: Timeouts, histories: Histories
+        self,
+        owner: Owner,
+        limits: Limits,
+        timeouts: Timeouts,
+        histories: Histories,
+        backplane: Backplane | None = None,
     ) -> None:
         super().__init__(owner, limits)
         self._timeouts = timeouts
-        self._backplane = MemoryBackplane(time.monotonic, lambda: new_id(9), limits)
+        memory = MemoryBackplane(time.monotonic, lambda: new_id(9), limits)
+        self._backplane: Backplane = memory if backplane is None else backplane
+        self.shared: bool = backplane is not None
+        """Whether other processes have the same backplane."""
+        self._look_after_at = 0.0  # when the backplane looks after itself
         self.node: Node = Node(
             owner.hub,
             self._backplane,
@@ -119,9 +130,18 @@ class Lossless(Handling):
         self._time = loop.time
         self.alarm.scheduled = math.inf  # the loop before may have ended, and call nobody any more
         loop.memory.count(lambda: self.held)
-        most = loop.memory.limit // _PART
-        self._backplane.streams.budget = min(self._limits.max_histories, most)
+        if isinstance(self._backplane, MemoryBackplane):
+            most = loop.memory.limit // _PART
+            self._backplane.streams.budget = min(self._limits.max_histories, most)
+        self._backplane.start()
         loop.at_end(self.end)
+        if self.shared:
+            self.schedule()
+
+    @property
+    def ready(self) -> bool:
+        """Whether what is said here reaches everybody."""
+        return self._backplane.ready
 
     @property
     def held(self) -> int:
@@ -132,6 +152,7 @@ class Lossless(Handling):
         """The server has ended: so have the sessions that wait for their clients."""
         for session in self.node.sessions.all():
             self.node.end(session, CloseCode.GOING_AWAY)
+        self._backplane.close()
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -307,6 +328,9 @@ class Lossless(Handling):
                     self._full.move_to_end(client)
         for line in self._beats.tick(now):
             self.send(line, packets.Beat())
+        if self._look_after_at <= now:
+            self._look_after_at = now + self._backplane.interval
+            self._backplane.tick()
         self.node.tick()
         self.schedule()
 
@@ -314,7 +338,7 @@ class Lossless(Handling):
         """Have `_tick` called when something is due."""
         loop = self._owner.loop
         assert loop
-        due = self.node.deadline
+        due = min(self.node.deadline, self._look_after_at)
         if (beat := self._beats.deadline) is not None:
             due = min(due, beat)
         if self._silent:

@@ -18,10 +18,12 @@ from sono_core.messaging.lossless import Histories, History
 from sono_core.messaging.v2 import LOSSLESS
 from sono_server.aio import StreamReader, StreamServer, StreamWriter, serve_async
 from sono_server.asgi import ASGIApplication
+from sono_server.backplane import opened
 from sono_server.selector import serve
 from sono_server.serving import (
     HEALTHY,
     JAVASCRIPT,
+    NOT_READY,
     READABLE,
     ASGIOptions,
     HTTPRequest,
@@ -63,10 +65,14 @@ class Sono(Handlers):
         timeouts: of sessions, from `hello` on, and likewise of connections.
         history: what is kept of channels whose names match a pattern, for clients of `sono.v2` that
             come back: `{"room:*": History(count=200)}`.
+        backplane: what several processes share, such as `redis://localhost`: those that share it
+            serve as one. None: what the environment variable SONO_BACKPLANE says, or `memory`,
+            which is this process alone. docs/scaling.md.
 
     Raises:
+        ImportError: the backplane needs packages that are not installed.
         TypeError: `history` has something else than patterns and histories.
-        ValueError: `home` is not a channel name.
+        ValueError: `home` is not a channel name, or `backplane` no URL of a backplane.
     """
 
     def __init__(
@@ -77,10 +83,16 @@ class Sono(Handlers):
         limits: Limits = DEFAULT_LIMITS,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         history: Mapping[str, History] = MappingProxyType({}),
+        backplane: str | None = None,
     ) -> None:
         hub = Hub(home, open_channels=open_channels, limits=limits)
         histories = Histories(history)
-        dispatcher = Dispatcher(hub, limits, timeouts, DIALECTS.values(), histories)
+
+        def call_soon(function: Callable[[], object]) -> bool:
+            return dispatcher.soon(function)
+
+        shared = opened(backplane, call_soon)
+        dispatcher = Dispatcher(hub, limits, timeouts, DIALECTS.values(), histories, shared)
         super().__init__(dispatcher, limits)
         self._timeouts = timeouts
         dispatcher.identify = self._identify
@@ -172,6 +184,12 @@ class Sono(Handlers):
         if identity is None:
             raise ValueError("identity must not be None")
         return self._dispatcher.disconnect(identity, code, reason)
+
+    @property
+    def ready(self) -> bool:
+        """Whether what is said here reaches everybody: the backplane answers, and what it is told
+        comes back. `/readyz` says it to load balancers."""
+        return self._dispatcher.lossless.ready
 
     @property
     def withheld(self) -> int:
@@ -303,7 +321,8 @@ class Sono(Handlers):
     ) -> None:
         """Serve clients at `path`, until stopped.
 
-        Beside them the browser client at /sono.js, and 200 at /healthz while this server runs.
+        Beside them the browser client at /sono.js, 200 at /healthz while this server runs, and 200
+        or 503 at /readyz: see `ready`.
 
         Args:
             host, port, sock, unix, options: as for `serve`; `limits` and `timeouts` are by default
@@ -317,6 +336,7 @@ class Sono(Handlers):
         options.setdefault("timeouts", self._timeouts)
         with serve(host, port, sock=sock, unix=unix, **options) as server:
             awaited(server, self._authenticate, *self._functions)
+            self._begin(server)
             for request in server:
                 self._answer(request, path)
 
@@ -341,6 +361,7 @@ class Sono(Handlers):
         options.setdefault("limits", self._limits)
         options.setdefault("timeouts", self._timeouts)
         async with serve_async(host, port, sock=sock, unix=unix, **options) as server:
+            self._begin(server)
             async for request in server:
                 self._answer(request, path)
 
@@ -398,6 +419,10 @@ class Sono(Handlers):
         functions = [self._authenticate, *self._functions]
         return any(is_coroutine_function(function) for function in functions if function)
 
+    def _begin(self, server: Loop) -> None:
+        """Connect to the backplane before the first client comes."""
+        self._dispatcher.begin(server)
+
     def _answer(self, request: HTTPRequest, path: str = "/ws") -> None:
         if request.method == "OPTIONS":  # as load balancers ask whether a server is there
             request.respond(204, headers=READABLE)
@@ -407,6 +432,8 @@ class Sono(Handlers):
             self.serve_client(request)
         elif request.path == "/healthz":
             request.respond(*HEALTHY)
+        elif request.path == "/readyz":
+            request.respond(*(HEALTHY if self.ready else NOT_READY))
         else:
             request.respond(404, "not found\n")
 

@@ -32,6 +32,7 @@ Start a server for an application, or without APP a chat page to try Sono out.
   ws://localhost:8080/ws         what clients connect to
   http://localhost:8080/sono.js  the browser client
   http://localhost:8080/healthz  200 while the server runs
+  http://localhost:8080/readyz   503 while the backplane does not answer, else 200
 
 An application that registers coroutine functions runs on asyncio.
 
@@ -187,6 +188,13 @@ def _parser() -> argparse.ArgumentParser:
         dest="settings",
         help="change a limit or a time-out, such as max_message=65536; may be repeated;"
         " `sono limits` lists them",
+    )
+    command.add_argument(
+        "--backplane",
+        metavar="URL",
+        help="what several processes share to serve as one, such as redis://localhost; a URL with a"
+        " password belongs into the environment variable SONO_BACKPLANE, which others cannot read"
+        " (default: memory, which is this process alone)",
     )
     command.add_argument(
         "--unix", metavar="PATH", help="listen on this Unix socket instead of a port"

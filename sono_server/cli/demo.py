@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from sono_server.app import Sono
-from sono_server.serving import HEALTHY, READABLE, HTTPRequest, browser_client, static_answer
+from sono_server.serving import (
+    HEALTHY,
+    NOT_READY,
+    READABLE,
+    HTTPRequest,
+    browser_client,
+    static_answer,
+)
 
 _STATIC = Path(__file__).parent / "static"
 _POLICY = (
@@ -27,6 +34,8 @@ def handle(sono: Sono, request: HTTPRequest) -> None:
         sono.connect(request)
     elif request.path == "/healthz":
         request.respond(*HEALTHY)
+    elif request.path == "/readyz":
+        request.respond(*(HEALTHY if sono.ready else NOT_READY))
     elif request.path != "/sono.js" and request.path not in _PAGES:
         request.respond(404, "not found\n")
     elif request.path == "/sono.js":

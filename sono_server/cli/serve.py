@@ -1,9 +1,11 @@
 """`sono serve`: serves an application's `Sono`, or the chat page, until a signal."""
 
 import argparse
+import contextlib
+import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from sono_client.cli import tell
@@ -12,6 +14,7 @@ from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.tls import Certificates, server_context
 from sono_server.aio import AsyncServer, run_server
 from sono_server.app import Sono
+from sono_server.backplane import ENVIRONMENT, opened
 from sono_server.operations import changed, configure
 from sono_server.selector import Server
 from sono_server.serving import HTTPRequest, Options, listen, logger, taken
@@ -39,15 +42,20 @@ def run(arguments: argparse.Namespace, listeners: list[socket.socket] | None = N
     answer: Callable[[HTTPRequest], None]
     if arguments.app is None:
         limits, timeouts = _changed(arguments, DEFAULT_LIMITS, DEFAULT_TIMEOUTS)
-        sono = Sono(open_channels=True, limits=limits, timeouts=timeouts)
+        with _backplane(arguments.backplane):
+            sono = Sono(open_channels=True, limits=limits, timeouts=timeouts)
         answer = partial(demo.handle, sono)
     else:
-        sono = application.load(application.parse(arguments.app))
+        with _backplane(arguments.backplane):
+            sono = application.load(application.parse(arguments.app))
+        if arguments.backplane and not sono._dispatcher.lossless.shared:
+            raise Mistake(f"{arguments.app} chooses a backplane itself, and not --backplane")
         limits, timeouts = _changed(arguments, sono._limits, sono._timeouts)
         answer = partial(sono._answer, path=arguments.path or _PATH)
     options = _options(arguments, certificates, limits, timeouts)
     kind = AsyncServer if sono._is_asynchronous() else Server
     server = kind(listeners or listening(arguments), options, arguments.host)
+    sono._begin(server)
     hangup = getattr(signal, "SIGHUP", None) if certificates else None
     with taken(hangup, partial(server.call_soon, _reload, certificates)):
         tell(_start_line(arguments, server))
@@ -58,6 +66,31 @@ def run(arguments: argparse.Namespace, listeners: list[socket.socket] | None = N
                 for request in server:
                     answer(request)
     return 0
+
+
+@contextlib.contextmanager
+def _backplane(url: str | None) -> Iterator[None]:
+    """Make it that of each `Sono` that is made meanwhile, unless it is given another.
+
+    Raises:
+        Mistake: it is none.
+    """
+    if url is None:
+        yield
+        return
+    try:
+        opened(url, lambda function: None)
+    except (ImportError, ValueError) as error:
+        raise Mistake(f"--backplane: {error}") from None
+    former = os.environ.get(ENVIRONMENT)
+    os.environ[ENVIRONMENT] = url
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[ENVIRONMENT]
+        else:
+            os.environ[ENVIRONMENT] = former
 
 
 def listening(arguments: argparse.Namespace) -> list[socket.socket]:

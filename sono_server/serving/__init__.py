@@ -7,7 +7,7 @@ from .date import wall_clock
 from .listeners import BACKLOG, listen, remove_file
 from .log import logger
 from .options import ASGIOptions, Options, ServeOptions, StreamOptions
-from .requests import HEALTHY, HTTPRequest, Refused, TLSSource
+from .requests import HEALTHY, NOT_READY, HTTPRequest, Refused, TLSSource
 from .signals import StopSignals, taken
 from .static import READABLE, static_answer
 from .websocket import Alarm, Loop, WebSocket, awaited
@@ -16,6 +16,7 @@ __all__ = [
     "BACKLOG",
     "HEALTHY",
     "JAVASCRIPT",
+    "NOT_READY",
     "READABLE",
     "ASGIOptions",
     "Alarm",

@@ -25,6 +25,7 @@ TLSSource = Callable[[], TLSInfo | None]
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 HEALTHY = (200, "ok\n", {"cache-control": "no-store"})
+NOT_READY = (503, "the backplane does not answer\n", {"cache-control": "no-store"})
 """The answer of `/healthz`, which shows that the loop runs: status, body, headers."""
 
 

@@ -29,9 +29,12 @@ class Loop(Protocol):
     """Shared by all connections of the loop."""
     memory: MemoryBudget
     """Of all its peers."""
-    create_task: Callable[..., Any] | None
-    """Runs a coroutine; None on a loop that calls only plain functions. With a request as second
-    argument, the coroutine is cancelled when the time of a handshake is over, or the peer gone."""
+
+    @property
+    def create_task(self) -> Callable[..., Any] | None:
+        """Runs a coroutine; None on a loop that calls only plain functions. With a request as
+        second argument, the coroutine is cancelled when the time of a handshake is over, or the
+        peer gone."""
 
     @property
     def ended(self) -> bool:

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import pytest
 
+from tests.backplane.brokers import broker, require_redis
 from tests.backplane.each_backplane import BACKPLANES, Rig
 
+_numbers = itertools.count(1)
 
-@pytest.fixture(params=BACKPLANES)
-def rig(request: pytest.FixtureRequest) -> Rig:
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Of a server that all tests of this process share, each under a prefix of its own."""
+    require_redis()
+    with broker() as one:
+        yield one.url
+
+
+@pytest.fixture(params=[*BACKPLANES, "redis"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """Runs the test once on each backplane."""
-    return BACKPLANES[request.param]()
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        from tests.backplane.on_redis import OnRedis  # what needs redis-py
+
+        one: Rig = OnRedis(url, f"test-{next(_numbers)}")
+    else:
+        one = BACKPLANES[request.param]()
+    yield one
+    one.close()

@@ -44,6 +44,9 @@ class Rig(Protocol):
     def wait(self, receipt: Receipt[T]) -> T:
         """Wait until it is done, and give its value."""
 
+    def close(self) -> None:
+        """It is not needed any more."""
+
 
 class InMemory:
     def __init__(self, **options: Any) -> None:
@@ -62,6 +65,9 @@ class InMemory:
     def wait(self, receipt: Receipt[T]) -> T:
         assert receipt.done
         return receipt.value
+
+    def close(self) -> None:
+        pass
 
 
 class Delayed(InMemory):

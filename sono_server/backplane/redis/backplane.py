@@ -1,0 +1,531 @@
+"""A backplane on Redis or Valkey: what several processes need to serve as one."""
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from sono_core.limits import MIB
+from sono_core.messaging.lossless import (
+    Backplane,
+    BackplaneError,
+    Batch,
+    Change,
+    Entry,
+    History,
+    Page,
+    Position,
+    Receipt,
+    Roster,
+    SavedSession,
+    Top,
+)
+from sono_server.backplane.errors import TooLargeError, UnreadableError
+from sono_server.serving import logger
+
+from . import scripts, wire
+from .commands import Bounds, Command, Commands
+from .keys import PREFIX, Keys
+from .scripts import Script
+from .servers import Identity, links
+from .subscriber import LATE, Subscriber
+from .wire import Codec
+
+T = TypeVar("T")
+
+LARGEST = 4 * MIB
+"""Bytes of a body: a server cuts off whoever has 8 MiB of what is told before it."""
+PROBE = 1.0
+"""Seconds between two probes."""
+_TOPS = 128  # streams that are asked about in one command
+_RECORD = 512  # bytes of memory that a command takes while it waits, about
+_MEMBER = 128  # bytes of memory that a member takes in the broker beside its data, about
+
+
+class _Subscription(msgspec.Struct, frozen=True, eq=False):
+    on_entry: Callable[[Entry], object]
+    on_change: Callable[[Change], object] | None
+    on_volatile: Callable[[Any], object] | None
+
+
+class RedisBackplane(Backplane):
+    """Keeps everything in a server of Redis 7 or later, or Valkey.
+
+    It has two threads, each with a connection: for what is asked, and for what is told. Whatever it
+    calls it calls in the thread in which it was called itself.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, as redis-py knows them.
+        call_soon: has a function called in the thread of the caller, from any thread.
+        codec: writes bodies and data.
+        prefix: of all keys and channels; deployments that share a server need one each. None: as
+            `prefix=` in the URL's query says, or `sono`.
+        bounds: of what waits while the server is away.
+        presence: bytes that the members of one roster may take.
+        clock: what time it is, in seconds, for tests of time; None: the server knows.
+        options: of redis-py's connections, such as `ssl_ca_certs`.
+
+    Raises:
+        ValueError: the URL or the prefix will not do.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        call_soon: Callable[[Callable[[], object]], object],
+        codec: Codec,
+        *,
+        prefix: str | None = None,
+        bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
+        presence: int = 16 * MIB,
+        clock: Callable[[], float] | None = None,
+        **options: Any,
+    ) -> None:
+        options = {"socket_timeout": LATE, "socket_connect_timeout": 2.0} | options
+        connect, named = links(url, **options)
+        self.node: str = secrets.token_urlsafe(9)
+        """The name of this node among the others, anew for each."""
+        self.interval = PROBE
+        self._keys = Keys(prefix or named or PREFIX)
+        self._codec = codec
+        self._presence = presence
+        self._clock = clock
+        self._commands = Commands(connect, call_soon, self._arrived, bounds)
+        self._probe = self._keys.probe(self.node)
+        self._subscriber = Subscriber(connect, call_soon, self._told, self._suspect, self._probe)
+        self._subscriptions: dict[str, list[_Subscription]] = {}
+        self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
+        self._present: dict[tuple[str, str], tuple[bytes, int]] = {}  # who entered here
+        self._identity: Identity | None = None
+        self._probes = 0
+        self._probing: dict[int, Receipt[None]] = {}  # what has not come back
+        self.heard: float = -math.inf
+        """When a probe came back last, by `time.monotonic`."""
+        self._publications = 0
+        self._complaints = 0
+
+    # -- its life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, in the background; what is asked meanwhile waits."""
+        self._commands.start()
+        self._subscriber.start()
+
+    def close(self) -> None:
+        """End. What waits fails, unless the server takes it at once."""
+        self._commands.close()
+        self._subscriber.close()
+
+    def tick(self) -> None:
+        """Try whether what is told arrives; see `probe`."""
+        self.probe()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a probe came back lately, and the server answers."""
+        return self.connected and time.monotonic() - self.heard < LATE
+
+    # -- streams --------------------------------------------------------------------------------
+
+    def publish(
+        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+    ) -> Receipt[Position]:
+        """See `Backplane.publish`; carries what the codec can write, up to LARGEST bytes."""
+        receipt: Receipt[Position] = Receipt()
+        if (content := self._written(receipt, body)) is None:
+            return receipt
+        if key is None:  # it may have to be said twice, and is published once
+            self._publications += 1
+            key = f"{self.node}:{self._publications}"
+        age = math.ceil(history.age * 1000)
+        arguments = (content, size, history.count, history.size, age, key)
+        return self._run(receipt, _position, scripts.PUBLISH, stream, *arguments, size=len(content))
+
+    def tell(self, stream: str, body: Any) -> Receipt[None]:
+        """See `Backplane.tell`; carries what `publish` carries."""
+        receipt: Receipt[None] = Receipt()
+        content = self._written(receipt, body)
+        if content is None:
+            return receipt
+        said = b"V\n" + content
+        return self._run(
+            receipt, _nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
+        )
+
+    def read(self, stream: str, after: Position, limit: int | None = None) -> Receipt[Batch]:
+        """See `Backplane.read`."""
+
+        def batch(reply: Any) -> Batch:
+            epoch, top, first, upto, found = reply
+            name = epoch.decode()
+            entries = tuple(wire.entries(name, found, self._codec))
+            ends = Position(name, int(upto)), Position(name, int(top))
+            return Batch.found(after, entries, *ends, int(first))
+
+        arguments = (after.epoch, after.offset, "" if limit is None else limit)
+        return self._run(Receipt(), batch, scripts.READ, stream, *arguments)
+
+    def page(self, stream: str, before: Position | None, count: int) -> Receipt[Page]:
+        """See `Backplane.page`."""
+
+        def page(reply: Any) -> Page:
+            epoch, more, found = reply
+            entries = tuple(wire.entries(epoch.decode(), found, self._codec))
+            return Page(entries[::-1], bool(more))
+
+        epoch, offset = (before.epoch, before.offset) if before else ("", 0)
+        return self._run(Receipt(), page, scripts.PAGE, stream, epoch, offset, count)
+
+    def subscribe(
+        self,
+        stream: str,
+        on_entry: Callable[[Entry], object],
+        *,
+        on_change: Callable[[Change], object] | None = None,
+        on_volatile: Callable[[Any], object] | None = None,
+    ) -> Receipt[Position]:
+        """See `Backplane.subscribe`."""
+        receipt: Receipt[Position] = Receipt()
+        subscription = _Subscription(on_entry, on_change, on_volatile)
+        others = self._subscriptions.get(stream, ())
+        self._subscriptions[stream] = [
+            *(other for other in others if other.on_entry != on_entry),
+            subscription,
+        ]
+
+        def followed(error: BackplaneError | None) -> None:
+            if error is not None:
+                receipt.fail(error)
+            else:
+                self._run(receipt, _position, scripts.PIN, stream)
+
+        # Also if others follow it: it is answered behind theirs, which may not be done yet.
+        self._subscriber.follow(self._keys.channel(stream), followed)
+        return receipt
+
+    def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:
+        """See `Backplane.unsubscribe`."""
+        subscriptions = self._subscriptions.get(stream, [])
+        remaining = [one for one in subscriptions if one.on_entry != on_entry]
+        if remaining or not subscriptions:
+            if remaining:
+                self._subscriptions[stream] = remaining
+            return Receipt.of(None)
+        del self._subscriptions[stream]
+        receipt: Receipt[None] = Receipt()
+        self._leaving[stream] = receipt
+
+        def left(error: BackplaneError | None) -> None:
+            if self._leaving.get(stream) is receipt:
+                del self._leaving[stream]
+            if error is not None:
+                receipt.fail(error)
+            else:
+                self._run(receipt, _nothing, scripts.END_ROSTER, stream)
+
+        self._subscriber.leave(self._keys.channel(stream), left)
+        return receipt
+
+    def tops(self, streams: Sequence[str]) -> Receipt[dict[str, Top]]:
+        """See `Backplane.tops`. Streams that are followed here are made anew if they are gone."""
+        tops: dict[str, Top] = {}
+        whole: Receipt[dict[str, Top]] = Receipt()
+        missing = 0
+
+        def one_more(receipt: Receipt[Any], names: Sequence[str]) -> None:
+            nonlocal missing
+            if receipt.error is not None:
+                whole.fail(receipt.error)
+                return
+            for name, found in zip(names, receipt.value, strict=True):
+                if found:
+                    tops[name] = wire.top(*found)
+                elif name in self._subscriptions:
+                    missing += 1
+                    made = self._run(Receipt(), _listed, scripts.PIN, name)
+                    made.then(partial(one_more, names=[name]))
+            missing -= 1
+            if not missing:
+                whole.complete(tops)
+
+        parts = [streams[at : at + _TOPS] for at in range(0, len(streams), _TOPS)]
+        missing = len(parts)
+        if not parts:
+            whole.complete(tops)
+        for names in parts:
+            keys = [self._keys.channel(name) for name in names]
+            asked: Receipt[Any] = self._put(Receipt(), _as_is, scripts.TOPS, keys)
+            asked.then(partial(one_more, names=names))
+        return whole
+
+    def free(self, stream: str) -> Receipt[bool]:
+        """See `Backplane.free`."""
+        receipt: Receipt[bool] = Receipt()
+        leaving = self._leaving.get(stream)
+        free = partial(self._run, receipt, bool, scripts.FREE, stream)
+        if leaving is None:
+            free()
+        else:
+            leaving.then(lambda _: free())
+        return receipt
+
+    # -- presence -------------------------------------------------------------------------------
+
+    def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
+        """See `Backplane.enter`; carries what `publish` carries."""
+        receipt: Receipt[Position] = Receipt()
+        if (content := self._written(receipt, data)) is None:
+            return receipt
+        self._present[stream, member] = content, size
+        receipt.then(partial(self._entered, stream, member))
+        return self._enter(receipt, stream, member, content, size)
+
+    def _enter(
+        self, receipt: Receipt[Position], stream: str, member: str, content: bytes, size: int
+    ) -> Receipt[Position]:
+        arguments = (member, self.node, content, _MEMBER + size, self._presence)
+        return self._run(receipt, _position, scripts.ENTER, stream, *arguments, size=len(content))
+
+    def _entered(self, stream: str, member: str, receipt: Receipt[Position]) -> None:
+        if receipt.error is not None:
+            self._present.pop((stream, member), None)
+
+    def exit(self, stream: str, member: str) -> Receipt[Position | None]:
+        """See `Backplane.exit`."""
+        self._present.pop((stream, member), None)
+
+        def version(reply: Any) -> Position | None:
+            return None if reply is None else _position(reply)
+
+        return self._run(Receipt(), version, scripts.EXIT, stream, member)
+
+    def members(self, stream: str) -> Receipt[Roster]:
+        """See `Backplane.members`."""
+
+        def roster(reply: Any) -> Roster:
+            epoch, version, found = reply
+            there = sorted(
+                (*wire.member(value), name)
+                for name, value in zip(found[::2], found[1::2], strict=True)
+            )
+            members = {name.decode(): self._codec.decode(data) for _, data, name in there}
+            return Roster(wire.position(epoch, version), members)
+
+        return self._run(Receipt(), roster, scripts.MEMBERS, stream)
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    def save_session(
+        self, session: str, record: bytes, keys: Sequence[str], age: float
+    ) -> Receipt[None]:
+        """See `Backplane.save_session`."""
+        saved = msgspec.msgpack.encode((session, list(keys), record))
+        most = math.ceil(age * 1000)
+        for key in keys:  # whether it opens the session says the session, which comes last
+            openers = (self._keys.opener(key),)
+            self._put(Receipt(), _nothing, scripts.SAVE, openers, most, session)
+        names = (self._keys.session(session),)
+        return self._put(Receipt(), _nothing, scripts.SAVE, names, most, saved, size=len(saved))
+
+    def load_session(self, key: str) -> Receipt[SavedSession | None]:
+        """See `Backplane.load_session`."""
+        whole: Receipt[SavedSession | None] = Receipt()
+
+        def load(name: str) -> Receipt[bytes | None]:
+            return self._put(Receipt(), _as_is, scripts.LOAD, (name,))
+
+        def opened(receipt: Receipt[bytes | None]) -> None:
+            if receipt.error is not None:
+                whole.fail(receipt.error)
+            elif receipt.value is None:
+                whole.complete(None)
+            else:
+                load(self._keys.session(receipt.value.decode())).then(loaded)
+
+        def loaded(receipt: Receipt[bytes | None]) -> None:
+            if receipt.error is not None:
+                whole.fail(receipt.error)
+                return
+            if receipt.value is None:
+                whole.complete(None)
+                return
+            try:
+                session, keys, record = _read_session(receipt.value)
+            except msgspec.DecodeError:
+                whole.fail(UnreadableError("a session has not been written by this version"))
+                return
+            whole.complete(SavedSession(session, record) if key in keys else None)
+
+        load(self._keys.opener(key)).then(opened)
+        return whole
+
+    def drop_session(self, session: str) -> Receipt[None]:
+        """See `Backplane.drop_session`."""
+        names = (self._keys.session(session),)
+        return self._put(Receipt(), _nothing, scripts.DROP, names)
+
+    # -- whether it works -----------------------------------------------------------------------
+
+    def probe(self) -> Receipt[None]:
+        """Try whether what is told arrives; call it every PROBE seconds.
+
+        The receipt is done when it has come back, behind all that was told before. If the server
+        has it and it does not come back within LATE seconds, the connection is made anew.
+        """
+        self._probes += 1
+        number = self._probes
+        back = self._probing[number] = Receipt()
+        said: Receipt[None] = self._put(
+            Receipt(),
+            _nothing,
+            scripts.TELL,
+            (),
+            str(number),
+            channel=self._probe,
+            repeatable=False,
+        )
+        said.then(partial(self._probed, number))
+        return back
+
+    def _probed(self, number: int, receipt: Receipt[None]) -> None:
+        if receipt.error is None:
+            self._subscriber.probed(number)
+        elif back := self._probing.pop(number, None):
+            back.fail(receipt.error)
+
+    def _came_back(self, number: int) -> None:
+        self.heard = time.monotonic()
+        for one in [one for one in self._probing if one <= number]:
+            self._probing.pop(one).complete(None)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server answered last time."""
+        return self._commands.connected
+
+    def _arrived(self, identity: Identity) -> None:
+        """The server is another one, or was lost: what was present here is said again."""
+        former, self._identity = self._identity, identity
+        if former is not None and former != identity:
+            for (stream, member), (content, size) in list(self._present.items()):
+                self._enter(Receipt(), stream, member, content, size)
+            self._suspect()
+
+    def _suspect(self) -> None:
+        lost, self._probing = self._probing, {}
+        for receipt in lost.values():
+            receipt.fail(BackplaneError("the connection on which it would come back is another"))
+        self.suspected()
+        self.probe()
+
+    def _told(self, channel: str, content: bytes) -> None:
+        if channel == self._probe:
+            self._came_back(wire.number(content))
+            return
+        stream = self._keys.stream(channel)
+        subscriptions = self._subscriptions.get(stream)
+        if not subscriptions:
+            return
+        try:
+            kind, what = wire.told(content, self._codec)
+        except UnreadableError as error:  # a gap that is told, or a roster that is read again
+            self._complaints += 1
+            if self._complaints == 1:
+                logger.error("backplane: %s", error)
+            return
+        failure: Exception | None = None
+        for one in subscriptions:
+            call = {"E": one.on_entry, "C": one.on_change, "V": one.on_volatile}[kind]
+            if call is not None:
+                try:
+                    call(what)
+                except Exception as error:  # the others are told all the same
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+
+    # -- commands -------------------------------------------------------------------------------
+
+    def _written(self, receipt: Receipt[Any], body: Any) -> bytes | None:
+        """What a body is in the broker; None if the receipt says why it is nothing."""
+        content = self._codec.encode(body)
+        if len(content) <= LARGEST:
+            return content
+        receipt.fail(TooLargeError(f"{len(content)} bytes are more than {LARGEST}"))
+        return None
+
+    def _run(
+        self,
+        receipt: Receipt[T],
+        read: Callable[[Any], T],
+        script: Script,
+        stream: str,
+        *arguments: bytes | str | int,
+        size: int = 0,
+        repeatable: bool = True,
+    ) -> Receipt[T]:
+        """Run a script on a stream."""
+        keys, channel = self._keys.of_stream(stream), self._keys.channel(stream)
+        return self._put(
+            receipt,
+            read,
+            script,
+            keys,
+            *arguments,
+            channel=channel,
+            size=size,
+            repeatable=repeatable,
+        )
+
+    def _put(
+        self,
+        receipt: Receipt[T],
+        read: Callable[[Any], T],
+        script: Script,
+        keys: Sequence[str],
+        *arguments: bytes | str | int,
+        channel: str = "",
+        size: int = 0,
+        repeatable: bool = True,
+    ) -> Receipt[T]:
+        def done(reply: Any, error: BackplaneError | None) -> None:
+            if error is not None:
+                receipt.fail(error)
+                return
+            try:
+                value = read(reply)
+            except UnreadableError as unreadable:
+                receipt.fail(unreadable)
+            except Exception as failure:  # no script of ours replies like that
+                logger.exception("backplane: a reply cannot be read")
+                receipt.fail(BackplaneError(f"the broker's reply cannot be read: {failure}"))
+            else:
+                receipt.complete(value)
+
+        now = "" if self._clock is None else round(1000 * self._clock())
+        complete = (secrets.token_urlsafe(9), now, channel, *arguments)
+        self._commands.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
+        return receipt
+
+
+_read_session = msgspec.msgpack.Decoder(tuple[str, list[str], bytes]).decode
+
+
+def _position(reply: Sequence[bytes]) -> Position:
+    return wire.position(reply[0], reply[1])
+
+
+def _listed(reply: Any) -> list[Any]:
+    return [reply]
+
+
+def _as_is(reply: Any) -> Any:
+    return reply
+
+
+def _nothing(reply: Any) -> None:
+    """Nobody wants to know more than that it was done."""

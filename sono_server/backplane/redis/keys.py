@@ -1,0 +1,53 @@
+"""The names of keys and channels in the broker.
+
+All of a stream have the stream's name in braces, so that a cluster keeps them in one slot.
+"""
+
+import re
+
+PREFIX = "sono"
+"""Of all names, unless another is chosen: deployments that share a server need one each."""
+
+_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+
+
+class Keys:
+    """Names under a prefix.
+
+    Raises:
+        ValueError: the prefix has other characters than letters, digits and `_.:-`, or above 64.
+    """
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, prefix: str = PREFIX) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise ValueError(
+                f"prefix must be 1 to 64 letters, digits, '_', '.', ':' and '-', not {prefix!r}"
+            )
+        self.prefix: str = prefix
+
+    def of_stream(self, stream: str) -> tuple[str, ...]:
+        """Of a stream: its hash, entries, keys of publications, their order, roster."""
+        name = self.channel(stream)
+        return name, f"{name}:s", f"{name}:k", f"{name}:o", f"{name}:r"
+
+    def channel(self, stream: str) -> str:
+        """Where what happens in a stream is told; its hash has the same name."""
+        return f"{self.prefix}:{{{stream}}}"
+
+    def stream(self, channel: str) -> str:
+        """The stream whose channel it is."""
+        return channel[len(self.prefix) + 2 : -1]
+
+    def session(self, session: str) -> str:
+        """Of a session, by its public id."""
+        return f"{self.prefix}:session:{{{session}}}"
+
+    def opener(self, key: str) -> str:
+        """Of what says which session a key opens."""
+        return f"{self.prefix}:opens:{{{key}}}"
+
+    def probe(self, node: str) -> str:
+        """Where a node hears its own probes."""
+        return f"{self.prefix}:probe:{{{node}}}"

@@ -1,0 +1,338 @@
+"""What the broker does by itself: one Lua script for each operation on one stream.
+
+All keys of a stream stand in one slot of a cluster (see `keys`), so that a script sees all of them.
+Redis does nothing else while it runs a script, and so does it wholly or not at all.
+
+The hash of a stream has these fields: `v` the layout's version, `i` the identity of the server that
+wrote it, `e` epoch, `o` offset of the last entry, `b` bytes that are kept; `c`, `z` and `a` its
+history (count, bytes, milliseconds); `R` and `V` the epoch and version of its roster, and `B` the
+bytes of the roster's data. Entries are in a stream of Redis, under the id OFFSET-0.
+"""
+
+import hashlib
+
+from sono_core.messaging.lossless import KEY_AGE, MAX_KEYS
+
+LAYOUT = "1"
+"""Of keys and fields. A script of another layout refuses to touch what this one has written."""
+IDLE = 24 * 3600
+"""Seconds after which a stream is forgotten that nobody follows, reads or publishes in."""
+
+# Of the broker, in milliseconds: the nodes' clocks may be hours apart. Tests of time give another.
+_NOW = """
+local now = tonumber(ARGV[3])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+"""
+
+_PRELUDE = f"""
+local inst, fresh, channel = ARGV[1], ARGV[2], ARGV[4]
+local m, s, k, o, r = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local call = redis.call
+{_NOW}
+-- tostring writes large numbers with an exponent
+local function int(n) return string.format('%.0f', n) end
+local f = call('HMGET', m, 'v', 'i', 'e', 'o', 'b', 'c', 'z', 'a', 'R', 'V', 'B')
+if f[1] and f[1] ~= '{LAYOUT}' then
+  return redis.error_reply('SONOLAYOUT ' .. f[1])
+end
+if f[2] and f[2] ~= inst then
+  -- another server: nobody knows what it has lost, so nothing of before counts
+  call('DEL', m, s, k, o, r)
+  f = {{}}
+end
+local epoch, top, bytes = f[3], tonumber(f[4] or 0), tonumber(f[5] or 0)
+local count, most, age = tonumber(f[6] or 0), tonumber(f[7] or 0), tonumber(f[8] or 0)
+local function ensure()
+  if not epoch then
+    epoch, top, bytes = fresh, 0, 0
+    call('DEL', s, k, o)
+    call('HSET', m, 'v', '{LAYOUT}', 'i', inst, 'e', epoch, 'o', 0, 'b', 0)
+  end
+  call('EXPIRE', m, {IDLE})
+end
+-- Lets go what exceeds the history's bounds; returns the first offset that is kept.
+local function trim()
+  local kept = call('XLEN', s)
+  if kept == 0 then bytes = 0 end
+  local dropped = 0
+  while kept > 0 do
+    -- each of them as [id, [b, body, z, size, t, time]]
+    local heads = call('XRANGE', s, '-', '+', 'COUNT', 2)
+    for _, head in ipairs(heads) do
+      local size, at = tonumber(head[2][4]), tonumber(head[2][6])
+      if not (kept > count or bytes > most or now - at > age) then
+        if dropped > 0 then call('HSET', m, 'b', int(bytes)) end
+        return tonumber(string.match(head[1], '^%d+'))
+      end
+      call('XDEL', s, head[1])
+      kept, bytes, dropped = kept - 1, bytes - size, dropped + 1
+    end
+  end
+  if dropped > 0 then call('HSET', m, 'b', int(bytes)) end
+  return top + 1
+end
+-- tells those that follow the stream
+local function tell(text) call('PUBLISH', channel, text) end
+local function followed() return call('PUBSUB', 'NUMSUB', channel)[2] > 0 end
+local function end_roster()
+  if call('HLEN', r) == 0 and not followed() then call('HDEL', m, 'R', 'V', 'B') end
+end
+local function ensure_roster()
+  if not f[9] then
+    f[9], f[10], f[11] = fresh, '0', '0'
+    call('DEL', r)
+    call('HSET', m, 'v', '{LAYOUT}', 'i', inst, 'R', f[9], 'V', 0, 'B', 0)
+  end
+  call('EXPIRE', m, {IDLE})
+end
+local function changed(member, present, data)
+  f[10] = int(f[10] + 1)
+  call('HSET', m, 'V', f[10], 'B', f[11])
+  call('EXPIRE', r, {IDLE})
+  tell('C ' .. f[9] .. ' ' .. f[10] .. ' ' .. present .. ' ' .. call('HLEN', r) .. ' '
+    .. #member .. '\\n' .. member .. data)
+end
+"""
+
+# A server whose memory is full lets a script go on that has written anything. So what grows begins
+# with a command that is refused then.
+_GROW = f"""
+call('HSET', m, 'v', '{LAYOUT}')
+"""
+
+_PUBLISH = f"""{_GROW}
+local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[10]
+ensure()
+count, most, age = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+if key ~= '' then
+  local keys = call('LLEN', o)
+  while keys > 0 do
+    local oldest = call('LINDEX', o, 0)
+    local at = tonumber(string.match(call('HGET', k, oldest) or '0 0', '%d+$'))
+    if keys < {MAX_KEYS} and now - at <= {int(KEY_AGE * 1000)} then break end
+    call('LPOP', o)
+    call('HDEL', k, oldest)
+    keys = keys - 1
+  end
+  local known = call('HGET', k, key)
+  if known then return {{epoch, string.match(known, '^%d+')}} end
+end
+top = top + 1
+local at = int(top)
+if count > 0 and size <= most then
+  call('XADD', s, at .. '-0', 'b', body, 'z', size, 't', int(now))
+  bytes = bytes + size
+end
+call('HSET', m, 'o', at, 'b', int(bytes), 'c', count, 'z', most, 'a', age)
+trim()
+call('PEXPIRE', s, age + 1000)
+if key ~= '' then
+  call('HSET', k, key, at .. ' ' .. int(now))
+  call('RPUSH', o, key)
+  call('EXPIRE', k, {int(KEY_AGE)})
+  call('EXPIRE', o, {int(KEY_AGE)})
+end
+tell('E ' .. epoch .. ' ' .. at .. ' ' .. size .. '\\n' .. body)
+return {{epoch, at}}
+"""
+
+_READ = """
+local limit = tonumber(ARGV[7])
+ensure()
+local first = trim()
+local after = ARGV[5] == epoch and tonumber(ARGV[6]) or 0
+local upto, left, found, full = top, limit, {}, false
+while not full do
+  local part = call('XRANGE', s, int(after + 1), '+', 'COUNT', 50)
+  if #part == 0 then break end
+  for _, entry in ipairs(part) do
+    local offset = tonumber(string.match(entry[1], '^%d+'))
+    if left then
+      left = left - tonumber(entry[2][4])
+      if left < 0 and #found > 0 then
+        upto, full = after, true
+        break
+      end
+    end
+    after = offset
+    found[#found + 1] = int(offset)
+    found[#found + 1] = entry[2][4]
+    found[#found + 1] = entry[2][2]
+  end
+end
+return {epoch, int(top), int(first), int(upto), found}
+"""
+
+_PAGE = """
+ensure()
+trim()
+local last, count = '+', tonumber(ARGV[7])
+if ARGV[5] ~= '' then
+  if ARGV[5] ~= epoch then return {epoch, 0, {}} end
+  local before = tonumber(ARGV[6])
+  if before < 1 then return {epoch, 0, {}} end
+  last = int(before - 1)
+end
+local found, more = {}, 0
+for n, entry in ipairs(call('XREVRANGE', s, last, '-', 'COUNT', count + 1)) do
+  if n > count then
+    more = 1
+  else
+    found[#found + 1] = string.match(entry[1], '^%d+')
+    found[#found + 1] = entry[2][4]
+    found[#found + 1] = entry[2][2]
+  end
+end
+return {epoch, more, found}
+"""
+
+_PIN = """
+ensure()
+return {epoch, int(top), f[9] or '', f[10] or ''}
+"""
+
+# How far several streams are: KEYS are their hashes alone. What another server wrote is none.
+_TOPS = f"""
+local found = {{}}
+for n, m in ipairs(KEYS) do
+  local f = redis.call('HMGET', m, 'v', 'i', 'e', 'o', 'R', 'V')
+  if f[1] == '{LAYOUT}' and f[2] == ARGV[1] and f[3] then
+    redis.call('EXPIRE', m, {IDLE})
+    found[n] = {{f[3], f[4], f[5] or '', f[6] or ''}}
+  else
+    found[n] = {{}}
+  end
+end
+return found
+"""
+
+_FREE = """
+if followed() then return 0 end
+call('DEL', s, k, o)
+call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a')
+return 1
+"""
+
+_ENTER = f"""{_GROW}
+local member, node, data, size = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+local known = call('HGET', r, member)
+local order, taken, former
+if known then
+  local _, last, ordered, charged = string.find(known, '^%S+ (%d+) (%d+) ')
+  order, taken, former = ordered, tonumber(charged), string.sub(known, last + 1)
+end
+ensure_roster()
+local held = tonumber(f[11]) + size - (taken or 0)
+if held > tonumber(ARGV[9]) and size > (taken or 0) then return redis.error_reply('SONOFULL') end
+order = order or int(f[10] + 1)
+call('HSET', r, member, node .. ' ' .. order .. ' ' .. int(size) .. ' ' .. data)
+if former ~= data then
+  f[11] = int(held)
+  changed(member, 1, data)
+end
+return {{f[9], f[10]}}
+"""
+
+_EXIT = """
+if not f[9] then return false end
+local known = call('HGET', r, ARGV[5])
+if known then
+  call('HDEL', r, ARGV[5])
+  f[11] = int(tonumber(f[11]) - tonumber(string.match(known, '^%S+ %d+ (%d+) ')))
+  changed(ARGV[5], 0, '')
+  end_roster()
+end
+return {f[9], f[10]}
+"""
+
+_MEMBERS = """
+if not f[9] and followed() then ensure_roster() end
+return {f[9] or fresh, f[10] or '0', call('HGETALL', r)}
+"""
+
+_END_ROSTER = """
+if f[9] then end_roster() end
+return 1
+"""
+
+_TELL = """
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1
+"""
+
+# A session, and the time until which it is kept.
+_SAVE = f"""
+{_NOW}
+local age = tonumber(ARGV[5])
+redis.call('SET', KEYS[1], string.format('%.0f', now + age) .. ' ' .. ARGV[6], 'PX', age)
+return 1
+"""
+
+_LOAD = f"""
+{_NOW}
+local found = redis.call('GET', KEYS[1])
+if not found then return false end
+local last = string.match(found, '^%d+')
+if tonumber(last) <= now then return false end
+return string.sub(found, #last + 2)
+"""
+
+
+class Script:
+    """One of them, as `EVALSHA` wants it."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str, prelude: str = _PRELUDE) -> None:
+        self.text: str = prelude + text
+        self.sha: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+PUBLISH = Script(_PUBLISH)
+"""ARGV: body, size, and count, size and age (ms) of the history, key. Gives epoch and offset."""
+READ = Script(_READ)
+"""ARGV: epoch, offset, limit. Gives epoch, top, first, upto; offset, size, body of each entry."""
+PAGE = Script(_PAGE)
+"""ARGV: epoch or '', offset, count. Gives epoch, whether others are before, and entries, the last
+first."""
+PIN = Script(_PIN)
+"""Gives epoch and top, and epoch and version of the roster."""
+FREE = Script(_FREE)
+"""Gives whether it is forgotten."""
+ENTER = Script(_ENTER)
+"""ARGV: member, node, data, bytes that count for it, bytes of a roster. Gives the version."""
+EXIT = Script(_EXIT)
+"""ARGV: member. Gives the version, or nothing."""
+MEMBERS = Script(_MEMBERS)
+"""Gives the version, and each member with `NODE ORDER BYTES DATA`."""
+END_ROSTER = Script(_END_ROSTER)
+"""Forgets it if it is empty and nobody looks at it."""
+TOPS = Script(_TOPS, "")
+"""KEYS: the hashes of several streams. Gives of each what `PIN` gives, or nothing."""
+TELL = Script(_TELL, "")
+"""ARGV: what followers are told."""
+SAVE = Script(_SAVE, "")
+"""KEYS: of a session. ARGV: milliseconds, record."""
+LOAD = Script(_LOAD, "")
+"""KEYS: of a session. Gives the record, or nothing."""
+DROP = Script("return redis.call('DEL', KEYS[1])", "")
+"""KEYS: of a session."""
+ALL = (
+    PUBLISH,
+    READ,
+    PAGE,
+    PIN,
+    FREE,
+    ENTER,
+    EXIT,
+    MEMBERS,
+    END_ROSTER,
+    TOPS,
+    TELL,
+    SAVE,
+    LOAD,
+    DROP,
+)

@@ -1,0 +1,162 @@
+"""Which server it is, and connections to it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from sono_core.messaging.lossless import BackplaneError
+from sono_core.quoting import shown_url
+from sono_server.backplane.errors import UnusableError
+from sono_server.serving import logger
+
+OLDEST = (7, 0)
+"""The first version of Redis that has what the scripts need."""
+_EVICTS = "set maxmemory-policy to noeviction"
+
+
+class Identity(NamedTuple):
+    """Who a server is: another one does not have what this one was told, or not all of it."""
+
+    run: str
+    """It has another after each start."""
+    replication: str
+    """It has another after each promotion."""
+
+    def __str__(self) -> str:
+        return f"{self.run}:{self.replication}"
+
+
+class Link:
+    """A connection to a server: it is made once, and never anew.
+
+    What it raises is in FAILED; a reply that is an error raises `ResponseError`.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection  # redis-py's; it has no complete types
+
+    def open(self) -> None:
+        """Connect, and say who this is."""
+        self._connection.connect()
+
+    def close(self) -> None:
+        """End it; nothing happens if it has ended."""
+        self._connection.disconnect()
+
+    def send(self, *commands: Sequence[bytes | str | int]) -> None:
+        """Send commands, each as its words."""
+        packed = self._connection.pack_commands(commands)
+        self._connection.send_packed_command(packed, check_health=False)
+
+    def receive(self) -> Any:
+        """The next reply, or what is told next."""
+        return self._connection.read_response()
+
+    def readable(self) -> bool:
+        """Whether `receive` would have something at once, or at least the beginning of it."""
+        return bool(self._connection.can_read(0))
+
+    @property
+    def socket(self) -> Any:
+        """What can be waited for, if it is not readable."""
+        return self._connection._get_socket()  # redis-py has no public way
+
+    def introduce(self) -> Identity:
+        """Ask the server who it is.
+
+        Raises:
+            UnusableError: it is too old.
+            ConnectionResetError: it is a replica, which takes nothing.
+        """
+        sections = ("server", "replication", "memory")
+        self.send(*(("INFO", section) for section in sections))
+        found: dict[str, str] = {}
+        for _ in sections:
+            for line in self.receive().decode(errors="replace").splitlines():
+                name, _, value = line.partition(":")
+                found[name] = value
+        version = found.get("redis_version", "0.0")
+        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
+            raise UnusableError(
+                f"the broker is Redis {version}; it must be 7.0 or later, or Valkey"
+            )
+        if found.get("role") != "master":
+            raise ConnectionResetError("the broker is a replica")
+        if found.get("maxmemory_policy", "noeviction") != "noeviction":
+            logger.error("the backplane's broker may evict what it keeps: %s", _EVICTS)
+        return Identity(found["run_id"], found["master_replid"])
+
+
+def links(url: str, **options: Any) -> tuple[Callable[[], Link], str | None]:
+    """What makes connections to the server at a URL, and the prefix in it.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, as redis-py knows them; `prefix=` in its query is
+            ours.
+        options: of redis-py's connections.
+
+    Raises:
+        ValueError: the URL is none of these.
+    """
+    try:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        prefix = query.pop("prefix", None)
+        url = urlunsplit(parts._replace(query=urlencode(query)))
+        pool = ConnectionPool.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),  # that a connection was lost must be noticed
+            protocol=2,
+            health_check_interval=0,
+            decode_responses=False,
+            **options,
+        )
+        pool.make_connection()  # which reads the options
+    except (ValueError, TypeError):  # whose words may quote a password
+        raise ValueError(
+            "backplane must be redis://, rediss:// or unix:// and what redis-py knows behind it, "
+            f"not {shown_url(url)!r}"
+        ) from None
+    return lambda: Link(pool.make_connection()), prefix
+
+
+REFUSED = (AuthenticationError, NoPermissionError)
+"""What redis-py raises if a server lets nobody in, or not there."""
+EXPECTED = (RedisError, OSError, UnusableError)
+"""What happens to connections. Anything else is a defect, and must not end a thread either."""
+
+_FULL = BackplaneError, "the broker's memory is full"
+# What refusals of commands mean, by redis-py's classes or else by their first words.
+_CLASSES = (
+    (OutOfMemoryError, _FULL),
+    (NoPermissionError, (UnusableError, "the broker's ACL does not permit it")),
+)
+_WORDS = {
+    "SONOLAYOUT": (UnusableError, "another version of Sono has written there, in another layout"),
+    "SONOFULL": (BackplaneError, "too much is present already"),
+    "WRONGTYPE": (UnusableError, "a key under the prefix is not Sono's"),
+    "OOM": _FULL,
+}
+
+
+def meaning(error: ResponseError) -> BackplaneError:
+    """What a refusal by the server means to the caller."""
+    text = str(error)
+    for kind, (made, words) in _CLASSES:
+        if isinstance(error, kind):
+            return made(words)
+    made, words = _WORDS.get(
+        text.split(maxsplit=1)[0], (BackplaneError, f"the broker refuses it: {text}")
+    )
+    return made(words)

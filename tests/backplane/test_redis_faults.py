@@ -1,0 +1,201 @@
+"""What a node makes of a broker that is killed, paused, full, or forgets who listens.
+
+Inside history everything is delivered once and in order; everything else is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sono_core.messaging.lossless.backplane import BackplaneError, Receipt
+from sono_core.messaging.lossless.feed import Feed
+from sono_core.messaging.lossless.history import History
+from sono_core.messaging.lossless.positions import Position
+from sono_core.messaging.lossless.streams import Entry, Missing
+from tests.backplane.brokers import Broker, broker, require_redis
+from tests.servers import PATIENCE
+
+STREAM = "#room"
+ALL = History(count=100_000, size=1 << 24)
+
+
+@pytest.fixture
+def server() -> Iterator[Broker]:
+    require_redis()
+    with broker() as one:
+        yield one
+
+
+class Node:
+    """A process with one feed, whose audience keeps what it is told."""
+
+    def __init__(self, server: Broker, **options: object) -> None:
+        from tests.backplane.on_redis import OnRedis
+
+        self.rig = OnRedis(server.url, "test", **options)
+        self.backplane = self.rig.backplane
+        self.bodies: list[object] = []
+        self.gaps: list[Missing] = []
+        self.feed: Feed[str] = Feed(STREAM, self.backplane, self)
+        self.backplane.suspected = self.check
+        self.suspected = 0
+
+    def __enter__(self) -> Node:
+        self.rig.wait(self.feed.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rig.close()
+
+    def check(self) -> None:
+        self.suspected += 1
+        self.backplane.tops([STREAM]).then(self._compare)
+
+    def _compare(self, receipt: Receipt[dict[str, object]]) -> None:
+        if receipt.error is None:
+            self.feed.check(receipt.value[STREAM].at)  # type: ignore[attr-defined]
+
+    def deliver(self, entry: Entry) -> None:
+        self.bodies.append(entry.body)
+
+    def gap(self, missing: Missing) -> None:
+        self.gaps.append(missing)
+
+    def replay(self, *_: object) -> None:
+        raise AssertionError("nobody is behind")
+
+    def publish(self, body: object, size: int = 10) -> Receipt[Position]:
+        return self.backplane.publish(STREAM, body, size, ALL)
+
+    def until(self, happens: Callable[[], object]) -> None:
+        given_up = time.monotonic() + PATIENCE
+        while not happens():
+            assert time.monotonic() < given_up
+            with contextlib.suppress(queue.Empty):
+                self.rig.step(0.01)
+
+
+def test_what_was_said_while_a_node_heard_nothing_is_delivered_once_and_in_order(
+    server: Broker,
+) -> None:
+    with Node(server) as ann, Node(server) as bob:
+        for number in range(300):
+            if number % 20 == 10:
+                server.command("CLIENT", "KILL", "TYPE", "pubsub")
+            ann.rig.wait(ann.publish(number))
+        bob.until(lambda: len(bob.bodies) >= 300)
+        ann.until(lambda: len(ann.bodies) >= 300)
+        assert ann.bodies == bob.bodies == list(range(300))
+        assert ann.gaps == bob.gaps == []
+
+
+def test_a_publication_whose_answer_was_lost_is_published_once(server: Broker) -> None:
+    with Node(server) as ann:
+        receipts = []
+        for number in range(400):
+            receipts.append(ann.publish(number))
+            if number % 50 == 25:
+                server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        offsets = [ann.rig.wait(receipt).offset for receipt in receipts]
+        assert offsets == list(range(1, 401))
+        ann.until(lambda: len(ann.bodies) >= 400)
+        assert ann.bodies == list(range(400))
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_broker_that_starts_again_is_another_one(persistent: bool) -> None:
+    require_redis()
+    options = ("--appendonly", "yes", "--appendfsync", "always") if persistent else ()
+    with broker(*options) as server, Node(server) as ann, Node(server) as bob:
+        before = ann.rig.wait(ann.publish("before"))
+        for node in (ann, bob):
+            node.until(lambda node=node: node.bodies)
+        server.kill()
+        waits = ann.publish("after")
+        ann.until(lambda: not ann.backplane.connected)
+        server.start()
+        after = ann.rig.wait(waits)
+        assert after.offset == 1
+        assert after.epoch != before.epoch
+        for node in (ann, bob):
+            node.until(lambda node=node: node.bodies[-1] == "after")
+            assert node.bodies == ["before", "after"]
+            assert [gap.after for gap in node.gaps] == [before]  # nobody knows what was lost
+
+
+def test_a_broker_that_stops_for_a_while_delays_and_loses_nothing(server: Broker) -> None:
+    with Node(server) as ann, Node(server) as bob:
+        server.command("CLIENT", "PAUSE", 300, "ALL")
+        ann.rig.wait(ann.publish("late"))
+        bob.until(lambda: bob.bodies)
+        assert (bob.bodies, bob.gaps) == (["late"], [])
+
+
+def test_a_broker_that_was_stopped_is_gone_and_comes_back(server: Broker) -> None:
+    """Stopped for longer than a connection waits: all are made anew."""
+    with Node(server, socket_timeout=0.2) as ann:
+        server.signal(signal.SIGSTOP)
+        receipt = ann.publish("x")
+        try:
+            ann.until(lambda: not ann.backplane.connected)
+        finally:
+            server.signal(signal.SIGCONT)
+        assert ann.rig.wait(receipt).offset == 1
+        ann.until(lambda: ann.bodies)
+        assert ann.bodies == ["x"]
+
+
+def test_a_node_that_the_broker_cuts_off_for_its_slowness_misses_nothing(server: Broker) -> None:
+    server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 100000 0 0")
+    with Node(server) as ann, Node(server) as bob:
+        for number in range(50):
+            ann.publish([number, "x" * 50_000])
+        ann.rig.wait(ann.publish("last"))
+        bob.until(lambda: bob.bodies and bob.bodies[-1] == "last")
+        assert [body[0] for body in bob.bodies[:-1]] == list(range(50))  # type: ignore[index]
+        assert bob.gaps == []
+
+
+def test_scripts_that_the_broker_forgot_are_given_to_it_again(server: Broker) -> None:
+    with Node(server) as ann:
+        ann.rig.wait(ann.publish(1))
+        server.command("SCRIPT", "FLUSH")
+        receipts = [ann.publish(number) for number in (2, 3)]
+        assert [ann.rig.wait(receipt).offset for receipt in receipts] == [2, 3]
+
+
+def test_a_full_broker_refuses_loudly_and_recovers(server: Broker) -> None:
+    with Node(server) as ann:
+        ann.rig.wait(ann.publish(1))
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(BackplaneError, match="memory is full") as refused:
+            ann.rig.wait(ann.publish(2))
+        assert refused.value.temporary
+        server.command("CONFIG", "SET", "maxmemory", "0")
+        assert ann.rig.wait(ann.publish(3)).offset == 2
+
+
+def test_what_waits_for_a_broker_is_bounded_and_fails_loudly() -> None:
+    require_redis()
+    from sono_server.backplane.redis import Bounds
+
+    with broker() as server:
+        bounds = Bounds(count=3, age=0.5)
+        with Node(server, bounds=bounds) as ann:
+            ann.rig.wait(ann.publish(1))
+            server.kill()
+            ann.publish("notices")
+            ann.until(lambda: not ann.backplane.connected)
+            receipts = [ann.publish(number) for number in range(5)]
+            for receipt in receipts:
+                with pytest.raises(BackplaneError):
+                    ann.rig.wait(receipt)
+            said = [str(receipt.error) for receipt in receipts]
+            assert "too much waits for the broker already" in said
+            assert said[0] == "the broker does not answer"

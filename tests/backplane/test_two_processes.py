@@ -1,0 +1,187 @@
+"""Processes of `sono serve` that share a Redis: their clients are in the same channels."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sono_client import AsyncJoinedChannel, AsyncSonoClient
+from tests.backplane.brokers import Broker, broker, require_redis
+from tests.processes import Program, program
+from tests.servers import PATIENCE, Address, get, status
+
+APPLICATION = """
+from sono_server import Sono
+
+sono = Sono(open_channels=True)
+
+@sono.on("shout")
+def shout(client, message):
+    sono.emit(message.upper(), "shouted")
+"""
+DETECTED = 10.0
+"""Seconds within which a node has to notice that its broker is away."""
+
+
+class Nodes:
+    """A broker, and processes that serve an application on it."""
+
+    def __init__(self, server: Broker, programs: list[Program]) -> None:
+        self.broker = server
+        self.programs = programs
+        self.addresses: list[Address] = [one.address() for one in programs]
+
+    def ready(self, node: int) -> bool:
+        return status(get(self.addresses[node], "/readyz")) == 200
+
+    def healthy(self, node: int) -> bool:
+        return status(get(self.addresses[node], "/healthz")) == 200
+
+    @asynccontextmanager
+    async def client(self, node: int, **options: Any) -> AsyncIterator[AsyncSonoClient]:
+        host, port = self.addresses[node]
+        async with AsyncSonoClient(f"ws://{host}:{port}/ws", **options) as one:
+            yield one
+
+
+@pytest.fixture
+def nodes(tmp_path: Any) -> Iterator[Nodes]:
+    require_redis()
+    (tmp_path / "app.py").write_text(APPLICATION)
+    with ExitStack() as stack:
+        server = stack.enter_context(broker())
+        command = ("-m", "sono_server", "serve", "app", "--port", "0", "--backplane", server.url)
+        both = [stack.enter_context(program(*command, cwd=tmp_path)) for _ in range(2)]
+        running = Nodes(server, both)
+        for node in range(2):
+            wait_for(lambda node=node: running.ready(node))
+        yield running
+
+
+def wait_for(happens: Callable[[], object], within: float = PATIENCE) -> None:
+    until = time.monotonic() + within
+    while not happens():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+class Heard:
+    """What a member of a channel was told, in order."""
+
+    def __init__(self, room: AsyncJoinedChannel, event: str = "chat") -> None:
+        self.items: list[Any] = []
+        self._news = asyncio.Event()
+        room.on(event, lambda data, about: self._add((data, about.at)))
+        room.on("gap", lambda gap: self._add("gap"))
+
+    def _add(self, item: Any) -> None:
+        self.items.append(item)
+        self._news.set()
+
+    async def until(self, happens: Callable[[], object]) -> None:
+        while not happens():
+            self._news.clear()
+            await self._news.wait()
+
+
+def run(test: Awaitable[None]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(test, PATIENCE)
+
+    asyncio.run(bounded())
+
+
+def test_members_on_all_nodes_get_the_same_entries_with_the_same_positions(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(nodes.client(n)) for n in (0, 1)]
+            classic = await stack.enter_async_context(nodes.client(1, dialect="classic"))
+            rooms = [await client.join("room") for client in clients]
+            heard = [Heard(room) for room in rooms]
+            told: asyncio.Queue[Any] = asyncio.Queue()
+            classic.on("chat", lambda data: told.put_nowait(data))
+            await classic.change_channel("room")
+            positions = [await rooms[n % 2].publish("chat", n) for n in range(20)]
+            assert [position.offset for position in positions] == list(range(1, 21))
+            expected = list(zip(range(20), positions, strict=True))
+            for one in heard:
+                await one.until(lambda one=one: len(one.items) == 20)
+                assert one.items == expected
+            assert [(await told.get())["message"] for _ in range(20)] == list(range(20))
+            await classic.message("from afar", "chat")
+            for one in heard:
+                await one.until(lambda one=one: len(one.items) == 21)
+                assert one.items[-1][0] == "from afar"
+
+    run(test())
+
+
+def test_what_the_application_emits_reaches_everybody(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann, nodes.client(1) as bob:
+            told: list[asyncio.Queue[Any]] = []
+            for client in (ann, bob):
+                queue: asyncio.Queue[Any] = asyncio.Queue()
+                told.append(queue)
+                client.on("shouted", queue.put_nowait)
+            await ann.message("hello", "shout")
+            assert [(await queue.get())["message"] for queue in told] == ["HELLO", "HELLO"]
+
+    run(test())
+
+
+def test_a_broker_that_starts_again_is_noticed_and_told_and_nobody_is_disconnected(
+    nodes: Nodes,
+) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann, nodes.client(1) as bob:
+            rooms = [await client.join("room") for client in (ann, bob)]
+            heard = [Heard(room) for room in rooms]
+            await rooms[0].publish("chat", "before")
+            for one in heard:
+                await one.until(lambda one=one: one.items)
+            await asyncio.to_thread(nodes.broker.kill)
+            for node in (0, 1):
+                wait = (wait_for, lambda node=node: not nodes.ready(node), DETECTED)
+                await asyncio.to_thread(*wait)
+                assert await asyncio.to_thread(nodes.healthy, node)
+            await asyncio.to_thread(nodes.broker.start)
+            for node in (0, 1):
+                await asyncio.to_thread(wait_for, lambda node=node: nodes.ready(node), DETECTED)
+            await rooms[1].publish("chat", "after")
+            for one in heard:
+                await one.until(lambda one=one: one.items[-1] != "gap" and len(one.items) > 1)
+                kinds = [item if item == "gap" else item[0] for item in one.items]
+                assert kinds == ["before", "gap", "after"]
+
+    run(test())
+
+
+def test_a_node_that_is_killed_takes_nobody_else_along(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            ann = await stack.enter_async_context(nodes.client(0, reconnect=False))
+            bob = await stack.enter_async_context(nodes.client(1))
+            rooms = [await client.join("room") for client in (ann, bob)]
+            heard = Heard(rooms[1])
+            await rooms[0].publish("chat", 1)
+            nodes.programs[0].process.send_signal(signal.SIGKILL)
+            await rooms[1].publish("chat", 2)
+            await heard.until(lambda: len(heard.items) == 2)
+            assert [data for data, _ in heard.items] == [1, 2]
+
+    run(test())
+
+
+def test_a_node_ends_as_soon_as_it_is_told_although_the_broker_is_away(nodes: Nodes) -> None:
+    nodes.broker.kill()
+    wait_for(lambda: not nodes.ready(0))
+    for one in nodes.programs:
+        code, _ = one.end(signal.SIGTERM)
+        assert code == 0
