@@ -12,10 +12,12 @@ from .app import (
     RequestFailed,
     Sono,
 )
+from .backplane import AsyncPublisher, Publisher
 from .selector import Server, serve
 from .serving import HTTPRequest, Refused, WebSocket
 
 __all__ = [
+    "AsyncPublisher",
     "AsyncServer",
     "Channel",
     "Client",
@@ -25,6 +27,7 @@ __all__ = [
     "HistoryPage",
     "Presence",
     "Promise",
+    "Publisher",
     "Refused",
     "RequestFailed",
     "Server",

@@ -11,8 +11,8 @@ NAMES = {
         SharedDeflaters SonoError State TextMessage Timeouts Transport native_available
     """,
     "sono_server": """
-        AsyncServer Channel Client HTTPRequest History HistoryEntry HistoryPage Presence Promise
-        Refused RequestFailed Server Sono WebSocket serve serve_async
+        AsyncPublisher AsyncServer Channel Client HTTPRequest History HistoryEntry HistoryPage
+        Presence Promise Publisher Refused RequestFailed Server Sono WebSocket serve serve_async
     """,
     "sono_client": """
         About AsyncJoinedChannel AsyncSonoClient AsyncWebSocket ClientLimits ClientSession

@@ -15,13 +15,19 @@ MEMORY = "memory"
 
 
 def opened(
-    url: str | None, call_soon: Callable[[Callable[[], object]], object]
+    url: str | None,
+    call_soon: Callable[[Callable[[], object]], object],
+    *,
+    listens: bool = True,
+    patience: float = 10.0,
 ) -> Backplane | None:
     """The backplane at a URL, which has still to be started; None: that of this process alone.
 
     Args:
         url: None: what the environment says.
         call_soon: has a function called in the thread that will use it, from any thread.
+        listens: whether it hears what is told.
+        patience: seconds that what is asked waits while it does not answer.
 
     Raises:
         ImportError: what it needs is not installed.
@@ -33,8 +39,9 @@ def opened(
     if url == MEMORY:
         return None
     try:
-        from .redis import RedisBackplane
+        from .redis import Bounds, RedisBackplane
     except ImportError as error:
         text = "a backplane on Redis needs redis-py and hiredis: pip install 'sono[redis]'"
         raise ImportError(text) from error
-    return RedisBackplane(url, call_soon, Envelopes())
+    bounds = Bounds(age=patience)
+    return RedisBackplane(url, call_soon, Envelopes(), bounds=bounds, listens=listens)

@@ -18,7 +18,7 @@ from sono_core import __version__, native_available
 from sono_core.quoting import shown_url
 from sono_server.operations import settings
 
-from . import reload, serve
+from . import publish, reload, serve
 from .mistakes import ApplicationFailed, Mistake
 
 _SERVE = """\
@@ -216,6 +216,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_help(command)
     command.set_defaults(run=_list_limits)
+    command = commands.add_parser(
+        "publish",
+        help="say something in a channel from outside, through a backplane",
+        description=publish.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    publish.add_arguments(command)
+    _add_help(command)
+    command.set_defaults(run=publish.run)
     add_commands(commands, _add_help)
     return parser
 

@@ -186,14 +186,14 @@ class Backplane(ABC):
 
     # -- its life ---------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - what is in this process has nothing to do here
         """Begin to do what is asked, and may have been asked already. Nothing happens if it has
         begun."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Do no more; what is asked from now on fails, until `start`."""
 
-    def tick(self) -> None:
+    def tick(self) -> None:  # noqa: B027
         """Look after itself."""
 
     @property

@@ -11,6 +11,7 @@ import msgspec
 
 from sono_core.limits import MIB
 from sono_core.messaging.lossless import (
+    DEFAULT_HISTORY,
     Backplane,
     BackplaneError,
     Batch,
@@ -66,6 +67,7 @@ class RedisBackplane(Backplane):
             `prefix=` in the URL's query says, or `sono`.
         bounds: of what waits while the server is away.
         presence: bytes that the members of one roster may take.
+        listens: whether it hears what is told; who only publishes need not.
         clock: what time it is, in seconds, for tests of time; None: the server knows.
         options: of redis-py's connections, such as `ssl_ca_certs`.
 
@@ -82,6 +84,7 @@ class RedisBackplane(Backplane):
         prefix: str | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - it is frozen
         presence: int = 16 * MIB,
+        listens: bool = True,
         clock: Callable[[], float] | None = None,
         **options: Any,
     ) -> None:
@@ -93,6 +96,7 @@ class RedisBackplane(Backplane):
         self._keys = Keys(prefix or named or PREFIX)
         self._codec = codec
         self._presence = presence
+        self._listens = listens
         self._clock = clock
         self._commands = Commands(connect, call_soon, self._arrived, bounds)
         self._probe = self._keys.probe(self.node)
@@ -113,7 +117,8 @@ class RedisBackplane(Backplane):
     def start(self) -> None:
         """Connect, in the background; what is asked meanwhile waits."""
         self._commands.start()
-        self._subscriber.start()
+        if self._listens:
+            self._subscriber.start()
 
     def close(self) -> None:
         """End. What waits fails, unless the server takes it at once."""
@@ -132,17 +137,22 @@ class RedisBackplane(Backplane):
     # -- streams --------------------------------------------------------------------------------
 
     def publish(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self, stream: str, body: Any, size: int, history: History | None, key: str | None = None
     ) -> Receipt[Position]:
-        """See `Backplane.publish`; carries what the codec can write, up to LARGEST bytes."""
+        """See `Backplane.publish`; carries what the codec can write, up to LARGEST bytes.
+
+        Args:
+            history: None: what the stream has, or the default.
+        """
         receipt: Receipt[Position] = Receipt()
         if (content := self._written(receipt, body)) is None:
             return receipt
         if key is None:  # it may have to be said twice, and is published once
             self._publications += 1
             key = f"{self.node}:{self._publications}"
-        age = math.ceil(history.age * 1000)
-        arguments = (content, size, history.count, history.size, age, key)
+        bounds = history or DEFAULT_HISTORY
+        age, counts = math.ceil(bounds.age * 1000), 0 if history is None else 1
+        arguments = (content, size, bounds.count, bounds.size, age, counts, key)
         return self._run(receipt, _position, scripts.PUBLISH, stream, *arguments, size=len(content))
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:

@@ -104,9 +104,11 @@ call('HSET', m, 'v', '{LAYOUT}')
 """
 
 _PUBLISH = f"""{_GROW}
-local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[10]
+local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[11]
 ensure()
-count, most, age = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+if ARGV[10] == '1' or not f[6] then
+  count, most, age = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+end
 if key ~= '' then
   local keys = call('LLEN', o)
   while keys > 0 do
@@ -292,7 +294,8 @@ class Script:
 
 
 PUBLISH = Script(_PUBLISH)
-"""ARGV: body, size, and count, size and age (ms) of the history, key. Gives epoch and offset."""
+"""ARGV: body, size; count, size and age (ms) of the history, and whether it counts although the
+stream has another; key. Gives epoch and offset."""
 READ = Script(_READ)
 """ARGV: epoch, offset, limit. Gives epoch, top, first, upto; offset, size, body of each entry."""
 PAGE = Script(_PAGE)

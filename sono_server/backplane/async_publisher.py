@@ -1,0 +1,40 @@
+"""Publishing from outside, on asyncio."""
+
+import asyncio
+
+from sono_core.messaging.lossless import History, Position
+
+from .publisher import BasePublisher
+
+
+class AsyncPublisher(BasePublisher):
+    """The same for asyncio.
+
+    Args:
+        backplane, timeout, limits: as for `Publisher`.
+
+    Raises:
+        ImportError, TypeError, ValueError: as `Publisher`.
+    """
+
+    async def __aenter__(self) -> "AsyncPublisher":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    async def publish(
+        self,
+        channel: str,
+        event: str,
+        message: object,
+        *,
+        key: str | None = None,
+        history: History | None = None,
+    ) -> Position:
+        """See `Publisher.publish`."""
+        return await asyncio.wrap_future(self._begin(channel, event, message, history, key))
+
+    async def emit(self, event: str, message: object, *, key: str | None = None) -> Position:
+        """See `Publisher.emit`."""
+        return await asyncio.wrap_future(self._begin(None, event, message, None, key))

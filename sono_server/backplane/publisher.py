@@ -1,0 +1,153 @@
+"""Publishing from outside, without a server: from a script, a task of Celery, a view of Django."""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from sono_core import Limits
+from sono_core.limits import DEFAULT_LIMITS, require_positive
+from sono_core.messaging import Publish, check_channel, check_event
+from sono_core.messaging.lossless import (
+    EVERYBODY,
+    Backplane,
+    BackplaneError,
+    Data,
+    History,
+    Position,
+    Receipt,
+    stream_of,
+)
+
+from .choice import opened
+
+ENVELOPE = 256  # bytes of a publication beside its data, about
+
+
+class BasePublisher:
+    """What both publishers do."""
+
+    def __init__(
+        self,
+        backplane: str | None = None,
+        *,
+        timeout: float = 10.0,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        require_positive("timeout", timeout, float)
+        self._url = backplane
+        self._timeout = timeout
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._backplane: Any = None  # once something is published, in each process
+        self._closed = False
+        self._opened().close()  # mistakes raise here
+
+    def close(self) -> None:
+        """Publish no more. What waits fails, unless the backplane takes it at once."""
+        with self._lock:
+            self._closed = True
+            if self._backplane is not None and self._process == os.getpid():
+                self._backplane.close()
+
+    def _opened(self) -> Backplane:
+        backplane = opened(self._url, _at_once, listens=False, patience=self._timeout)
+        if backplane is None:
+            raise ValueError("backplane must be one that processes share, not memory")
+        return backplane
+
+    def _begin(
+        self,
+        channel: str | None,
+        event: str,
+        message: object,
+        history: History | None,
+        key: str | None,
+    ) -> "Future[Position]":
+        check_event(event, self._limits)
+        if channel is not None:
+            check_channel(channel, self._limits)
+        data = Data.of(message)
+        publication = Publish(channel, event, data, None)
+        stream = EVERYBODY if channel is None else stream_of(channel)
+        future: Future[Position] = Future()
+        if self._process != os.getpid():  # threads do not come along into a forked process
+            self._lock, self._process, self._backplane = threading.Lock(), os.getpid(), None
+        with self._lock:
+            if self._closed:
+                raise BackplaneError("the publisher is closed")
+            if self._backplane is None:
+                self._backplane = self._opened()
+                self._backplane.start()
+            receipt = self._backplane.publish(
+                stream, publication, data.size + ENVELOPE, history, key
+            )
+        receipt.then(lambda receipt: _settle(future, receipt))
+        return future
+
+
+class Publisher(BasePublisher):
+    """Publishes in channels of a backplane, blocking. From any thread, and in forked processes.
+
+    Args:
+        backplane: its URL, as for `Sono`; None: what the environment variable SONO_BACKPLANE says.
+        timeout: seconds for which a publication waits for the backplane.
+        limits: of names.
+
+    Raises:
+        ImportError: the backplane needs packages that are not installed.
+        TypeError, ValueError: `backplane` is no URL of one that processes share.
+    """
+
+    def __enter__(self) -> "Publisher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def publish(
+        self,
+        channel: str,
+        event: str,
+        message: object,
+        *,
+        key: str | None = None,
+        history: History | None = None,
+    ) -> Position:
+        """Say something to the members of a channel, on all nodes.
+
+        Args:
+            message: as for `Channel.publish`.
+            key: within five minutes, and the channel's last 1,024 publications, what has the same
+                key is published once, and gives the same position: a task that is run again may
+                say it again.
+            history: what is kept of the channel from now on; None: what was kept so far.
+
+        Returns:
+            Its position.
+
+        Raises:
+            BackplaneError: it was not published, or it is not known whether it was; with a key it
+                can be tried again.
+            TypeError, ValueError, LocalProtocolError: a name or the message will not do.
+        """
+        return self._begin(channel, event, message, history, key).result()
+
+    def emit(self, event: str, message: object, *, key: str | None = None) -> Position:
+        """Say something to every client, in every channel; see `publish`."""
+        return self._begin(None, event, message, None, key).result()
+
+
+def _at_once(function: Callable[[], object]) -> None:
+    function()
+
+
+def _settle(future: "Future[Position]", receipt: Receipt[Position]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # nobody waits any more
+    if receipt.error is not None:
+        future.set_exception(receipt.error)
+    else:
+        future.set_result(receipt.value)
