@@ -104,7 +104,7 @@ class Lossless(Handling):
         self._backplane: Backplane = memory if backplane is None else backplane
         self.shared: bool = backplane is not None
         """Whether other processes have the same backplane."""
-        self._look_after_at = 0.0  # when the backplane looks after itself
+        self._look_after_at = 0.0 if self.shared else math.inf  # when it looks after itself
         self.node: Node = Node(
             owner.hub,
             self._backplane,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sono_client import AsyncJoinedChannel, AsyncSonoClient
+from sono_server import Publisher
 from tests.backplane.brokers import Broker, broker, require_redis
 from tests.processes import Program, program
 from tests.servers import PATIENCE, Address, get, status
@@ -153,8 +154,10 @@ def test_a_broker_that_starts_again_is_noticed_and_told_and_nobody_is_disconnect
                 assert await asyncio.to_thread(nodes.healthy, node)
             await asyncio.to_thread(nodes.broker.start)
             for node in (0, 1):
-                await asyncio.to_thread(wait_for, lambda node=node: nodes.ready(node), DETECTED)
-            await rooms[1].publish("chat", "after")
+                await asyncio.to_thread(wait_for, lambda node=node: nodes.ready(node))
+            # not by a client: where its own stream has a gap, nobody knows what became of that
+            with Publisher(nodes.broker.url) as publisher:
+                await asyncio.to_thread(publisher.publish, "room", "chat", "after")
             for one in heard:
                 await one.until(lambda one=one: one.items[-1] != "gap" and len(one.items) > 1)
                 kinds = [item if item == "gap" else item[0] for item in one.items]
