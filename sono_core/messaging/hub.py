@@ -107,6 +107,8 @@ class Hub:
         """Called likewise whenever a membership has ended; the channel may be gone."""
         self.opens: Callable[[str], bool] = _closed
         """Whether clients may create a channel of that name, though they may create no others."""
+        self.elsewhere: bool = False
+        """Whether there may be other clients, of other processes."""
         self.hidden: Collection[str] = ()
         """Channels that the client whose packet is dealt with is not told of."""
         self.home = home
@@ -116,6 +118,10 @@ class Hub:
     def clients(self) -> KeysView[str]:
         """All client ids, in the order of their connecting."""
         return self._clients.keys()
+
+    def may_have(self, client: str) -> bool:
+        """Whether somebody has that id here, or may have it elsewhere."""
+        return self.elsewhere or client in self._clients
 
     @property
     def channels(self) -> KeysView[str]:

@@ -8,6 +8,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -26,8 +27,8 @@ from sono_core.messaging import (
     SharedTurn,
     size_of,
 )
-from sono_core.messaging.lossless import Backplane, Data, Histories, Position
-from sono_core.messaging.lossless.server import ENDED, Terms
+from sono_core.messaging.lossless import Backplane, Data, Histories, Position, Receipt
+from sono_core.messaging.lossless.server import ENDED, UNAVAILABLE, Terms, unknown_client
 from sono_core.messaging.v2 import Speech
 from sono_server.serving import Alarm, Loop, WebSocket, logger
 
@@ -35,6 +36,7 @@ from .away import Away
 from .calls import Calls
 from .clients import Client, Ways
 from .lossless import Lossless
+from .receipts import Promise
 from .trampoline import Steps
 
 _POSTPONED = 3600.0  # seconds: at most, until a turn has room for what a packet causes
@@ -133,7 +135,11 @@ class Dispatcher(Calls):
     # -- what happens, in steps -----------------------------------------------------------------
 
     def greet(self, socket: WebSocket, _: object) -> Steps:
-        """Call the application for a client that has come."""
+        """Call the application for a client that has come, once others can reach it."""
+        if (followed := self.lossless.node.came(socket.data.id)) is not None:
+            promise: Promise[None] = Promise(self.loop)
+            followed.then(lambda _: promise.complete(None))
+            yield promise
         yield from self.connected(socket.data)
 
     def receive(self, socket: WebSocket, message: Content) -> Steps:
@@ -198,6 +204,7 @@ class Dispatcher(Calls):
         client: Client = socket.data
         self._terms.forget(client.id)
         self.hub.remove(client.id)
+        self.lossless.node.went(client.id)
         del self.clients[client.id]
         yield from self.depart(socket, None)
         yield from self.gone(client, close)
@@ -272,21 +279,30 @@ class Dispatcher(Calls):
             if deliveries > 1 and (wait := limiter.deliver(deliveries, self._size, now)):
                 client._socket.pause(wait)
         elif isinstance(effect, Deliver):
-            self._direct(effect)
+            self._direct(client, effect)
         else:
             client._socket.send(effect.content)
             # it may be much larger than the question
             self._charge(client, size_of(effect.content) + effect.cost)
 
-    def _direct(self, delivery: Deliver) -> None:
+    def _direct(self, client: Client, delivery: Deliver) -> None:
         receiver = self.clients.get(delivery.client)  # it may have gone meanwhile
-        if receiver is None:
-            return
-        if isinstance(receiver._dialect, Dialect):
+        if receiver is not None and isinstance(receiver._dialect, Dialect):
             receiver._socket.send(receiver._dialect.written(delivery))
-        else:
+        elif receiver is not None or self.hub.elsewhere:
             data = Data.parsed(delivery.payload)
-            self.lossless.node.direct(msgspec.structs.replace(delivery, payload=data))
+            delivery = msgspec.structs.replace(delivery, payload=data)
+            self.lossless.node.direct(delivery).then(partial(self._directed, client, delivery))
+
+    def _directed(self, client: Client, delivery: Deliver, receipt: Receipt[bool]) -> None:
+        """It is known whether what a classic client says reaches somebody elsewhere."""
+        dialect = client._dialect
+        assert isinstance(dialect, Dialect)
+        if receipt.error is not None:
+            client._socket.send(dialect.error(UNAVAILABLE.code, UNAVAILABLE.message))
+        elif not receipt.value:
+            unknown = unknown_client(delivery.client)
+            client._socket.send(dialect.error(unknown.code, unknown.message))
 
     def deliver(
         self, publication: Publish, stream: str, at: Position | None, behind: Collection[str]

@@ -102,7 +102,7 @@ class Lossless(Handling):
         self._timeouts = timeouts
         memory = MemoryBackplane(time.monotonic, lambda: new_id(9), limits)
         self._backplane: Backplane = memory if backplane is None else backplane
-        self.shared: bool = backplane is not None
+        self.shared: bool = self._backplane.shared
         """Whether other processes have the same backplane."""
         self._look_after_at = 0.0 if self.shared else math.inf  # when it looks after itself
         self.node: Node = Node(

@@ -125,6 +125,12 @@ class DelayedBackplane(Backplane):
         line = self._publishing.setdefault(stream, deque())
         return self._call(lambda: self._inner.publish(stream, body, size, history, key), line)
 
+    def send(
+        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+    ) -> Receipt[Position | None]:
+        line = self._publishing.setdefault(stream, deque())
+        return self._call(lambda: self._inner.send(stream, body, size, history, key), line)
+
     def tell(self, stream: str, body: Any) -> Receipt[None]:
         return self._call(lambda: self._inner.tell(stream, body))
 

@@ -206,6 +206,29 @@ def test_a_key_counts_in_its_stream_alone(rig: Rig) -> None:
     assert (here.offset, there.offset) == (2, 1)
 
 
+# -- for somebody who may be gone -----------------------------------------------------------------
+
+
+def send(rig: Rig, body: Any, **options: Any) -> Position | None:
+    return rig.wait(rig.backplane.send(STREAM, body, 1, ALL, **options))
+
+
+def test_what_is_sent_to_a_stream_that_there_is_is_published_there(rig: Rig) -> None:
+    follower = Follower(rig)
+    assert send(rig, "a") == Position(follower.position.epoch, 1)
+    assert send(rig, "b", key="k") == send(rig, "b", key="k")
+    rig.settle()
+    assert follower.told == ["a", "b"]
+
+
+def test_what_is_sent_to_no_stream_makes_none(rig: Rig) -> None:
+    assert send(rig, "a") is None
+    assert rig.wait(rig.backplane.tops([STREAM])) == {}
+    publish(rig, "b")
+    assert rig.wait(rig.backplane.free(STREAM))
+    assert send(rig, "c") is None
+
+
 # -- pages ----------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sono_client import AsyncJoinedChannel, AsyncSonoClient
+from sono_client import AsyncJoinedChannel, AsyncSonoClient, RequestFailed
 from sono_server import Publisher
 from tests.backplane.brokers import Broker, broker, require_redis
 from tests.processes import Program, program
@@ -26,6 +26,11 @@ sono = Sono(open_channels=True)
 def shout(client, message):
     sono.emit(message.upper(), "shouted")
 """
+APPLICATIONS = {
+    "plain": APPLICATION,
+    "awaiting": APPLICATION.replace("def shout", "async def shout"),
+}
+"""One that runs on selectors, and one on asyncio."""
 DETECTED = 10.0
 """Seconds within which a node has to notice that its broker is away."""
 
@@ -54,11 +59,15 @@ class Nodes:
 @pytest.fixture
 def nodes(tmp_path: Any) -> Iterator[Nodes]:
     require_redis()
-    (tmp_path / "app.py").write_text(APPLICATION)
+    for name, text in APPLICATIONS.items():
+        (tmp_path / f"{name}.py").write_text(text)
     with ExitStack() as stack:
         server = stack.enter_context(broker())
-        command = ("-m", "sono_server", "serve", "app", "--port", "0", "--backplane", server.url)
-        both = [stack.enter_context(program(*command, cwd=tmp_path)) for _ in range(2)]
+        options = ("--port", "0", "--backplane", server.url)
+        both = [
+            stack.enter_context(program("-m", "sono_server", "serve", name, *options, cwd=tmp_path))
+            for name in APPLICATIONS
+        ]
         running = Nodes(server, both)
         for node in range(2):
             wait_for(lambda node=node: running.ready(node))
@@ -133,6 +142,61 @@ def test_what_the_application_emits_reaches_everybody(nodes: Nodes) -> None:
                 client.on("shouted", queue.put_nowait)
             await ann.message("hello", "shout")
             assert [(await queue.get())["message"] for queue in told] == ["HELLO", "HELLO"]
+
+    run(test())
+
+
+async def ids(*clients: AsyncSonoClient) -> list[str]:
+    found = []
+    for client in clients:
+        (id,) = await client.grab("myid")
+        found.append(id)
+    return found
+
+
+@pytest.mark.parametrize("sender", ["v2", "classic"])
+@pytest.mark.parametrize("receiver", ["v2", "classic"])
+def test_direct_messages_cross_processes(nodes: Nodes, sender: str, receiver: str) -> None:
+    async def test() -> None:
+        async with (
+            nodes.client(0, dialect=sender) as ann,
+            nodes.client(1, dialect=receiver) as bob,
+        ):
+            told: asyncio.Queue[Any] = asyncio.Queue()
+            errors: asyncio.Queue[Any] = asyncio.Queue()
+            bob.on("whisper", told.put_nowait)
+            ann.on("error", errors.put_nowait)
+            ann_id, bob_id = await ids(ann, bob)
+            await ann.direct_message({"text": "psst"}, bob_id, "whisper")
+            got = await told.get()
+            assert (got["message"], got["from"]) == ({"text": "psst"}, ann_id)
+            await ann.direct_message("hello?", "nobody", "whisper")
+            assert (await errors.get())["code"] == "unknown-client"
+            if sender == "v2":
+                await ann.send(bob_id, "whisper", 1)
+                assert (await told.get())["message"] == 1
+                with pytest.raises(RequestFailed, match="unknown-client"):
+                    await ann.send("nobody", "whisper", 1)
+                await ann.send(bob_id, "whisper", 2, volatile=True)
+                assert (await told.get())["message"] == 2
+
+    run(test())
+
+
+def test_who_is_gone_is_unknown_on_all_nodes(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann:
+            for dialect in ("v2", "classic"):
+                async with nodes.client(1, dialect=dialect) as bob:
+                    (bob_id,) = await ids(bob)
+                    await ann.send(bob_id, "whisper", 1)
+                refused = None
+                while refused is None:  # its node may still be about to notice that it has left
+                    try:
+                        await ann.send(bob_id, "whisper", 2)
+                    except RequestFailed as error:
+                        refused = error.code
+                assert refused == "unknown-client"
 
     run(test())
 

@@ -73,7 +73,7 @@ def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effec
     event, message = packet.event, packet.payload.message
     if isinstance(packet, DirectMessage):
         to = str(packet.payload.to)
-        if to not in hub.clients:
+        if not hub.may_have(to):
             raise PacketError("unknown-client", f"there is no client {to}")
         effect: Effect = Deliver(to, event, message, client)
     else:

@@ -181,6 +181,8 @@ class Backplane(ABC):
     suspected: Callable[[], object] = staticmethod(_nobody)
     """Set by whoever follows streams, to be called when something live may have been lost: it
     compares them with `tops` at once, and not when it would have done so anyway."""
+    shared: bool = False
+    """Whether several nodes have it, so that clients may be elsewhere."""
     interval: float = math.inf
     """Seconds after which `tick` is to be called again."""
 
@@ -221,6 +223,12 @@ class Backplane(ABC):
                 and the stream's last 1,024 publications with a key, what has the same key is not
                 published again, and its receipt gives the same position.
         """
+
+    @abstractmethod
+    def send(
+        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+    ) -> Receipt[Position | None]:
+        """As `publish`, if there is such a stream; None: there is none, and nothing happened."""
 
     @abstractmethod
     def tell(self, stream: str, body: Any) -> Receipt[None]:

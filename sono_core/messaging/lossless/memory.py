@@ -102,6 +102,15 @@ class MemoryBackplane(Backplane):
             self._tell()
         return Receipt.of(position)
 
+    def send(
+        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+    ) -> Receipt[Position | None]:
+        """See `Backplane.send`."""
+        if stream not in self.streams:
+            return Receipt.of(None)
+        receipt: Receipt[Any] = self.publish(stream, body, size, history, key)
+        return receipt
+
     def tell(self, stream: str, body: Any) -> Receipt[None]:
         """See `Backplane.tell`; carries any body."""
         for subscription in self._subscriptions.get(stream, ()):

@@ -44,6 +44,9 @@ class StreamStore:
         """Streams that there are."""
         return len(self._streams)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._streams
+
     def publish(
         self,
         name: str,

@@ -92,6 +92,7 @@ class RedisBackplane(Backplane):
         connect, named = links(url, **options)
         self.node: str = secrets.token_urlsafe(9)
         """The name of this node among the others, anew for each."""
+        self.shared = True
         self.interval = PROBE
         self._keys = Keys(prefix or named or PREFIX)
         self._codec = codec
@@ -144,7 +145,25 @@ class RedisBackplane(Backplane):
         Args:
             history: None: what the stream has, or the default.
         """
-        receipt: Receipt[Position] = Receipt()
+        return self._publish(Receipt(), _position, stream, body, size, history, key, False)
+
+    def send(
+        self, stream: str, body: Any, size: int, history: History | None, key: str | None = None
+    ) -> Receipt[Position | None]:
+        """See `Backplane.send`; carries what `publish` carries."""
+        return self._publish(Receipt(), _position_or_none, stream, body, size, history, key, True)
+
+    def _publish(
+        self,
+        receipt: Receipt[T],
+        read: Callable[[Any], T],
+        stream: str,
+        body: Any,
+        size: int,
+        history: History | None,
+        key: str | None,
+        must_be: bool,
+    ) -> Receipt[T]:
         if (content := self._written(receipt, body)) is None:
             return receipt
         if key is None:  # it may have to be said twice, and is published once
@@ -152,8 +171,9 @@ class RedisBackplane(Backplane):
             key = f"{self.node}:{self._publications}"
         bounds = history or DEFAULT_HISTORY
         age, counts = math.ceil(bounds.age * 1000), 0 if history is None else 1
-        arguments = (content, size, bounds.count, bounds.size, age, counts, key)
-        return self._run(receipt, _position, scripts.PUBLISH, stream, *arguments, size=len(content))
+        kept = (bounds.count, bounds.size, age, counts)
+        arguments = (content, size, *kept, key, int(must_be))
+        return self._run(receipt, read, scripts.PUBLISH, stream, *arguments, size=len(content))
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
         """See `Backplane.tell`; carries what `publish` carries."""
@@ -308,10 +328,7 @@ class RedisBackplane(Backplane):
         """See `Backplane.exit`."""
         self._present.pop((stream, member), None)
 
-        def version(reply: Any) -> Position | None:
-            return None if reply is None else _position(reply)
-
-        return self._run(Receipt(), version, scripts.EXIT, stream, member)
+        return self._run(Receipt(), _position_or_none, scripts.EXIT, stream, member)
 
     def members(self, stream: str) -> Receipt[Roster]:
         """See `Backplane.members`."""
@@ -527,6 +544,10 @@ _read_session = msgspec.msgpack.Decoder(tuple[str, list[str], bytes]).decode
 
 def _position(reply: Sequence[bytes]) -> Position:
     return wire.position(reply[0], reply[1])
+
+
+def _position_or_none(reply: Sequence[bytes] | None) -> Position | None:
+    return None if reply is None else _position(reply)
 
 
 def _listed(reply: Any) -> list[Any]:

@@ -103,7 +103,9 @@ _GROW = f"""
 call('HSET', m, 'v', '{LAYOUT}')
 """
 
-_PUBLISH = f"""{_GROW}
+_PUBLISH = f"""
+if ARGV[12] == '1' and not epoch then return false end
+{_GROW}
 local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[11]
 ensure()
 if ARGV[10] == '1' or not f[6] then
@@ -295,7 +297,7 @@ class Script:
 
 PUBLISH = Script(_PUBLISH)
 """ARGV: body, size; count, size and age (ms) of the history, and whether it counts although the
-stream has another; key. Gives epoch and offset."""
+stream has another; key; whether there must be a stream. Gives epoch and offset, or nothing."""
 READ = Script(_READ)
 """ARGV: epoch, offset, limit. Gives epoch, top, first, upto; offset, size, body of each entry."""
 PAGE = Script(_PAGE)

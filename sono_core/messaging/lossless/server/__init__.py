@@ -10,6 +10,7 @@ from .conversation import (
     Identify,
     Work,
 )
+from .delivery import UNAVAILABLE, unknown_client
 from .identities import ENDED, EXPIRES_AT, Terms, same
 from .node import Host, Node, Settings
 from .presence import Presence
@@ -19,6 +20,7 @@ from .sessions import Bounds, Numbering, Session, Sessions
 __all__ = [
     "ENDED",
     "EXPIRES_AT",
+    "UNAVAILABLE",
     "Answer",
     "Authorise",
     "Bounds",
@@ -39,4 +41,5 @@ __all__ = [
     "TooManyRequests",
     "Work",
     "same",
+    "unknown_client",
 ]

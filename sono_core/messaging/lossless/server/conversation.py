@@ -14,6 +14,7 @@ from sono_core.messaging.lossless.packets import Failure
 from sono_core.quoting import Discreet
 
 from . import enquiries
+from .delivery import unknown_client
 from .node import Foreign, Node, Opening
 from .sessions import Session
 
@@ -266,7 +267,7 @@ class Conversation:
             if not self._node.is_member(session.id, packet.channel):
                 return Failure("not-a-member", f"you are not in {packet.channel}")
         elif isinstance(packet, packets.Send) and not self._node.is_client(packet.to):
-            return Failure("unknown-client", f"there is no client {packet.to[:200]}")
+            return unknown_client(packet.to)
         return None
 
     def publish(self, work: Hear, effect: Publication | Deliver) -> None:

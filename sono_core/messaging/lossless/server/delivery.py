@@ -124,6 +124,7 @@ class Delivery:
         self._kept: dict[str, Kept] = {}  # by the session's id
         self._pending = Pending(settings.max_requests)  # what clients ask
         self._asked = Pending(settings.max_requests)  # what they are asked
+        hub.elsewhere = backplane.shared
         self._following.follow(EVERYBODY)
         hub.entered, hub.left = self.entered, self.left
 
@@ -182,8 +183,9 @@ class Delivery:
         return self._hub.is_member(client, channel)
 
     def is_client(self, client: str) -> bool:
-        """Whether somebody has that id, of whatever dialect, with a connection or without."""
-        return client in self._hub.clients
+        """Whether somebody has that id, of whatever dialect, with a connection or without; or may
+        have it elsewhere."""
+        return self._hub.may_have(client)
 
     def publish(self, publication: Publication, seq: int | None = None) -> Receipt[Position]:
         """Give a publication its place in its stream.
@@ -221,38 +223,54 @@ class Delivery:
         """Give it to whoever is there, without a place."""
         self._backplane.tell(_stream(publication), publication)
 
-    def direct(self, delivery: Deliver, seq: int | None = None, *, volatile: bool = False) -> None:
+    def direct(
+        self, delivery: Deliver, seq: int | None = None, *, volatile: bool = False
+    ) -> Receipt[bool]:
         """Give something to one client, of whatever dialect; its payload is `Data`.
 
         Args:
             seq: of the packet that said it; its sender gets the result, once it is in a stream.
             volatile: whether it is lost if the client has no connection.
+
+        Returns:
+            Whether there is such a client. If it is volatile, and there is none here, nobody knows.
         """
-        kept = self._kept.get(delivery.client)
-        done: Receipt[Any] = Receipt.of(None)
-        if kept is None:
-            self.host.direct(delivery)
-        else:
-            data: Any = delivery.payload
-            packet = packets.Event(
-                stream=OWN, event=delivery.event, data=data, sender=delivery.sender
-            )
+        client, data = delivery.client, delivery.payload
+        kept = self._kept.get(client)
+        packet = packets.Event(stream=OWN, event=delivery.event, data=data, sender=delivery.sender)
+        done: Receipt[Any] = Receipt.of(True)
+        if kept is not None:
             if volatile:
                 self._send(kept.session, packet)
             else:
                 done = self.tell(kept.session, packet, data.size)
-        sender = delivery.sender
-        if sender is not None and seq is not None:
-            done.then(partial(self._directed, sender, seq))
-
-    def _directed(self, client: str, seq: int, receipt: Receipt[Any]) -> None:
-        kept = self._kept.get(client)
-        if kept is None:
-            return
-        if receipt.error is not None:
-            self.refuse(kept.session, seq, UNAVAILABLE)
+        elif client in self._hub.clients or not self._hub.elsewhere:
+            self.host.direct(delivery)
+        elif volatile:
+            self._backplane.tell(named(client, OWN), packet)
         else:
-            self.answer(kept.session, seq)
+            size, history = data.size + _ENVELOPE, self._histories.default
+            done = self._backplane.send(named(client, OWN), packet, size, history)
+        there: Receipt[bool] = Receipt()
+        done.then(partial(self._directed, delivery, seq, there))
+        return there
+
+    def _directed(
+        self, delivery: Deliver, seq: int | None, there: Receipt[bool], receipt: Receipt[Any]
+    ) -> None:
+        kept = self._kept.get(delivery.sender) if delivery.sender is not None else None
+        if receipt.error is not None:
+            if kept is not None and seq is not None:
+                self.refuse(kept.session, seq, UNAVAILABLE)
+            there.fail(receipt.error)
+            return
+        found = receipt.value is not None
+        if kept is not None and seq is not None:
+            if found:
+                self.answer(kept.session, seq)
+            else:
+                self.refuse(kept.session, seq, unknown_client(delivery.client))
+        there.complete(found)
 
     def tell(self, session: Session, packet: packets.Entry, size: int = 0) -> Receipt[Any]:
         """Put a packet into the stream of a session; its `at` comes there. Nothing happens if the
@@ -301,13 +319,39 @@ class Delivery:
         if not name.startswith(OWN):
             self.host.deliver(entry.body, name, entry.at, behind)
         elif (client := name[1:]) not in behind:
-            session = self.sessions[client]
-            self._send(session, _placed(entry.body, entry.at))
-            self._passed(session, entry.body)
+            if client in self.sessions:
+                session = self.sessions[client]
+                self._send(session, _placed(entry.body, entry.at))
+                self._passed(session, entry.body)
+            else:
+                self._direct_here(client, entry.body)
+
+    def _direct_here(self, client: str, event: packets.Event) -> None:
+        """A client of another dialect is told something from elsewhere."""
+        self.host.direct(Deliver(client, event.event, event.data, event.sender))
 
     def told(self, name: str, body: Any) -> None:
         """See `Listener.told`."""
-        self.host.deliver(body, name, None, ())
+        if not name.startswith(OWN):
+            self.host.deliver(body, name, None, ())
+        elif kept := self._kept.get(name[1:]):
+            self._send(kept.session, body)
+        else:
+            self._direct_here(name[1:], body)
+
+    def came(self, client: str) -> Receipt[Position] | None:
+        """A client of another dialect has come: what is for it alone may come from elsewhere.
+
+        Returns:
+            What is done when it would get that; None if it is already.
+        """
+        return self._following.follow(named(client, OWN)) if self._hub.elsewhere else None
+
+    def went(self, client: str) -> None:
+        """It has gone."""
+        if self._hub.elsewhere:
+            self._following.unfollow(named(client, OWN))
+            self._backplane.free(named(client, OWN))
 
     def missed(self, name: str, missing: Missing, behind: Collection[str]) -> None:
         """See `Listener.missed`."""
@@ -351,6 +395,11 @@ class Delivery:
     def _send(self, session: Session, packet: packets.FromServer) -> None:
         if session.attached is not None:
             self.host.send(session.attached, packet)
+
+
+def unknown_client(client: str) -> Failure:
+    """Why nobody is told what is for a client alone."""
+    return Failure("unknown-client", f"there is no client {client[:200]}")
 
 
 def event(publication: Publication, stream: str, at: Position | None) -> packets.Event:

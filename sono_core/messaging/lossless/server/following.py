@@ -94,9 +94,14 @@ class Following:
         self._again = False  # whether to compare once more behind the comparison under way
         backplane.suspected = self.check
 
-    def follow(self, name: str) -> None:
-        """Follow a stream; nothing happens if it is followed."""
+    def follow(self, name: str) -> Receipt[Position] | None:
+        """Follow a stream; nothing happens if it is followed.
+
+        Returns:
+            What is done when it is; None if it is already.
+        """
         self._feed(name)
+        return self._starting.get(name)
 
     def unfollow(self, name: str) -> None:
         """Follow it no longer."""
