@@ -243,3 +243,5 @@ def test_files_that_a_document_names_or_links_exist(document: str) -> None:
     missing = {name for name in names if not exists(name) and not exists(f"{name}.py")}
     missing |= {link for link in links if not (ROOT / document).parent.joinpath(link).exists()}
     assert not missing
+    tests = set(re.findall(r"`(tests/[a-z_0-9./-]+::\w+)`", text))
+    assert not {name for name in tests if not exists(name)}

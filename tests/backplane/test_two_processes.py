@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -226,6 +227,63 @@ def test_a_broker_that_starts_again_is_noticed_and_told_and_nobody_is_disconnect
                 await one.until(lambda one=one: one.items[-1] != "gap" and len(one.items) > 1)
                 kinds = [item if item == "gap" else item[0] for item in one.items]
                 assert kinds == ["before", "gap", "after"]
+
+    run(test())
+
+
+class Relay:
+    """A port that leads to one of several servers, and to another one later."""
+
+    def __init__(self, target: Address) -> None:
+        self.target = target
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Relay:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.transport.abort()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(*self.target)
+        self._writers += [writer, there[1]]
+        with contextlib.suppress(OSError):
+            await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+    writer.close()
+
+
+def test_who_comes_back_to_another_node_misses_nothing_in_its_channels(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with Relay(nodes.addresses[0]) as relay, nodes.client(1) as ann:
+            url = f"ws://127.0.0.1:{relay.port}/ws"
+            async with AsyncSonoClient(url) as bob:
+                sessions: asyncio.Queue[bool] = asyncio.Queue()
+                bob.on_session(lambda session: sessions.put_nowait(session.resumed))
+                room = await bob.join("room")
+                heard = Heard(room)
+                there = await ann.join("room")
+                await there.publish("chat", 1)
+                await heard.until(lambda: len(heard.items) == 1)
+                relay.target = nodes.addresses[1]
+                relay.cut()
+                positions = [await there.publish("chat", number) for number in range(2, 50)]
+                assert await sessions.get() is False
+                await heard.until(lambda: len(heard.items) == 49)
+                assert heard.items[1:] == list(zip(range(2, 50), positions, strict=True))
 
     run(test())
 
