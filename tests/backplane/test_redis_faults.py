@@ -170,6 +170,45 @@ def test_scripts_that_the_broker_forgot_are_given_to_it_again(server: Broker) ->
         assert [ann.rig.wait(receipt).offset for receipt in receipts] == [2, 3]
 
 
+def test_a_stream_goes_on_after_a_pause_in_which_parts_of_it_expired(server: Broker) -> None:
+    with Node(server) as ann:
+        before = ann.rig.wait(ann.publish(1))
+        for part in ("s", "k", "o"):
+            server.command("DEL", f"test:{{{STREAM}}}:{part}")
+        ann.rig.clock.now += 301
+        after = ann.rig.wait(ann.publish(2))
+        assert after == Position(before.epoch, 2)
+        batch = ann.rig.wait(ann.backplane.read(STREAM, Position(before.epoch, 0)))
+        assert ([entry.body for entry in batch.entries], batch.why) == ([2], "trimmed")
+
+
+def test_keys_of_publications_are_known_for_as_many_and_as_long_as_is_promised(
+    server: Broker,
+) -> None:
+    with Node(server) as ann:
+
+        def say(key: str) -> int:
+            receipt = ann.backplane.publish(STREAM, key, 10, ALL, key)
+            return ann.rig.wait(receipt).offset
+
+        first = say("first")
+        receipts = [ann.publish(number) for number in range(1023)]
+        ann.rig.wait(receipts[-1])
+        ann.rig.clock.now += 299
+        assert say("first") == first
+        ann.rig.clock.now += 2
+        assert say("first") == first + 1024
+
+
+def test_histories_of_streams_are_bounded_though_nobody_reads(server: Broker) -> None:
+    with Node(server) as ann:
+        for history in (History(count=16), History(size=160)):
+            for number in range(100):
+                receipt = ann.backplane.publish(STREAM, number, 10, history)
+            ann.rig.wait(receipt)
+            assert 16 <= server.command("XLEN", f"test:{{{STREAM}}}:s") <= 18
+
+
 def test_a_full_broker_refuses_loudly_and_recovers(server: Broker) -> None:
     with Node(server) as ann:
         ann.rig.wait(ann.publish(1))

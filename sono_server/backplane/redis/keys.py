@@ -28,7 +28,7 @@ class Keys:
         self.prefix: str = prefix
 
     def of_stream(self, stream: str) -> tuple[str, ...]:
-        """Of a stream: its hash, entries, keys of publications, their order, roster."""
+        """Of a stream: its hash, entries, newer and older keys of publications, roster."""
         name = self.channel(stream)
         return name, f"{name}:s", f"{name}:k", f"{name}:o", f"{name}:r"
 

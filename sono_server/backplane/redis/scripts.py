@@ -5,8 +5,10 @@ Redis does nothing else while it runs a script, and so does it wholly or not at 
 
 The hash of a stream has these fields: `v` the layout's version, `i` the identity of the server that
 wrote it, `e` epoch, `o` offset of the last entry, `b` bytes that are kept; `c`, `z` and `a` its
-history (count, bytes, milliseconds); `R` and `V` the epoch and version of its roster, and `B` the
-bytes of the roster's data. Entries are in a stream of Redis, under the id OFFSET-0.
+history (count, bytes, milliseconds); `n` and `g` how many publications have their keys in the newer
+of two hashes of these, and since when; `x` when the times of expiry were set; `R` and `V` the epoch
+and version of its roster, and `B` the bytes of the roster's data. Entries are in a stream of Redis,
+under the id OFFSET-0.
 """
 
 import hashlib
@@ -17,6 +19,10 @@ LAYOUT = "1"
 """Of keys and fields. A script of another layout refuses to touch what this one has written."""
 IDLE = 24 * 3600
 """Seconds after which a stream is forgotten that nobody follows, reads or publishes in."""
+REFRESH = 10.0
+"""Seconds after which a publication says again when all that expires."""
+
+_KEY_AGE = int(KEY_AGE * 1000)
 
 # Of the broker, in milliseconds: the nodes' clocks may be hours apart. Tests of time give another.
 _NOW = """
@@ -34,7 +40,8 @@ local call = redis.call
 {_NOW}
 -- tostring writes large numbers with an exponent
 local function int(n) return string.format('%.0f', n) end
-local f = call('HMGET', m, 'v', 'i', 'e', 'o', 'b', 'c', 'z', 'a', 'R', 'V', 'B')
+local f = call('HMGET', m, 'v', 'i', 'e', 'o', 'b', 'c', 'z', 'a', 'R', 'V', 'B',
+  'n', 'g', 'x')
 if f[1] and f[1] ~= '{LAYOUT}' then
   return redis.error_reply('SONOLAYOUT ' .. f[1])
 end
@@ -97,48 +104,58 @@ local function changed(member, present, data)
 end
 """
 
-# A server whose memory is full lets a script go on that has written anything. So what grows begins
-# with a command that is refused then.
+# A server whose memory is full refuses the first command of a script that writes, if it takes
+# memory, and lets a script go on that has written anything. So what grows begins with such a one.
 _GROW = f"""
 call('HSET', m, 'v', '{LAYOUT}')
 """
 
+# For each publication, so with few commands: what is too much goes when it is an eighth, or when
+# somebody reads, and times of expiry are set every REFRESH seconds.
 _PUBLISH = f"""
-if ARGV[12] == '1' and not epoch then return false end
-{_GROW}
 local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[11]
-ensure()
-if ARGV[10] == '1' or not f[6] then
-  count, most, age = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+if not epoch then
+  if ARGV[12] == '1' then return false end
+  {_GROW}
+  ensure()
 end
 if key ~= '' then
-  local keys = call('LLEN', o)
-  while keys > 0 do
-    local oldest = call('LINDEX', o, 0)
-    local at = tonumber(string.match(call('HGET', k, oldest) or '0 0', '%d+$'))
-    if keys < {MAX_KEYS} and now - at <= {int(KEY_AGE * 1000)} then break end
-    call('LPOP', o)
-    call('HDEL', k, oldest)
-    keys = keys - 1
+  -- two generations: each ends with its age, or when it has enough
+  for _, keys in ipairs({{k, o}}) do
+    local at, since = string.match(call('HGET', keys, key) or '', '^(%d+) (%d+)$')
+    if at and now - since <= {_KEY_AGE} then return {{epoch, at}} end
   end
-  local known = call('HGET', k, key)
-  if known then return {{epoch, string.match(known, '^%d+')}} end
+end
+local changes = ARGV[10] == '1' and (f[6] ~= ARGV[7] or f[7] ~= ARGV[8] or f[8] ~= ARGV[9])
+if changes or not f[6] then
+  call('HSET', m, 'c', ARGV[7], 'z', ARGV[8], 'a', ARGV[9])
+  count, most, age, changes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), true
 end
 top = top + 1
 local at = int(top)
 if count > 0 and size <= most then
   call('XADD', s, at .. '-0', 'b', body, 'z', size, 't', int(now))
-  bytes = bytes + size
+  local kept = call('XLEN', s)
+  bytes = kept > 1 and bytes + size or size
+  if kept > count * 1.125 or bytes > most * 1.125 then trim() end
 end
-call('HSET', m, 'o', at, 'b', int(bytes), 'c', count, 'z', most, 'a', age)
-trim()
-call('PEXPIRE', s, age + 1000)
+local keys, began, looked = tonumber(f[12] or 0), tonumber(f[13] or 0), tonumber(f[14] or 0)
 if key ~= '' then
+  if keys >= {MAX_KEYS} or now - began > {_KEY_AGE} then
+    if call('EXISTS', k) == 1 then call('RENAME', k, o) end
+    keys, began = 0, now
+  end
+  keys = keys + 1
   call('HSET', k, key, at .. ' ' .. int(now))
-  call('RPUSH', o, key)
-  call('EXPIRE', k, {int(KEY_AGE)})
-  call('EXPIRE', o, {int(KEY_AGE)})
 end
+if changes or now - looked > {int(REFRESH * 1000)} then
+  looked = now
+  call('EXPIRE', m, {IDLE})
+  call('PEXPIRE', s, age + {int(2 * REFRESH * 1000)})
+  call('PEXPIRE', k, {_KEY_AGE + int(2 * REFRESH * 1000)})
+  call('PEXPIRE', o, {_KEY_AGE + int(2 * REFRESH * 1000)})
+end
+call('HSET', m, 'o', at, 'b', int(bytes), 'n', keys, 'g', int(began), 'x', int(looked))
 tell('E ' .. epoch .. ' ' .. at .. ' ' .. size .. '\\n' .. body)
 return {{epoch, at}}
 """
@@ -216,7 +233,7 @@ return found
 _FREE = """
 if followed() then return 0 end
 call('DEL', s, k, o)
-call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a')
+call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a', 'n', 'g', 'x')
 return 1
 """
 
