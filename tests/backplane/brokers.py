@@ -99,3 +99,71 @@ def broker(*options: str, password: str | None = None) -> Iterator[Broker]:
         yield one
     finally:
         one.close()
+
+
+class Guarded:
+    """A master and its replica, watched by three Sentinels."""
+
+    def __init__(self) -> None:
+        self.master = Broker()
+        self.replica = Broker("--replicaof", f"127.0.0.1 {self.master.port}")
+        self._folder = tempfile.mkdtemp(prefix="sono-sentinels-")
+        self._sentinels: list[subprocess.Popen[bytes]] = []
+        self._ports = [free_port() for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"redis+sentinel://{hosts}/sono"
+
+    def start(self) -> None:
+        self.master.start()
+        self.replica.start()
+        assert _SERVER
+        for port in self._ports:
+            file = Path(self._folder, f"{port}.conf")
+            file.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile {port}.log\n"
+                f"sentinel monitor sono 127.0.0.1 {self.master.port} 2\n"
+                "sentinel down-after-milliseconds sono 500\n"
+                "sentinel failover-timeout sono 2000\n"
+            )
+            self._sentinels.append(subprocess.Popen([_SERVER, str(file), "--sentinel"]))
+        until = time.monotonic() + PATIENCE
+        while not self._watched():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def _watched(self) -> bool:
+        """Whether each Sentinel knows the others, and the replica, which follows its master."""
+        from redis import Redis
+        from redis.exceptions import ConnectionError as RedisConnectionError
+
+        for port in self._ports:
+            try:
+                with Redis(port=port) as sentinel:
+                    state = sentinel.sentinel_master("sono")
+            except RedisConnectionError:
+                return False
+            if state["num-other-sentinels"] < 2 or state["num-slaves"] < 1:
+                return False
+        return bool(self.replica.command("INFO", "replication")["master_link_status"] == "up")
+
+    def close(self) -> None:
+        for one in self._sentinels:
+            one.kill()
+            one.wait(PATIENCE)
+        self.replica.close()
+        self.master.close()
+        shutil.rmtree(self._folder)
+
+
+@contextmanager
+def guarded() -> Iterator[Guarded]:
+    """One that is running."""
+    one = Guarded()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backplane.brokers import broker, require_redis
+from tests.backplane.brokers import broker, guarded, require_redis
 from tests.backplane.each_backplane import BACKPLANES, Rig
 
 _numbers = itertools.count(1)
@@ -21,11 +21,22 @@ def redis_url() -> Iterator[str]:
         yield one.url
 
 
-@pytest.fixture(params=[*BACKPLANES, "redis"])
+@pytest.fixture(scope="session")
+def sentinel_url() -> Iterator[str]:
+    """Of three Sentinels, likewise."""
+    require_redis()
+    with guarded() as one:
+        yield one.url
+
+
+ON_REDIS = ["redis", pytest.param("sentinel", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=[*BACKPLANES, *ON_REDIS])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """Runs the test once on each backplane."""
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_url")
+    if request.param not in BACKPLANES:
+        url = request.getfixturevalue(f"{request.param}_url")
         from tests.backplane.on_redis import OnRedis  # what needs redis-py
 
         one: Rig = OnRedis(url, f"test-{next(_numbers)}")

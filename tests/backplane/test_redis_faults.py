@@ -18,7 +18,7 @@ from sono_core.messaging.lossless.feed import Feed
 from sono_core.messaging.lossless.history import History
 from sono_core.messaging.lossless.positions import Position
 from sono_core.messaging.lossless.streams import Entry, Missing
-from tests.backplane.brokers import Broker, broker, require_redis
+from tests.backplane.brokers import Broker, Guarded, broker, guarded, require_redis
 from tests.servers import PATIENCE
 
 STREAM = "#room"
@@ -35,7 +35,7 @@ def server() -> Iterator[Broker]:
 class Node:
     """A process with one feed, whose audience keeps what it is told."""
 
-    def __init__(self, server: Broker, **options: object) -> None:
+    def __init__(self, server: Broker | Guarded, **options: object) -> None:
         from tests.backplane.on_redis import OnRedis
 
         self.rig = OnRedis(server.url, "test", **options)
@@ -106,6 +106,35 @@ def test_a_publication_whose_answer_was_lost_is_published_once(server: Broker) -
         assert offsets == list(range(1, 401))
         ann.until(lambda: len(ann.bodies) >= 400)
         assert ann.bodies == list(range(400))
+
+
+@pytest.mark.slow
+def test_a_replica_that_lags_is_another_server_when_it_is_promoted() -> None:
+    """It has the same offsets under the same epoch, and less of them."""
+    require_redis()
+    with guarded() as servers, Node(servers) as ann, Node(servers) as bob:
+        for number in range(5):
+            ann.rig.wait(ann.publish(number))
+        ann.rig.wait(ann.backplane.enter(STREAM, "ann", 1, 1))
+        assert servers.master.command("WAIT", 1, 5000) == 1
+        servers.replica.signal(signal.SIGSTOP)
+        for number in range(5, 10):
+            before = ann.rig.wait(ann.publish(number))
+        for node in (ann, bob):
+            node.until(lambda node=node: len(node.bodies) == 10)
+        servers.master.kill()
+        servers.replica.signal(signal.SIGCONT)
+        after = None
+        while after is None:
+            with contextlib.suppress(BackplaneError):
+                after = ann.rig.wait(ann.publish("after"))
+        assert after.epoch != before.epoch
+        for node in (ann, bob):
+            node.until(lambda node=node: node.bodies[-1] == "after")
+            assert node.bodies == [*range(10), "after"]
+            assert [gap.after for gap in node.gaps] == [before]
+        roster = ann.rig.wait(ann.backplane.members(STREAM))
+        assert dict(roster.members) == {"ann": 1}  # its node has said it again
 
 
 @pytest.mark.parametrize("persistent", [False, True])

@@ -47,6 +47,11 @@ def publish(rig: OnRedis, body: object = "x", size: int = 1) -> Position:
         "redis://localhost/0?db=first",
         "redis://localhost/0?colour=red",
         "redis://localhost/0?prefix=a+b",
+        "redis+sentinel://localhost",
+        "redis+sentinel:///service",
+        "redis+sentinel://:secret@localhost:port/service",
+        "redis+sentinel://localhost/service/first",
+        "redis+sentinel://localhost/service?colour=red",
         "",
     ],
 )

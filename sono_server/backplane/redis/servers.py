@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
@@ -14,6 +14,7 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from sono_core.messaging.lossless import BackplaneError
 from sono_core.quoting import shown_url
@@ -22,6 +23,9 @@ from sono_server.serving import logger
 
 OLDEST = (7, 0)
 """The first version of Redis that has what the scripts need."""
+SENTINEL_PORT = 26379
+"""Of a Sentinel whose URL names none."""
+_SENTINELS = ("redis+sentinel", "rediss+sentinel")
 _EVICTS = "set maxmemory-policy to noeviction"
 
 
@@ -102,8 +106,9 @@ def links(url: str, **options: Any) -> tuple[Callable[[], Link], str | None]:
     """What makes connections to the server at a URL, and the prefix in it.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, as redis-py knows them; `prefix=` in its query is
-            ours.
+        url: `redis://`, `rediss://` or `unix://`, as redis-py knows them, or
+            `redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]`; `prefix=`
+            in its query is ours, and so is `sentinel_password=`.
         options: of redis-py's connections.
 
     Raises:
@@ -113,22 +118,49 @@ def links(url: str, **options: Any) -> tuple[Callable[[], Link], str | None]:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
         prefix = query.pop("prefix", None)
-        url = urlunsplit(parts._replace(query=urlencode(query)))
-        pool = ConnectionPool.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),  # that a connection was lost must be noticed
-            protocol=2,
-            health_check_interval=0,
-            decode_responses=False,
+        options = {
+            "retry": Retry(NoBackoff(), 0),  # that a connection was lost must be noticed
+            "protocol": 2,
+            "health_check_interval": 0,
+            "decode_responses": False,
             **options,
-        )
+        }
+        if parts.scheme in _SENTINELS:
+            pool = _sentinels(parts, query, options)
+        else:
+            url = urlunsplit(parts._replace(query=urlencode(query)))
+            pool = ConnectionPool.from_url(url, **options)
         pool.make_connection()  # which reads the options
     except (ValueError, TypeError):  # whose words may quote a password
         raise ValueError(
             "backplane must be redis://, rediss:// or unix:// and what redis-py knows behind it, "
-            f"not {shown_url(url)!r}"
+            f"or redis+sentinel://host,host/service, not {shown_url(url)!r}"
         ) from None
     return lambda: Link(pool.make_connection()), prefix
+
+
+def _sentinels(
+    parts: SplitResult, query: dict[str, str], options: dict[str, Any]
+) -> SentinelConnectionPool:
+    """Connections to whichever server the Sentinels call the master of a service."""
+    *_, hosts = parts.netloc.rpartition("@")
+    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service or not hosts:
+        raise ValueError("a host or the service is missing")
+    addresses = []
+    for host in hosts.split(","):
+        one = urlsplit(f"//{host}")
+        addresses.append((one.hostname or "", one.port or SENTINEL_PORT))
+    secure = {"ssl": True} if parts.scheme == "rediss+sentinel" else {}
+    timeouts = {name: value for name, value in options.items() if "timeout" in name}
+    asked = {**timeouts, **secure, "password": query.pop("sentinel_password", None)}
+    parsed = {
+        name: URL_QUERY_ARGUMENT_PARSERS.get(name, str)(value) for name, value in query.items()
+    }
+    options = {**options, **secure, **parsed, "username": user, "password": password}
+    sentinel = Sentinel(addresses, sentinel_kwargs=asked)
+    return SentinelConnectionPool(service, sentinel, db=int(database or 0), **options)
 
 
 REFUSED = (AuthenticationError, NoPermissionError)
