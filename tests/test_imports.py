@@ -118,7 +118,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         CORE sono_server.serving sono_server.selector sono_server.aio sono_server.asgi
         sono_server.backplane sono_server.app sono_server.operations sono_client.cli
         """,
-        "mistakes demo application serve reload publish command",
+        "mistakes demo application children serve reload publish command",
     ),
     "sono_server.conformance": (
         "CORE sono_client sono_client.cli",

@@ -18,7 +18,7 @@ from sono_core import __version__, native_available
 from sono_core.quoting import shown_url
 from sono_server.operations import settings
 
-from . import publish, reload, serve
+from . import children, publish, reload, serve
 from .mistakes import ApplicationFailed, Mistake
 
 _SERVE = """\
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         help="for development only: start again when a *.py file in the application's folder"
         " changes; needs watchfiles",
     )
-    command.add_argument(reload.INHERITED, dest="inherited", help=argparse.SUPPRESS)
+    command.add_argument(children.INHERITED, dest="inherited", help=argparse.SUPPRESS)
     command.add_argument(
         "--path",
         type=_path,

@@ -18,13 +18,11 @@ from types import FrameType
 from sono_client.cli import tell
 from sono_server.serving import remove_file
 
-from . import application, serve
+from . import application, children, serve
 from .mistakes import Mistake
 
 DRAIN = 1.0
 """Seconds that connections may take to close, unless `--drain` says something else."""
-INHERITED = "--inherited"
-"""The option that makes a process the child: descriptors of its lifeline and of the listeners."""
 _GRACE = 2.0  # seconds beyond the drain time after which a child is killed
 _LOOK = 100  # milliseconds from one look at the child to the next
 _MISTAKE = 2  # the exit status for wrong arguments
@@ -113,23 +111,7 @@ class _Parent:
         """Start a child, unless a signal has ended the parent."""
         if self.stopped.is_set():
             return
-        read_end, self._lifeline = os.pipe()
-        inherited = [read_end, *self._listeners]
-        # With the parent's path: a module in the current directory must not take the place of one
-        # that Sono needs.
-        program = (
-            f"import sys; sys.path[:] = {sys.path!r}; from sono_server.cli import main;"
-            " sys.exit(main())"
-        )
-        command, *options = self._arguments.argv
-        descriptors = ",".join(map(str, inherited))
-        try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", program, command, INHERITED, descriptors, *options],
-                pass_fds=inherited,
-            )
-        finally:
-            os.close(read_end)
+        self._child, self._lifeline = children.start(self._arguments, self._listeners)
 
     def look(self, changed: set[str]) -> int | None:
         """Replace the child if files have changed, and see whether it has ended.
@@ -170,19 +152,7 @@ class _Parent:
 
 
 def _run_child(arguments: argparse.Namespace) -> int:
-    lifeline, *descriptors = map(int, arguments.inherited.split(","))
-    for descriptor in (lifeline, *descriptors):
-        os.set_inheritable(descriptor, False)
-    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    inherited = children.inherit(arguments)
     # A cached module counts as new for a second after it was changed, if its size is the same.
     sys.dont_write_bytecode = True
-    listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-    for listener in listeners:
-        listener.setblocking(False)
-    return serve.run(arguments, listeners)
-
-
-def _end_with_parent(lifeline: int) -> None:
-    """End this process in good order when the parent is gone, even if that was killed."""
-    os.read(lifeline, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    return serve.run(arguments, inherited.listeners)
