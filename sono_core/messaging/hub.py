@@ -14,6 +14,8 @@ from sono_core.quoting import Discreet
 
 from .names import check_channel
 
+MAX_ID = 64
+"""Characters of a client's id: what is longer is nobody's, and need not be looked for elsewhere."""
 _MAX_TEXT = 256  # characters: a refusal quotes the packet, and must not grow with it
 
 
@@ -121,7 +123,9 @@ class Hub:
 
     def may_have(self, client: str) -> bool:
         """Whether somebody has that id here, or may have it elsewhere."""
-        return self.elsewhere or client in self._clients
+        if client in self._clients:
+            return True
+        return self.elsewhere and len(client) <= MAX_ID and client.isascii()
 
     @property
     def channels(self) -> KeysView[str]:

@@ -39,7 +39,7 @@ class BasePublisher:
         self._url = backplane
         self._timeout = timeout
         self._limits = limits
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._process = os.getpid()
         self._backplane: Any = None  # once something is published, in each process
         self._closed = False
@@ -49,11 +49,16 @@ class BasePublisher:
         """Publish no more. What waits fails, unless the backplane takes it at once."""
         with self._lock:
             self._closed = True
-            if self._backplane is not None and self._process == os.getpid():
-                self._backplane.close()
+            backplane = self._backplane if self._process == os.getpid() else None
+        if backplane is not None:  # whose thread needs the lock, to end
+            backplane.close()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with self._lock:
+            function()
 
     def _opened(self) -> Backplane:
-        backplane = opened(self._url, _at_once, listens=False, patience=self._timeout)
+        backplane = opened(self._url, self._call, listens=False, patience=self._timeout)
         if backplane is None:
             raise ValueError("backplane must be one that processes share, not memory")
         return backplane
@@ -74,7 +79,7 @@ class BasePublisher:
         stream = EVERYBODY if channel is None else stream_of(channel)
         future: Future[Position] = Future()
         if self._process != os.getpid():  # threads do not come along into a forked process
-            self._lock, self._process, self._backplane = threading.Lock(), os.getpid(), None
+            self._lock, self._process, self._backplane = threading.RLock(), os.getpid(), None
         with self._lock:
             if self._closed:
                 raise BackplaneError("the publisher is closed")
@@ -84,7 +89,7 @@ class BasePublisher:
             receipt = self._backplane.publish(
                 stream, publication, data.size + ENVELOPE, history, key
             )
-        receipt.then(lambda receipt: _settle(future, receipt))
+            receipt.then(lambda receipt: _settle(future, receipt))
         return future
 
 
@@ -138,10 +143,6 @@ class Publisher(BasePublisher):
     def emit(self, event: str, message: object, *, key: str | None = None) -> Position:
         """Say something to every client, in every channel; see `publish`."""
         return self._begin(None, event, message, None, key).result()
-
-
-def _at_once(function: Callable[[], object]) -> None:
-    function()
 
 
 def _settle(future: "Future[Position]", receipt: Receipt[Position]) -> None:

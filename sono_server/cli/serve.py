@@ -14,7 +14,7 @@ from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.tls import Certificates, server_context
 from sono_server.aio import AsyncServer, run_server
 from sono_server.app import Sono
-from sono_server.backplane import ENVIRONMENT, opened
+from sono_server.backplane import ENVIRONMENT, MEMORY, opened
 from sono_server.operations import changed, configure
 from sono_server.selector import Server
 from sono_server.serving import HTTPRequest, Options, listen, logger, taken
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, listeners: list[socket.socket] | None = N
     else:
         with _backplane(arguments.backplane):
             sono = application.load(application.parse(arguments.app))
-        if arguments.backplane and not sono._dispatcher.lossless.shared:
+        if arguments.backplane not in (None, MEMORY) and not sono._dispatcher.lossless.shared:
             raise Mistake(f"{arguments.app} chooses a backplane itself, and not --backplane")
         limits, timeouts = _changed(arguments, sono._limits, sono._timeouts)
         answer = partial(sono._answer, path=arguments.path or _PATH)

@@ -310,3 +310,23 @@ def test_a_node_ends_as_soon_as_it_is_told_although_the_broker_is_away(nodes: No
     for one in nodes.programs:
         code, _ = one.end(signal.SIGTERM)
         assert code == 0
+
+
+def test_who_was_on_a_node_that_ended_in_good_order_is_unknown_at_once(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            gone = [
+                await stack.enter_async_context(nodes.client(0, dialect=dialect))
+                for dialect in ("classic", "v2")
+            ]
+            names = await ids(*gone)
+            bob = await stack.enter_async_context(nodes.client(1))
+            for one in names:
+                await bob.send(one, "chat", "hi")
+            assert nodes.programs[0].end(signal.SIGTERM)[0] == 0
+            for one in names:
+                with pytest.raises(RequestFailed) as refused:
+                    await bob.send(one, "chat", "hi")
+                assert refused.value.code == "unknown-client"
+
+    run(test())

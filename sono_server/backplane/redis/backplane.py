@@ -29,7 +29,8 @@ from sono_server.backplane.errors import TooLargeError, UnreadableError
 from sono_server.serving import logger
 
 from . import scripts, wire
-from .commands import Bounds, Command, Commands
+from .commands import CLOSED, Bounds, Command, Commands
+from .handover import Handover
 from .keys import PREFIX, Keys
 from .scripts import Script
 from .servers import Identity, links
@@ -88,10 +89,13 @@ class RedisBackplane(Backplane):
         clock: Callable[[], float] | None = None,
         **options: Any,
     ) -> None:
-        options = {"socket_timeout": LATE, "socket_connect_timeout": 2.0} | options
+        most = min(LATE, bounds.age)
+        options = {"socket_timeout": most, "socket_connect_timeout": min(2.0, most)} | options
         connect, named = links(url, **options)
         self.node: str = secrets.token_urlsafe(9)
-        """The name of this node among the others, anew for each."""
+        """The name of this node among the others, anew for each start: a process that is forked
+        before that must not have its parent's."""
+        self._begun = False
         self.shared = True
         self.interval = PROBE
         self._keys = Keys(prefix or named or PREFIX)
@@ -99,9 +103,11 @@ class RedisBackplane(Backplane):
         self._presence = presence
         self._listens = listens
         self._clock = clock
-        self._commands = Commands(connect, call_soon, self._arrived, bounds)
-        self._probe = self._keys.probe(self.node)
-        self._subscriber = Subscriber(connect, call_soon, self._told, self._suspect, self._probe)
+        self._handover = Handover(call_soon)
+        self._commands = Commands(connect, self._handover, self._arrived, bounds)
+        self._heard = Handover(call_soon)
+        self._subscriber = Subscriber(connect, self._heard, self._told, self._suspect, bounds.age)
+        self._probe = ""
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
         self._present: dict[tuple[str, str], tuple[bytes, int]] = {}  # who entered here
@@ -117,14 +123,27 @@ class RedisBackplane(Backplane):
 
     def start(self) -> None:
         """Connect, in the background; what is asked meanwhile waits."""
+        if self._begun:
+            return
+        self._begun = True
+        self.node = secrets.token_urlsafe(9)
+        self._probe = self._keys.probe(self.node)
         self._commands.start()
         if self._listens:
-            self._subscriber.start()
+            self._subscriber.start(self._probe)
 
     def close(self) -> None:
-        """End. What waits fails, unless the server takes it at once."""
-        self._commands.close()
+        """End: leave what is followed, and run what waits. It fails if the server does not answer.
+
+        All receipts are done when this returns, as whoever was called may call nobody any more.
+        """
+        self._begun = False
+        self.heard = -math.inf
         self._subscriber.close()
+        self._heard.drain()
+        self._commands.close()
+        self._handover.drain()
+        self._forget_probes(CLOSED)
 
     def tick(self) -> None:
         """Try whether what is told arrives; see `probe`."""
@@ -247,15 +266,16 @@ class RedisBackplane(Backplane):
             return Receipt.of(None)
         del self._subscriptions[stream]
         receipt: Receipt[None] = Receipt()
-        self._leaving[stream] = receipt
+        leaving = self._leaving[stream] = Receipt()
 
         def left(error: BackplaneError | None) -> None:
-            if self._leaving.get(stream) is receipt:
+            if self._leaving.get(stream) is leaving:
                 del self._leaving[stream]
             if error is not None:
                 receipt.fail(error)
             else:
                 self._run(receipt, _nothing, scripts.END_ROSTER, stream)
+            leaving.complete(None)
 
         self._subscriber.leave(self._keys.channel(stream), left)
         return receipt
@@ -287,7 +307,7 @@ class RedisBackplane(Backplane):
         if not parts:
             whole.complete(tops)
         for names in parts:
-            keys = [self._keys.channel(name) for name in names]
+            keys = [key for name in names for key in self._keys.of_stream(name)[::4]]
             asked: Receipt[Any] = self._put(Receipt(), _as_is, scripts.TOPS, keys)
             asked.then(partial(one_more, names=names))
         return whole
@@ -443,11 +463,14 @@ class RedisBackplane(Backplane):
             self._suspect()
 
     def _suspect(self) -> None:
-        lost, self._probing = self._probing, {}
-        for receipt in lost.values():
-            receipt.fail(BackplaneError("the connection on which it would come back is another"))
+        self._forget_probes(BackplaneError("the connection that would hear it is another"))
         self.suspected()
         self.probe()
+
+    def _forget_probes(self, error: BackplaneError) -> None:
+        lost, self._probing = self._probing, {}
+        for receipt in lost.values():
+            receipt.fail(error)
 
     def _told(self, channel: str, content: bytes) -> None:
         if channel == self._probe:

@@ -4,16 +4,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from sono_core.messaging.lossless import BackplaneError
 from sono_server.backplane.errors import UnusableError
 from sono_server.serving import logger
 
-from .scripts import ALL, Script
+from .handover import Handover
+from .scripts import ALL, OTHER, SURE, Script
 from .servers import EXPECTED, REFUSED, Identity, Link, meaning
 
 BATCH = 256
@@ -25,13 +35,16 @@ CLOSING = 1.0
 FIRST_DELAY, LAST_DELAY = 0.05, 1.0
 """Seconds between two attempts to connect; each is twice the one before."""
 
-_AWAY = BackplaneError("the broker does not answer")
-_FULL = BackplaneError("too much waits for the broker already")
+_RETRY = 0.1  # seconds after which a loop that had too much to do is told again
+
+AWAY = BackplaneError("the broker does not answer")
+FULL = BackplaneError("too much waits for the broker already")
+CLOSED = BackplaneError("the backplane is closed")
 _UNKNOWN = BackplaneError("the broker was lost before it said whether it did that")
-_CLOSED = BackplaneError("the backplane is closed")
+_PASSED = BackplaneError("the broker did not do it when it did what was asked later")
 # Replies of a server that did nothing: it is asked again, or another one is.
-_NOT_DONE = (NoScriptError, ReadOnlyError)
-_NOT_NOW = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
+_NOT_DONE = (ClusterDownError, MasterDownError, NoScriptError, ReadOnlyError, TryAgainError)
+_NOT_NOW = ("BUSY", OTHER)
 
 Done = Callable[[Any, BackplaneError | None], object]
 
@@ -67,10 +80,13 @@ class Command:
         self.repeatable: bool = repeatable
         self.since: float = 0.0
 
-    def packed(self, identity: Identity) -> tuple[Any, ...]:
-        """As it is sent."""
-        head = ("EVALSHA", self.script.sha, len(self.keys), *self.keys, str(identity))
-        return (*head, *self.arguments)
+    def packed(self, server: str) -> tuple[Any, ...]:
+        """As it is sent.
+
+        Args:
+            server: see `scripts`.
+        """
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, server, *self.arguments)
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +104,7 @@ class Commands:
 
     Args:
         connect: makes a connection.
-        call_soon: has a function called in the thread that `put` is called in.
+        handover: to the thread that `put` is called in.
         arrived: called there with the identity of a server that another connection leads to.
         bounds: of what waits.
     """
@@ -96,7 +112,7 @@ class Commands:
     def __init__(
         self,
         connect: Callable[[], Link],
-        call_soon: Callable[[Callable[[], object]], object],
+        handover: Handover,
         arrived: Callable[[Identity], object],
         bounds: Bounds,
     ) -> None:
@@ -107,15 +123,18 @@ class Commands:
         self.refused: UnusableError | None = None
         """Why the server will not do, if that is what it said last."""
         self._connect = connect
-        self._call_soon = call_soon
+        self._handover = handover
         self._arrived = arrived
         self._bounds = bounds
         self._identity: Identity | None = None
+        self._sure = False  # whether it was asked who it is since it said that it is another
         self._lock = threading.Condition()
         self._waiting: deque[Command] = deque()
         self._held = 0
         self._closed = False
         self._under_way: list[Command] = []  # sent, or to be sent again
+        self._link: Link | None = None
+        self._exchanges = 0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -128,13 +147,25 @@ class Commands:
             self._thread.start()
 
     def close(self) -> None:
-        """Run what waits, if the broker answers at once, and end; a broker that does not answer is
-        waited for no longer than CLOSING seconds."""
+        """Run what waits and end. A broker that does not answer is waited for no longer than
+        CLOSING seconds, and what waits for it fails."""
         with self._lock:
             self._closed = True
             self._lock.notify()
-        if self._thread is not None:
-            self._thread.join(CLOSING)
+        thread = self._thread
+        while thread is not None and thread.is_alive():
+            before = self._exchanges
+            thread.join(CLOSING)
+            if before == self._exchanges:
+                if link := self._link:
+                    link.abort()
+                thread.join(CLOSING)
+                break
+        with self._lock:
+            rest = [*self._under_way, *self._waiting]
+            self._waiting.clear()
+            self._held = 0
+        self._give_up(rest, CLOSED)
 
     def put(self, command: Command) -> None:
         """Have a command run. If too much waits already it fails, soon."""
@@ -150,23 +181,19 @@ class Commands:
                 if len(self._waiting) == 1:
                     self._lock.notify()
                 return
-        error = _CLOSED if self._closed else _FULL
-        self._call_soon(lambda: command.done(None, error))
+        self._give_up([command], CLOSED if self._closed else FULL)
 
     # -- in the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        link: Link | None = None
         delay = FIRST_DELAY
         while self._wait():
             try:
-                if link is None:
-                    link = self._connected()
+                link = self._link or self._connected()
                 self._exchange(link)
+                self._exchanges += 1
             except Exception as error:
-                if link is not None:
-                    link.close()
-                    link = None
+                self._disconnect()
                 self._lost(error)
                 if self._closed:
                     break
@@ -175,36 +202,40 @@ class Commands:
                 delay = min(2 * delay, LAST_DELAY)
             else:
                 delay = FIRST_DELAY
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        link, self._link = self._link, None
         if link is not None:
             link.close()
-        self._give_up(self._under_way + list(self._waiting), _CLOSED)
 
     def _wait(self) -> bool:
         """Until there is something to do; False if there never will be."""
+
+        def something() -> bool:
+            return bool(self._waiting or self._under_way or self._closed)
+
         with self._lock:
-            self._lock.wait_for(lambda: self._waiting or self._under_way or self._closed)
+            while not self._lock.wait_for(something, _RETRY if self._handover.stuck else None):
+                self._handover.retry()
             return bool(self._waiting or self._under_way)
 
     def _connected(self) -> Link:
-        link = self._connect()
+        link = self._link = self._connect()
         try:
             link.open()
             identity = link.introduce()
             load(link)
         except REFUSED as error:
-            link.close()
             raise UnusableError("the broker refuses the password, or what it may do") from error
-        except BaseException:
-            link.close()
-            raise
-        former, self._identity = self._identity, identity
         if not self.connected and self.failures:
             logger.warning("the backplane's broker answers again")
         self.connected, self.refused = True, None
-        if former is not None and former != identity:
+        if self._identity not in (None, identity):
             lost, self._under_way = self._under_way, []
             self._give_up(lost, _UNKNOWN)
-        self._call_soon(lambda: self._arrived(identity))
+        self._identity = identity
+        self._handover.put([partial(self._arrived, identity)])
         return link
 
     def _lost(self, error: Exception) -> None:
@@ -237,28 +268,35 @@ class Commands:
             raise ConnectionResetError("the broker has closed the connection")
         batch = self._take()
         assert self._identity
-        finished: list[tuple[Command, Any, BackplaneError | None]] = []
-        again: list[Command] = []
-        refusal: ResponseError | None = None
+        server = f"{SURE if self._sure else ''}{self._identity}"
+        self._sure = False
+        replies: list[Any] = []
         try:
-            link.send(*(command.packed(self._identity) for command in batch))
-            for command in batch:
+            link.send(*(command.packed(server) for command in batch))
+            for _ in batch:
                 try:
-                    finished.append((command, link.receive(), None))
+                    replies.append(link.receive())
                 except ResponseError as error:
-                    if isinstance(error, _NOT_DONE) or str(error).startswith(_NOT_NOW):
-                        refusal = error
-                        again.append(command)
-                    else:
-                        finished.append((command, None, meaning(error)))
+                    replies.append(error)
         finally:
+            again, finished = _sorted(batch, replies)
             # if the connection is lost, those that got no reply are under way
-            self._under_way = again + batch[len(finished) + len(again) :]
-            if finished:
-                self._call_soon(lambda: _finish(finished))
+            self._under_way = [command for command, _ in again] + batch[len(replies) :]
+            self._handover.put(finished)
+        if again:
+            self._see_why(link, again[0][1])
+
+    def _see_why(self, link: Link, refusal: RedisError) -> None:
+        """A server has done nothing of what it was asked, for now."""
         if isinstance(refusal, NoScriptError):
             load(link)
-        elif refusal is not None:
+        elif str(refusal).startswith(OTHER):
+            identity = link.introduce()
+            self._sure = True
+            if identity != self._identity:
+                self._identity = identity
+                self._handover.put([partial(self._arrived, identity)])
+        else:
             raise refusal
 
     def _expire(self) -> None:
@@ -271,12 +309,34 @@ class Commands:
                 command = self._waiting.popleft()
                 self._held -= command.size
                 over.append(command)
-        self._give_up(over, self.refused or _AWAY)
+        self._give_up(over, self.refused or AWAY)
 
     def _give_up(self, commands: Iterable[Command], error: BackplaneError) -> None:
-        finished = [(command, None, error) for command in commands]
-        if finished:
-            self._call_soon(lambda: _finish(finished))
+        self._handover.put(partial(command.done, None, error) for command in commands)
+
+
+def _sorted(
+    batch: Sequence[Command], replies: Sequence[Any]
+) -> tuple[list[tuple[Command, RedisError]], list[Callable[[], object]]]:
+    """Which commands are to be sent again, with why, and what those are told that are finished.
+
+    What a server did not do before it did something later with the same keys is not done any more:
+    the order would be another.
+    """
+    again: dict[str, list[tuple[Command, RedisError]]] = {}
+    finished: list[Callable[[], object]] = []
+    for command, reply in zip(batch, replies, strict=False):
+        subject = command.keys[0] if command.keys else ""
+        if isinstance(reply, RedisError):
+            if isinstance(reply, _NOT_DONE) or str(reply).startswith(_NOT_NOW):
+                again.setdefault(subject, []).append((command, reply))
+            else:
+                finished.append(partial(command.done, None, meaning(reply)))
+            continue
+        for passed, _ in again.pop(subject, ()) if command.keys else ():
+            finished.append(partial(passed.done, None, _PASSED))
+        finished.append(partial(command.done, reply, None))
+    return [one for waiting in again.values() for one in waiting], finished
 
 
 def load(link: Link) -> None:
@@ -284,14 +344,3 @@ def load(link: Link) -> None:
     link.send(*(("SCRIPT", "LOAD", script.text) for script in ALL))
     for _ in ALL:
         link.receive()
-
-
-def _finish(finished: Iterable[tuple[Command, Any, BackplaneError | None]]) -> None:
-    failure: Exception | None = None
-    for command, reply, error in finished:
-        try:
-            command.done(reply, error)
-        except Exception as raised:  # the others are told all the same
-            failure = failure or raised
-    if failure is not None:
-        raise failure

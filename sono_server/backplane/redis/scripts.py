@@ -18,11 +18,19 @@ from sono_core.messaging.lossless import KEY_AGE, MAX_KEYS
 LAYOUT = "1"
 """Of keys and fields. A script of another layout refuses to touch what this one has written."""
 IDLE = 24 * 3600
-"""Seconds after which a stream is forgotten that nobody follows, reads or publishes in."""
+"""Seconds after which a stream is forgotten that nobody follows, reads or publishes in, unless its
+history is kept for longer."""
 REFRESH = 10.0
 """Seconds after which a publication says again when all that expires."""
+OTHER = "SONOOTHER"
+"""Begins the refusal of what another server wrote."""
+SURE = "!"
+"""Begins the identity if the server was asked for it since it refused: what another one wrote is
+let go then. A server gets another identity while it lives, when its first replica comes, and a node
+with the old one must not let go what one with the new one has written."""
 
 _KEY_AGE = int(KEY_AGE * 1000)
+_LATER = int(2 * REFRESH * 1000)  # what expires does so that much later than it may
 
 # Of the broker, in milliseconds: the nodes' clocks may be hours apart. Tests of time give another.
 _NOW = """
@@ -35,6 +43,8 @@ end
 
 _PRELUDE = f"""
 local inst, fresh, channel = ARGV[1], ARGV[2], ARGV[4]
+local sure = string.sub(inst, 1, 1) == '{SURE}'
+if sure then inst = string.sub(inst, 2) end
 local m, s, k, o, r = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
 {_NOW}
@@ -46,19 +56,26 @@ if f[1] and f[1] ~= '{LAYOUT}' then
   return redis.error_reply('SONOLAYOUT ' .. f[1])
 end
 if f[2] and f[2] ~= inst then
-  -- another server: nobody knows what it has lost, so nothing of before counts
+  if not sure then return redis.error_reply('{OTHER}') end
+  -- nobody knows what it has lost, so nothing of before counts
   call('DEL', m, s, k, o, r)
   f = {{}}
 end
 local epoch, top, bytes = f[3], tonumber(f[4] or 0), tonumber(f[5] or 0)
 local count, most, age = tonumber(f[6] or 0), tonumber(f[7] or 0), tonumber(f[8] or 0)
+-- that all of a stream is not forgotten while it is used
+local function keep()
+  local idle = math.max({IDLE * 1000}, age + {_LATER})
+  call('PEXPIRE', m, idle)
+  if f[9] then call('PEXPIRE', r, idle) end
+end
 local function ensure()
   if not epoch then
     epoch, top, bytes = fresh, 0, 0
     call('DEL', s, k, o)
     call('HSET', m, 'v', '{LAYOUT}', 'i', inst, 'e', epoch, 'o', 0, 'b', 0)
   end
-  call('EXPIRE', m, {IDLE})
+  keep()
 end
 -- Lets go what exceeds the history's bounds; returns the first offset that is kept.
 local function trim()
@@ -93,12 +110,12 @@ local function ensure_roster()
     call('DEL', r)
     call('HSET', m, 'v', '{LAYOUT}', 'i', inst, 'R', f[9], 'V', 0, 'B', 0)
   end
-  call('EXPIRE', m, {IDLE})
+  keep()
 end
 local function changed(member, present, data)
   f[10] = int(f[10] + 1)
   call('HSET', m, 'V', f[10], 'B', f[11])
-  call('EXPIRE', r, {IDLE})
+  keep()
   tell('C ' .. f[9] .. ' ' .. f[10] .. ' ' .. present .. ' ' .. call('HLEN', r) .. ' '
     .. #member .. '\\n' .. member .. data)
 end
@@ -133,27 +150,29 @@ if changes or not f[6] then
 end
 top = top + 1
 local at = int(top)
+local begins = changes
 if count > 0 and size <= most then
   call('XADD', s, at .. '-0', 'b', body, 'z', size, 't', int(now))
   local kept = call('XLEN', s)
-  bytes = kept > 1 and bytes + size or size
+  if kept == 1 then bytes, begins = 0, true end
+  bytes = bytes + size
   if kept > count * 1.125 or bytes > most * 1.125 then trim() end
 end
 local keys, began, looked = tonumber(f[12] or 0), tonumber(f[13] or 0), tonumber(f[14] or 0)
 if key ~= '' then
   if keys >= {MAX_KEYS} or now - began > {_KEY_AGE} then
     if call('EXISTS', k) == 1 then call('RENAME', k, o) end
-    keys, began = 0, now
+    keys, began, begins = 0, now, true
   end
   keys = keys + 1
   call('HSET', k, key, at .. ' ' .. int(now))
 end
-if changes or now - looked > {int(REFRESH * 1000)} then
+if begins or now - looked > {int(REFRESH * 1000)} then
   looked = now
-  call('EXPIRE', m, {IDLE})
-  call('PEXPIRE', s, age + {int(2 * REFRESH * 1000)})
-  call('PEXPIRE', k, {_KEY_AGE + int(2 * REFRESH * 1000)})
-  call('PEXPIRE', o, {_KEY_AGE + int(2 * REFRESH * 1000)})
+  keep()
+  call('PEXPIRE', s, age + {_LATER})
+  call('PEXPIRE', k, {_KEY_AGE + _LATER})
+  call('PEXPIRE', o, {_KEY_AGE + _LATER})
 end
 call('HSET', m, 'o', at, 'b', int(bytes), 'n', keys, 'g', int(began), 'x', int(looked))
 tell('E ' .. epoch .. ' ' .. at .. ' ' .. size .. '\\n' .. body)
@@ -215,16 +234,21 @@ ensure()
 return {epoch, int(top), f[9] or '', f[10] or ''}
 """
 
-# How far several streams are: KEYS are their hashes alone. What another server wrote is none.
+# How far several streams are: KEYS are the hash and the roster of each. What another server wrote
+# is none.
 _TOPS = f"""
 local found = {{}}
-for n, m in ipairs(KEYS) do
-  local f = redis.call('HMGET', m, 'v', 'i', 'e', 'o', 'R', 'V')
-  if f[1] == '{LAYOUT}' and f[2] == ARGV[1] and f[3] then
-    redis.call('EXPIRE', m, {IDLE})
-    found[n] = {{f[3], f[4], f[5] or '', f[6] or ''}}
+local inst = ARGV[1]
+if string.sub(inst, 1, 1) == '{SURE}' then inst = string.sub(inst, 2) end
+for n = 1, #KEYS, 2 do
+  local f = redis.call('HMGET', KEYS[n], 'v', 'i', 'e', 'o', 'R', 'V', 'a')
+  if f[1] == '{LAYOUT}' and f[2] == inst and f[3] then
+    local idle = math.max({IDLE * 1000}, tonumber(f[7] or 0) + {_LATER})
+    redis.call('PEXPIRE', KEYS[n], idle)
+    if f[5] then redis.call('PEXPIRE', KEYS[n + 1], idle) end
+    found[#found + 1] = {{f[3], f[4], f[5] or '', f[6] or ''}}
   else
-    found[n] = {{}}
+    found[#found + 1] = {{}}
   end
 end
 return found
@@ -232,8 +256,12 @@ return found
 
 _FREE = """
 if followed() then return 0 end
-call('DEL', s, k, o)
-call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a', 'n', 'g', 'x')
+if f[9] and call('HLEN', r) > 0 then
+  call('DEL', s, k, o)
+  call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a', 'n', 'g', 'x')
+else
+  call('DEL', m, s, k, o, r)
+end
 return 1
 """
 
@@ -333,7 +361,7 @@ MEMBERS = Script(_MEMBERS)
 END_ROSTER = Script(_END_ROSTER)
 """Forgets it if it is empty and nobody looks at it."""
 TOPS = Script(_TOPS, "")
-"""KEYS: the hashes of several streams. Gives of each what `PIN` gives, or nothing."""
+"""KEYS: hash and roster of several streams. Gives of each what `PIN` gives, or nothing."""
 TELL = Script(_TELL, "")
 """ARGV: what followers are told."""
 SAVE = Script(_SAVE, "")

@@ -1,8 +1,11 @@
 """Which server it is, and connections to it."""
 
+import contextlib
+import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from redis.backoff import NoBackoff
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
@@ -57,6 +60,12 @@ class Link:
     def close(self) -> None:
         """End it; nothing happens if it has ended."""
         self._connection.disconnect()
+
+    def abort(self) -> None:
+        """From another thread: whoever waits for it does not any longer."""
+        if (open := self._connection._sock) is not None:
+            with contextlib.suppress(OSError):
+                open.shutdown(socket.SHUT_RDWR)
 
     def send(self, *commands: Sequence[bytes | str | int]) -> None:
         """Send commands, each as its words."""
@@ -128,15 +137,17 @@ def links(url: str, **options: Any) -> tuple[Callable[[], Link], str | None]:
         if parts.scheme in _SENTINELS:
             pool = _sentinels(parts, query, options)
         else:
-            url = urlunsplit(parts._replace(query=urlencode(query)))
+            url = f"{url.partition('?')[0]}?{urlencode(query)}"  # `urlunsplit` drops slashes
             pool = ConnectionPool.from_url(url, **options)
-        pool.make_connection()  # which reads the options
+        make = partial(pool.connection_class, **pool.connection_kwargs)
+        make()  # which reads the options
     except (ValueError, TypeError):  # whose words may quote a password
         raise ValueError(
             "backplane must be redis://, rediss:// or unix:// and what redis-py knows behind it, "
             f"or redis+sentinel://host,host/service, not {shown_url(url)!r}"
         ) from None
-    return lambda: Link(pool.make_connection()), prefix
+    # The pool itself would make no more than so many in all; a proxy in there refers to it weakly.
+    return lambda kept=pool: Link(make()), prefix
 
 
 def _sentinels(

@@ -6,7 +6,8 @@ told that something may be missing. Whether what is said arrives at all is tried
 """
 
 import contextlib
-import select
+import math
+import selectors
 import socket
 import threading
 import time
@@ -18,7 +19,8 @@ from sono_core.messaging.lossless import BackplaneError
 from sono_server.serving import logger
 
 from . import wire
-from .commands import CLOSING, FIRST_DELAY, LAST_DELAY
+from .commands import AWAY, CLOSED, CLOSING, FIRST_DELAY, FULL, LAST_DELAY
+from .handover import Handover
 from .servers import EXPECTED, Link
 
 MANY = 512
@@ -27,15 +29,27 @@ ROOM = 8 << 20
 """Bytes that wait for the loop; beyond it what is told is dropped, and read later."""
 LATE = 5.0
 """Seconds after which a probe that has not come back shows that the connection is deaf."""
+CHANGES = 100_000
+"""Channels that wait to be followed or left."""
 
 _RECORD = 200  # bytes of memory that one of them takes beside its own, about
 _SHARE = 1000  # messages that are taken before the thread looks around
 _TURN = 1.0  # seconds after which the thread looks around at the latest
 
 Then = Callable[[BackplaneError | None], object]
-Told = tuple[str, bytes] | Then
-"""What is said in a channel, or who waits for what was said before."""
-_CLOSED = BackplaneError("the backplane is closed")
+
+
+class _Change:
+    """A channel is to be followed, or left."""
+
+    __slots__ = ("channel", "command", "since", "then")
+
+    def __init__(self, command: bytes, channel: str, then: Then) -> None:
+        self.command: bytes = command
+        self.channel: str = channel
+        self.then: Then | None = then
+        """None: it has been called."""
+        self.since: float = time.monotonic()
 
 
 class Subscriber:
@@ -43,19 +57,20 @@ class Subscriber:
 
     Args:
         connect: makes a connection.
-        call_soon: has a function called in the thread of whoever is told.
+        handover: to the thread of whoever is told.
         told: is called there with what was said.
         suspect: is called there when anything may have been missed.
-        probe: the channel on which the node hears its own probes.
+        patience: seconds for which a change waits while the broker is away; then it fails, and
+            holds all the same from the next connection on.
     """
 
     def __init__(
         self,
         connect: Callable[[], Link],
-        call_soon: Callable[[Callable[[], object]], object],
+        handover: Handover,
         told: Callable[[str, bytes], object],
         suspect: Callable[[], object],
-        probe: str,
+        patience: float,
     ) -> None:
         self.connections: int = 0
         """How many there were."""
@@ -64,62 +79,88 @@ class Subscriber:
         self.dropped: int = 0
         """What was told and found no room."""
         self._connect = connect
-        self._call_soon = call_soon
+        self._handover = handover
         self._told = told
         self._suspect = suspect
-        self._probe = probe
+        self._patience = patience
+        self._probe = ""
         self._lock = threading.Lock()
         self._closed = False
         self._wanted: dict[str, None] = {}  # channels
-        self._changes: deque[tuple[str, str, Then]] = deque()  # command, channel, then
-        self._awaited: dict[str, deque[tuple[str, Then]]] = {}  # by channel
-        self._inbox: list[Told] = []
-        self._inbox_held = 0
+        self._changes: deque[_Change] = deque()  # that the broker has not been told
+        self._awaited: dict[str, deque[_Change]] = {}  # that it has; by channel
+        self._pending: deque[_Change] = deque()  # both, and some of which nobody waits any more
+        self._inbox: list[Callable[[], object]] = []  # what has been heard in this turn
+        self._inbox_size = 0
         self._overflowed = False
         self._heard_probe = 0  # the number of the last one
         self._owed_probe: float | None = None  # since when one is under way
         self._away = False
         self._waker: socket.socket | None = None
-        self._sleeper: socket.socket | None = None
+        self._link: Link | None = None
+        self._received = 0
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin; nothing happens if it has begun."""
+    def start(self, probe: str) -> None:
+        """Begin; nothing happens if it has begun.
+
+        Args:
+            probe: the channel on which the node hears its own probes.
+        """
         if self._thread is None or self._closed:
             if self._thread is not None:
                 self._thread.join()  # it was closed while the broker did not answer
             self._closed = False
-            self._waker, self._sleeper = socket.socketpair()
+            self._probe, self._heard_probe = probe, 0
+            self._waker, sleeper = socket.socketpair()
             self._waker.setblocking(False)
-            self._sleeper.setblocking(False)
-            self._thread = threading.Thread(target=self._run, name="sono-subscriber", daemon=True)
+            sleeper.setblocking(False)
+            self._thread = threading.Thread(
+                target=self._run, args=(sleeper,), name="sono-subscriber", daemon=True
+            )
             self._thread.start()
 
     def close(self) -> None:
-        """End; a broker that does not answer is waited for no longer than CLOSING seconds."""
+        """End. A broker that does not answer is waited for no longer than CLOSING seconds."""
         self._closed = True
         self._wake()
-        if self._thread is not None:
-            self._thread.join(CLOSING)
+        thread = self._thread
+        while thread is not None and thread.is_alive():
+            before = self._received
+            thread.join(CLOSING)
+            if before == self._received:
+                if link := self._link:
+                    link.abort()
+                thread.join(CLOSING)
+                break
+        self._changes.clear()
+        self._awaited.clear()
+        self._give_up(CLOSED, math.inf)
 
     def follow(self, channel: str, then: Then) -> None:
         """Be told what is said in a channel; `then` is called when everything is that comes."""
-        self._change("SUBSCRIBE", channel, then)
+        self._change(b"subscribe", channel, then)
 
     def leave(self, channel: str, then: Then) -> None:
         """Be told no longer; `then` is called when nothing more comes."""
-        self._change("UNSUBSCRIBE", channel, then)
+        self._change(b"unsubscribe", channel, then)
 
     def probed(self, number: int) -> None:
         """The broker has been told the probe of that number, so it has to come back."""
         if self._heard_probe < number and self._owed_probe is None:
             self._owed_probe = time.monotonic()
 
-    def _change(self, command: str, channel: str, then: Then) -> None:
+    def _change(self, command: bytes, channel: str, then: Then) -> None:
         with self._lock:
-            self._changes.append((command, channel, then))
+            refused = CLOSED if self._closed else FULL if len(self._pending) >= CHANGES else None
+            if refused is None:
+                change = _Change(command, channel, then)
+                self._changes.append(change)
+                self._pending.append(change)
             first = len(self._changes) == 1
-        if first:
+        if refused is not None:
+            self._handover.put([partial(then, refused)])
+        elif first:
             self._wake()
 
     def _wake(self) -> None:
@@ -130,42 +171,43 @@ class Subscriber:
 
     # -- in the thread ----------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, sleeper: socket.socket) -> None:
         delay = FIRST_DELAY
         while not self._closed:
-            link = self._connect()
             try:
+                link = self._link = self._connect()
                 link.open()
                 self._begin(link)
                 delay = FIRST_DELAY
-                while not self._closed:
-                    self._listen(link)
+                with selectors.DefaultSelector() as selector:
+                    selector.register(sleeper, selectors.EVENT_READ)
+                    selector.register(link.socket, selectors.EVENT_READ)
+                    while not self._closed:
+                        self._listen(link, sleeper, selector)
+                self._end(link)
             except Exception as error:
                 self._lost(error)
             finally:
-                link.close()
+                ended, self._link = self._link, None
+                if ended is not None:
+                    ended.close()
             if not self._closed:
-                self._sleep(delay)
+                self._sleep(delay, sleeper)
                 delay = min(2 * delay, LAST_DELAY)
-        self._flush()
-        self._give_up()
         waker, self._waker = self._waker, None
-        for end in (waker, self._sleeper):
-            assert end
-            end.close()
+        for end in (waker, sleeper):
+            if end is not None:
+                end.close()
 
-    def _sleep(self, seconds: float) -> None:
-        """Wait, and answer what is asked for: it holds from the next connection on."""
-        until, sleeper = time.monotonic() + seconds, self._sleeper
-        assert sleeper
-        while not self._closed and (left := until - time.monotonic()) > 0:
-            select.select([sleeper], [], [], left)
-            self._forget_wakes()
-
-    def _forget_wakes(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            assert self._sleeper
-            self._sleeper.recv(4096)
+    def _sleep(self, seconds: float, sleeper: socket.socket) -> None:
+        """Wait, and look whether what is asked for waits too long."""
+        until = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(sleeper, selectors.EVENT_READ)
+            while not self._closed and (left := until - time.monotonic()) > 0:
+                selector.select(left)
+                _forget_wakes(sleeper)
+                self._absorb()
 
     def _lost(self, error: Exception) -> None:
         self.failures += 1
@@ -175,8 +217,24 @@ class Subscriber:
             logger.error("the backplane hears nothing: %s", error, exc_info=unexpected)
         for channel in list(self._awaited):
             if channel not in self._wanted:  # else the next connection answers
-                self._answer(then for _, then in self._awaited.pop(channel))
+                self._answer(self._awaited.pop(channel))
+        self._absorb()
+
+    def _absorb(self) -> None:
+        """There is no connection: what is asked for holds from the next one on."""
+        with self._lock:
+            changes, self._changes = self._changes, deque()
+        for change in changes:
+            awaited = self._awaited.pop(change.channel, ())
+            if change.command == b"subscribe":
+                self._wanted[change.channel] = None
+                living = (one for one in awaited if one.then is not None)
+                self._awaited[change.channel] = deque([*living, change])
+            else:
+                self._wanted.pop(change.channel, None)
+                self._answer([*awaited, change])
         self._flush()
+        self._expire()
 
     def _begin(self, link: Link) -> None:
         """Follow all channels again on a new connection."""
@@ -190,16 +248,32 @@ class Subscriber:
             kind, channel = self._next(link)
             if kind == b"subscribe":
                 missing.discard(channel)
-                self._answer(then for _, then in self._awaited.pop(channel, ()))
+                self._answer(self._awaited.pop(channel, ()))
         if self._away:
             self._away = False
             logger.warning("the backplane hears again")
-        self._call_soon(self._suspect)
+        self._inbox.append(self._suspect)
+        self._flush()
+
+    def _end(self, link: Link) -> None:
+        """Follow nothing any more, and be sure that the broker knows it."""
+        self._send_changes(link)
+        link.send(("UNSUBSCRIBE",))
+        left = 1
+        while left:
+            kind, channel, count = link.receive()
+            self._received += 1
+            if kind == b"message":
+                self._keep(channel.decode(), count)
+            elif kind == b"unsubscribe":
+                left = count
+        self._answer(change for change in self._pending if change.command == b"unsubscribe")
         self._flush()
 
     def _next(self, link: Link) -> tuple[bytes, str]:
         """Take one message; returns its kind and channel."""
         kind, channel, content = link.receive()
+        self._received += 1
         name = channel.decode()
         if kind == b"message":
             if name == self._probe:
@@ -210,90 +284,93 @@ class Subscriber:
 
     def _keep(self, channel: str, content: bytes) -> None:
         size = len(content) + _RECORD
-        with self._lock:
-            if self._inbox_held + size > ROOM and self._inbox_held:
-                self.dropped += 1
-                self._overflowed = True
-            else:
-                self._inbox.append((channel, content))
-                self._inbox_held += size
+        held = self._handover.held + self._inbox_size
+        if held + size <= ROOM or not held:
+            self._inbox.append(partial(self._told, channel, content))
+            self._inbox_size += size
+            return
+        self.dropped += 1
+        if not self._overflowed:
+            self._overflowed = True
+            self._inbox.append(self._suspect_overflow)
 
-    def _listen(self, link: Link) -> None:
+    def _suspect_overflow(self) -> None:
+        """In the loop, behind what found room."""
+        self._overflowed = False
+        self._suspect()
+
+    def _listen(self, link: Link, sleeper: socket.socket, selector: selectors.BaseSelector) -> None:
         """Wait, and see to what comes."""
         self._send_changes(link)
         if not link.readable():
-            select.select([link.socket, self._sleeper], [], [], _TURN)
-            self._forget_wakes()
+            selector.select(_TURN)
+            _forget_wakes(sleeper)
         for _ in range(_SHARE):
             if not link.readable():
                 break
             kind, channel = self._next(link)
             if kind != b"message":
-                self._confirmed(kind.decode().upper(), channel)
+                self._confirmed(kind, channel)
         self._flush()
+        self._expire()
         if self._owed_probe is not None and time.monotonic() - self._owed_probe > LATE:
             raise TimeoutError(f"nothing that was said came back within {LATE} s")
 
     def _send_changes(self, link: Link) -> None:
         with self._lock:
             changes, self._changes = self._changes, deque()
-        batch: list[str] = []
-        current = ""
-        for command, channel, then in changes:
-            self._awaited.setdefault(channel, deque()).append((command, then))
-            if command == "SUBSCRIBE":
+        batches: list[tuple[bytes, list[str]]] = []
+        for change in changes:  # all, before one is sent: sending may fail
+            command, channel = change.command, change.channel
+            self._awaited.setdefault(channel, deque()).append(change)
+            if command == b"subscribe":
                 self._wanted[channel] = None
             else:
                 self._wanted.pop(channel, None)
-            if batch and (command != current or len(batch) >= MANY):
-                link.send((current, *batch))
-                batch = []
-            current = command
-            batch.append(channel)
-        if batch:
-            link.send((current, *batch))
+            if not batches or batches[-1][0] != command or len(batches[-1][1]) >= MANY:
+                batches.append((command, []))
+            batches[-1][1].append(channel)
+        for command, channels in batches:
+            link.send((command, *channels))
 
-    def _confirmed(self, command: str, channel: str) -> None:
+    def _confirmed(self, command: bytes, channel: str) -> None:
         """The first change of a channel that waits is made, unless another connection made it."""
         waiting = self._awaited.get(channel)
-        if waiting and waiting[0][0] == command:
-            self._answer([waiting.popleft()[1]])
+        if waiting and waiting[0].command == command:
+            self._answer([waiting.popleft()])
             if not waiting:
                 del self._awaited[channel]
 
-    def _answer(self, calls: Iterable[Then]) -> None:
+    def _answer(self, changes: Iterable[_Change]) -> None:
         """What was changed holds, behind all that came before."""
-        with self._lock:
-            self._inbox.extend(calls)
+        for change in changes:
+            then, change.then = change.then, None
+            if then is not None:
+                self._inbox.append(partial(then, None))
 
     def _flush(self) -> None:
         """Have told what came."""
-        if self._inbox:
-            self._call_soon(self._drain)
+        inbox, self._inbox = self._inbox, []
+        size, self._inbox_size = self._inbox_size, 0
+        self._handover.put(inbox, size)
+        self._handover.retry()
 
-    def _drain(self) -> None:
-        """In the loop: tell what waits."""
+    def _expire(self) -> None:
+        """Nobody waits too long for what is asked for; it holds all the same, once it can."""
+        self._give_up(AWAY, time.monotonic() - self._patience)
+
+    def _give_up(self, error: BackplaneError, latest: float) -> None:
+        calls: list[Callable[[], object]] = []
         with self._lock:
-            inbox, self._inbox = self._inbox, []
-            self._inbox_held = 0
-            overflowed, self._overflowed = self._overflowed, False
-        failure: Exception | None = None
-        for one in inbox:
-            try:
-                if callable(one):
-                    one(None)
-                else:
-                    self._told(*one)
-            except Exception as error:  # the others are told all the same
-                failure = failure or error
-        if overflowed:
-            self._suspect()
-        if failure is not None:
-            raise failure
+            pending = self._pending
+            while pending and (pending[0].then is None or pending[0].since <= latest):
+                change = pending.popleft()
+                then, change.then = change.then, None
+                if then is not None:
+                    calls.append(partial(then, error))
+        self._handover.put(calls)
 
-    def _give_up(self) -> None:
-        """It is closed: nothing is changed any more."""
-        calls = [then for _, _, then in self._changes]
-        calls += [then for waiting in self._awaited.values() for _, then in waiting]
-        for then in calls:
-            self._call_soon(partial(then, _CLOSED))
+
+def _forget_wakes(sleeper: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        sleeper.recv(4096)

@@ -343,9 +343,13 @@ class Delivery:
         """A client of another dialect has come: what is for it alone may come from elsewhere.
 
         Returns:
-            What is done when it would get that; None if it is already.
+            What is done when it would get that; None if it is already, or nobody knows when, as
+            the backplane is away.
         """
-        return self._following.follow(named(client, OWN)) if self._hub.elsewhere else None
+        if not self._hub.elsewhere:
+            return None
+        followed = self._following.follow(named(client, OWN))
+        return followed if self._backplane.ready else None
 
     def went(self, client: str) -> None:
         """It has gone."""
