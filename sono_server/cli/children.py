@@ -1,7 +1,7 @@
 """Processes that serve for a parent, which listens and never accepts.
 
-The parent never imports the application. A child ends in good order when the parent is gone, however
-that happened: it waits for the end of a pipe, its lifeline.
+The parent never imports the application. A child ends in good order when the parent is gone,
+however that happened: it waits for the end of a pipe, its lifeline.
 """
 
 import argparse
