@@ -96,7 +96,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
     "sono_server.backplane.redis": (
         "CORE sono_server.serving sono_server.backplane.errors",
-        "keys scripts wire servers commands subscriber backplane",
+        "keys scripts wire servers handover commands subscriber backplane",
     ),
     "sono_server.backplane": (
         "CORE sono_core.messaging.lossless.packets sono_server.backplane.redis",
@@ -346,9 +346,9 @@ def test_on_the_server_only_the_route_of_the_browser_client_looks_into_sono_clie
     assert len(everywhere) == 1
 
 
-def test_only_the_selector_server_imports_selectors() -> None:
+def test_selectors_are_imported_by_the_selector_server_and_by_a_thread_of_its_own() -> None:
     users = {module for module, names in GRAPH.items() if "selectors" in names}
-    assert users == {"sono_server.selector.server"}
+    assert users == {"sono_server.selector.server", "sono_server.backplane.redis.subscriber"}
 
 
 def test_asyncio_is_imported_only_where_the_name_says_so() -> None:

@@ -179,11 +179,7 @@ class Subscriber:
                 link.open()
                 self._begin(link)
                 delay = FIRST_DELAY
-                with selectors.DefaultSelector() as selector:
-                    selector.register(sleeper, selectors.EVENT_READ)
-                    selector.register(link.socket, selectors.EVENT_READ)
-                    while not self._closed:
-                        self._listen(link, sleeper, selector)
+                self._attend(link, sleeper)
                 self._end(link)
             except Exception as error:
                 self._lost(error)
@@ -198,6 +194,13 @@ class Subscriber:
         for end in (waker, sleeper):
             if end is not None:
                 end.close()
+
+    def _attend(self, link: Link, sleeper: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(sleeper, selectors.EVENT_READ)
+            selector.register(link.socket, selectors.EVENT_READ)
+            while not self._closed:
+                self._listen(link, sleeper, selector)
 
     def _sleep(self, seconds: float, sleeper: socket.socket) -> None:
         """Wait, and look whether what is asked for waits too long."""
