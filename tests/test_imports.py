@@ -51,16 +51,16 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_core.messaging": ("", "names patterns ratelimit hub dialect"),
     "sono_core.messaging.lossless": (
         "sono_core.native sono_core.messaging",
-        "positions packets data history streams store backplane memory replay feed rosters",
+        "positions packets nodes data history streams store backplane memory replay feed rosters",
     ),
     "sono_core.messaging.lossless.server": (
         """
         sono_core.native sono_core.messaging sono_core.messaging.lossless
-        sono_core.messaging.lossless.packets
+        sono_core.messaging.lossless.packets sono_core.messaging.lossless.nodes
         """,
         """
-        identities sessions questions pending presence following enquiries host delivery
-        memberships node conversation
+        identities sessions questions pending presence following enquiries host records arrivals
+        delivery memberships handing_over node conversation
         """,
     ),
     "sono_core.messaging.v2": (
@@ -99,7 +99,10 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "keys scripts wire servers handover commands subscriber backplane",
     ),
     "sono_server.backplane": (
-        "CORE sono_core.messaging.lossless.packets sono_server.backplane.redis",
+        """
+        CORE sono_core.messaging.lossless.packets sono_core.messaging.lossless.nodes
+        sono_server.backplane.redis
+        """,
         "errors envelopes choice publisher async_publisher",
     ),
     "sono_server.app": (

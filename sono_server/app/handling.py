@@ -194,6 +194,10 @@ class Handling:
         if known is None:
             conversation.refused(work)
             return
+        if (fetched := conversation.fetch(work, known.identity)) is not None:
+            promise: Promise[None] = Promise(owner.loop)
+            fetched.then(lambda _: promise.complete(None))
+            yield promise
         wanted = conversation.identified(work, *known)
         if line.client is not None:  # with a fresh token
             session = conversation.session
@@ -204,7 +208,7 @@ class Handling:
         opening = conversation.opening
         assert opening
         client = owner.clients.get(opening.session.id)
-        if client is None:
+        if is_new := client is None:
             id = opening.session.id
             client = Client(line.socket, owner, line.speech, None, line.limiter, id)
             client._line, client._turns = line, line.turns
@@ -221,6 +225,8 @@ class Handling:
             owner.clients[client.id] = client
             if conversation.welcome(denied):
                 line.turns.waiting.append((None, Connected(work.packet, client), 0))
+            elif is_new:  # here, and comes from another node
+                line.turns.waiting.append((None, Resumed(work.packet, client), 0))
         self._silent.pop(line, None)
 
     def _denied(self, client: Client, channel: str, again: bool = False) -> Steps:

@@ -36,7 +36,7 @@ from sono_core.messaging.lossless.server import (
     same,
 )
 from sono_core.messaging.v2 import PacketError, Speech
-from sono_server.serving import Alarm, Loop, WebSocket
+from sono_server.serving import Alarm, Loop, WebSocket, logger
 
 from .away import Away
 from .beats import Beats
@@ -124,6 +124,7 @@ class Lossless(Handling):
         # Clients that get what they missed when they have room.
         self._full: OrderedDict[str, None] = OrderedDict()
         self._look_at = 0.0  # when it is seen who has
+        self._complained = False  # of an identity that cannot be written
 
     def serve_on(self, loop: Loop) -> None:
         """The server that has the clients from now on."""
@@ -134,6 +135,7 @@ class Lossless(Handling):
             most = loop.memory.limit // _PART
             self._backplane.streams.budget = min(self._limits.max_histories, most)
         self._backplane.start()
+        self.node.begin()
         loop.at_end(self.end)
         if self.shared:
             self.schedule()
@@ -149,9 +151,9 @@ class Lossless(Handling):
         return self._backplane.held + self.node.presence.held + self._waiting
 
     def end(self) -> None:
-        """The server has ended: so have the sessions that wait for their clients."""
-        for session in self.node.sessions.all():
-            self.node.end(session, CloseCode.GOING_AWAY)
+        """The server has ended: so have the sessions that wait for their clients, unless these may
+        go on elsewhere."""
+        self.node.close(CloseCode.GOING_AWAY)
         self._backplane.close()
 
     # -- connections ------------------------------------------------------------------------------
@@ -274,6 +276,20 @@ class Lossless(Handling):
         """See `Host`."""
         known = self._owner.clients.pop(client)
         self.tell(Gone(NO_PACKET, known, Close(code, "", True)))
+
+    def moved(self, client: str) -> None:
+        """See `Host`. What was asked of it here has its end; `on_disconnect` runs where it ends."""
+        self._owner.clients.pop(client, None)
+
+    def stays(self, client: str) -> None:
+        """See `Host`."""
+        if not self._complained:
+            self._complained = True
+            logger.warning(
+                "the session of client %s, and of others like it, cannot go on in another process: "
+                "what `authenticate` returned for it cannot be written",
+                client,
+            )
 
     def send(self, connection: Line, packet: packets.FromServer) -> None:
         """See `Host`."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Data, packets
+from sono_core.messaging.lossless.nodes import LetGo, LetGone, Said
 from sono_server.backplane.errors import UnreadableError
 
 VERSION = 1
@@ -37,7 +38,11 @@ class _Data(msgspec.Struct, array_like=True, tag="data"):
     data: _Written
 
 
-_read = msgspec.msgpack.Decoder(_Publication | _Packet | _Data).decode
+class _Said(msgspec.Struct, array_like=True, tag="said"):
+    said: Said
+
+
+_read = msgspec.msgpack.Decoder(_Publication | _Packet | _Data | _Said).decode
 _write = msgspec.msgpack.Encoder().encode
 
 
@@ -45,16 +50,19 @@ class Envelopes:
     """Writes what a node keeps in the backplane: see `Codec`."""
 
     def encode(self, body: Any) -> bytes:
-        """Write a publication, a packet of a client's own stream, or the data of a member.
+        """Write a publication, a packet of a client's own stream, the data of a member, or what one
+        node says to another.
 
         Payloads are `Data`.
         """
-        content: _Publication | _Packet | _Data
+        content: _Publication | _Packet | _Data | _Said
         if isinstance(body, Publish):
             payload = _written(body.payload)
             content = _Publication(body.channel, body.event, payload, body.sender, body.skip)
         elif isinstance(body, Data):
             content = _Data(_written(body))
+        elif isinstance(body, (LetGo, LetGone)):
+            content = _Said(body)
         else:
             data = getattr(body, "data", UNSET)
             if isinstance(data, Data):
@@ -81,6 +89,8 @@ class Envelopes:
             return Publish(found.channel, found.event, payload, found.sender, found.skip)
         if isinstance(found, _Data):
             return Data(*found.data)
+        if isinstance(found, _Said):
+            return found.said
         if found.data is None:
             return found.packet
         return replace(found.packet, data=Data(*found.data))

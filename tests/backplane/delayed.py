@@ -11,6 +11,7 @@ from sono_core.messaging.lossless.backplane import (
     Backplane,
     BackplaneError,
     Change,
+    Fence,
     Receipt,
     Roster,
     SavedSession,
@@ -54,6 +55,7 @@ class DelayedBackplane(Backplane):
         self.reads = 0
         self._under_way: list[Callable[[], object]] = []
         self._publishing: dict[str, deque[object]] = {}  # in each stream, in order
+        self._saving: dict[str, deque[object]] = {}  # of each session, in order
         self._wrapped: dict[tuple[str, object], Callable[[Entry], object]] = {}
 
     # -- time -----------------------------------------------------------------------------------
@@ -120,16 +122,28 @@ class DelayedBackplane(Backplane):
     # -- operations -----------------------------------------------------------------------------
 
     def publish(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position]:
         line = self._publishing.setdefault(stream, deque())
-        return self._call(lambda: self._inner.publish(stream, body, size, history, key), line)
+        return self._call(lambda: self._inner.publish(stream, body, size, history, key, fence), line)
 
     def send(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position | None]:
         line = self._publishing.setdefault(stream, deque())
-        return self._call(lambda: self._inner.send(stream, body, size, history, key), line)
+        return self._call(lambda: self._inner.send(stream, body, size, history, key, fence), line)
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
         return self._call(lambda: self._inner.tell(stream, body))
@@ -179,12 +193,28 @@ class DelayedBackplane(Backplane):
         return self._call(lambda: self._inner.members(stream))
 
     def save_session(
-        self, session: str, record: bytes, keys: Sequence[str], age: float
+        self,
+        session: str,
+        record: bytes,
+        keys: Sequence[str],
+        age: float,
+        *,
+        owner: str = "",
+        generation: int = 1,
     ) -> Receipt[None]:
-        return self._call(lambda: self._inner.save_session(session, record, keys, age))
+        save, line = self._inner.save_session, self._saving.setdefault(session, deque())
+        return self._call(
+            lambda: save(session, record, keys, age, owner=owner, generation=generation), line
+        )
 
-    def load_session(self, key: str) -> Receipt[SavedSession | None]:
-        return self._call(lambda: self._inner.load_session(key))
+    def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:
+        return self._call(lambda: self._inner.load_session(session, key))
 
-    def drop_session(self, session: str) -> Receipt[None]:
-        return self._call(lambda: self._inner.drop_session(session))
+    def claim_session(self, session: str, key: str, owner: str) -> Receipt[SavedSession | None]:
+        return self._call(lambda: self._inner.claim_session(session, key, owner))
+
+    def drop_session(self, session: str, generation: int) -> Receipt[None]:
+        return self._call(lambda: self._inner.drop_session(session, generation))
+
+    def alive(self, node: str) -> Receipt[bool]:
+        return self._call(lambda: self._inner.alive(node))

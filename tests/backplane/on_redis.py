@@ -76,7 +76,7 @@ class OnRedis:
             with contextlib.suppress(BackplaneError):  # nothing was heard yet
                 self.wait(probe)
                 break
-        self.wait(self.backplane.load_session("-"))
+        self.wait(self.backplane.load_session("-", "-"))
 
     def close(self) -> None:
         self.backplane.close()

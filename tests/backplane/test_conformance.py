@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from sono_core.messaging.lossless.backplane import Change, Roster, SavedSession
+from sono_core.messaging.lossless.backplane import Change, Fence, Fenced, Roster, SavedSession
 from sono_core.messaging.lossless.history import History
 from sono_core.messaging.lossless.positions import Position
-from sono_core.messaging.lossless.streams import Batch, Entry
+from sono_core.messaging.lossless.streams import FENCE_AGE, MAX_KEYS, Batch, Entry
 from tests.backplane.each_backplane import Rig
 
 STREAM = "#room"
@@ -395,39 +396,119 @@ def test_a_roster_stays_as_long_as_somebody_follows(rig: Rig) -> None:
 # -- sessions -------------------------------------------------------------------------------------
 
 
-def save(rig: Rig, session: str, record: bytes, *keys: str, age: float = 60) -> None:
-    rig.wait(rig.backplane.save_session(session, record, keys, age))
+def save(rig: Rig, session: str, record: bytes, *keys: str, age: float = 60, **named: Any) -> None:
+    rig.wait(rig.backplane.save_session(session, record, keys, age, **named))
 
 
-def load(rig: Rig, key: str) -> SavedSession | None:
-    return rig.wait(rig.backplane.load_session(key))
+def load(rig: Rig, session: str, key: str) -> SavedSession | None:
+    return rig.wait(rig.backplane.load_session(session, key))
 
 
-def test_a_session_is_loaded_by_each_of_its_keys(rig: Rig) -> None:
-    save(rig, "s", b"one", "former", "new")
-    assert load(rig, "former") == load(rig, "new") == SavedSession("s", b"one")
-    assert load(rig, "s") is None
+def claim(rig: Rig, key: str, owner: str) -> SavedSession | None:
+    return rig.wait(rig.backplane.claim_session("s", key, owner))
+
+
+def test_a_session_is_loaded_with_each_of_its_keys(rig: Rig) -> None:
+    save(rig, "s", b"one", "former", "newer", owner="a")
+    saved = SavedSession("s", b"one", 1, "a")
+    assert load(rig, "s", "former") == load(rig, "s", "newer") == saved
+    for key in ("s", "new", "newer former"):
+        assert load(rig, "s", key) is None
+    assert load(rig, "t", "former") is None
 
 
 def test_a_session_that_is_saved_again_has_the_new_keys_alone(rig: Rig) -> None:
     save(rig, "s", b"one", "former", "new")
     save(rig, "s", b"two", "new", "newer")
-    assert load(rig, "former") is None
-    assert load(rig, "new") == load(rig, "newer") == SavedSession("s", b"two")
+    assert load(rig, "s", "former") is None
+    assert load(rig, "s", "new") == load(rig, "s", "newer") == SavedSession("s", b"two")
 
 
 def test_a_session_that_is_dropped_is_gone(rig: Rig) -> None:
     save(rig, "s", b"one", "k")
-    save(rig, "t", b"two", "l")
+    save(rig, "t", b"two", "k")
     for _ in range(2):
-        rig.wait(rig.backplane.drop_session("s"))
-    assert load(rig, "k") is None
-    assert load(rig, "l") == SavedSession("t", b"two")
+        rig.wait(rig.backplane.drop_session("s", 1))
+    assert load(rig, "s", "k") is None
+    assert load(rig, "t", "k") == SavedSession("t", b"two")
 
 
 def test_a_session_is_saved_for_its_age(rig: Rig) -> None:
     save(rig, "s", b"one", "k", age=60)
     rig.clock.now += 59
-    assert load(rig, "k") is not None
+    assert load(rig, "s", "k") is not None
     rig.clock.now += 1
-    assert load(rig, "k") is None
+    assert load(rig, "s", "k") is None
+    assert claim(rig, "k", "b") is None
+
+
+def test_each_claim_gives_a_session_another_owner_and_the_next_generation(rig: Rig) -> None:
+    save(rig, "s", b"one", "k", owner="a")
+    assert claim(rig, "other", "b") is None
+    assert load(rig, "s", "k") == SavedSession("s", b"one", 1, "a")
+    assert claim(rig, "k", "b") == SavedSession("s", b"one", 2, "a")
+    assert claim(rig, "k", "c") == SavedSession("s", b"one", 3, "b")
+    assert load(rig, "s", "k") == SavedSession("s", b"one", 3, "c")
+
+
+def test_who_had_a_session_before_another_claimed_it_neither_saves_nor_drops_it(rig: Rig) -> None:
+    save(rig, "s", b"one", "k", owner="a")
+    claim(rig, "k", "b")
+    with pytest.raises(Fenced):
+        save(rig, "s", b"two", "k", owner="a", generation=1)
+    rig.wait(rig.backplane.drop_session("s", 1))
+    assert load(rig, "s", "k") == SavedSession("s", b"one", 2, "b")
+    save(rig, "s", b"two", "k", generation=2)
+    assert load(rig, "s", "k") == SavedSession("s", b"two", 2, "")
+    rig.wait(rig.backplane.drop_session("s", 2))
+    assert load(rig, "s", "k") is None
+
+
+# -- what comes too late --------------------------------------------------------------------------
+
+
+def say(rig: Rig, generation: int, key: str | None = None, session: str = "ann") -> Position:
+    fence = Fence(session, generation)
+    return rig.wait(rig.backplane.publish(STREAM, generation, 1, ALL, key, fence))
+
+
+@pytest.mark.parametrize("key", [None, "ann:7"])
+def test_what_a_session_said_before_it_went_elsewhere_is_refused(rig: Rig, key: str | None) -> None:
+    say(rig, 1)
+    say(rig, 2)
+    with pytest.raises(Fenced):
+        say(rig, 1, key)
+    with pytest.raises(Fenced):
+        rig.wait(rig.backplane.send(STREAM, 1, 1, ALL, key, Fence("ann", 1)))
+    assert say(rig, 1, session="bob").offset == 3
+    assert say(rig, 2).offset == 4
+    assert say(rig, 3).offset == 5
+    with pytest.raises(Fenced):
+        say(rig, 2)
+
+
+def test_a_packet_that_is_said_again_elsewhere_is_published_once(rig: Rig) -> None:
+    at = say(rig, 1, "ann:7")
+    assert say(rig, 2, "ann:7") == at
+    assert say(rig, 2, "ann:8").offset == at.offset + 1
+
+
+@pytest.mark.parametrize(("age", "refused"), [(FENCE_AGE, True), (FENCE_AGE + 1, False)])
+def test_a_stream_knows_generations_for_a_time(rig: Rig, age: float, refused: bool) -> None:
+    say(rig, 2)
+    rig.clock.now += age
+    with pytest.raises(Fenced) if refused else nullcontext():
+        say(rig, 1)
+
+
+@pytest.mark.parametrize(("others", "refused"), [(MAX_KEYS - 1, True), (MAX_KEYS, False)])
+def test_a_stream_knows_the_generations_of_so_many_sessions(
+    rig: Rig, others: int, refused: bool
+) -> None:
+    say(rig, 2)
+    for number in range(others):
+        fence = Fence(f"other{number}", 2)
+        last = rig.backplane.publish(STREAM, number, 1, ALL, None, fence)
+    rig.wait(last)
+    with pytest.raises(Fenced) if refused else nullcontext():
+        say(rig, 1)

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Data, Position, packets
+from sono_core.messaging.lossless.nodes import LetGo, LetGone
 from sono_server.backplane import Envelopes, UnreadableError
 from sono_server.backplane.envelopes import VERSION
 
@@ -55,7 +56,12 @@ entries = (
 )
 
 
-@given(publications | entries | payloads)
+said = st.builds(LetGo, texts, st.integers(1, 9), texts) | st.builds(
+    LetGone, texts, st.integers(1, 9), st.integers(0, 2**53 - 1)
+)
+
+
+@given(publications | entries | payloads | said)
 def test_what_is_written_is_read_again(body: Any) -> None:
     found = ENVELOPES.decode(ENVELOPES.encode(body))
     assert type(found) is type(body)

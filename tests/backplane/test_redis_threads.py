@@ -280,7 +280,7 @@ def everything(rig: Any, name: str) -> list[Receipt[Any]]:
         backplane.tops(["#room"]),
         backplane.enter("#room", name, 1, 1),
         backplane.members("#room"),
-        backplane.load_session("key"),
+        backplane.load_session("session", "key"),
         backplane.probe(),
     ]
 

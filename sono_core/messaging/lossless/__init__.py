@@ -5,18 +5,29 @@ State machines for both ends, without I/O, clocks and randomness of their own; t
 """
 
 from . import packets
-from .backplane import Backplane, BackplaneError, Change, Receipt, Roster, SavedSession, Top
+from .backplane import (
+    Backplane,
+    BackplaneError,
+    Change,
+    Fence,
+    Fenced,
+    Receipt,
+    Roster,
+    SavedSession,
+    Top,
+)
 from .data import Data
 from .feed import Feed
 from .history import DEFAULT_HISTORY, Histories, History
 from .memory import MemoryBackplane
 from .positions import EVERYBODY, MAX_NUMBER, OWN, Position, channel_of, stream_of
 from .replay import Start
-from .streams import KEY_AGE, MAX_KEYS, Batch, Entry, Missing, Page
+from .streams import FENCE_AGE, KEY_AGE, MAX_KEYS, Batch, Entry, Missing, Page
 
 __all__ = [
     "DEFAULT_HISTORY",
     "EVERYBODY",
+    "FENCE_AGE",
     "KEY_AGE",
     "MAX_KEYS",
     "MAX_NUMBER",
@@ -28,6 +39,8 @@ __all__ = [
     "Data",
     "Entry",
     "Feed",
+    "Fence",
+    "Fenced",
     "Histories",
     "History",
     "MemoryBackplane",

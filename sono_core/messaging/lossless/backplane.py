@@ -8,7 +8,7 @@ at once, in the thread that made the call.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,6 +26,20 @@ class BackplaneError(SonoError):
     """The backplane did not do it, or it is not known whether it did; later it may."""
 
     temporary = True
+
+
+class Fenced(BackplaneError):
+    """Nothing was done: the session goes on elsewhere, under a higher generation."""
+
+    temporary = False
+
+
+class Fence(NamedTuple):
+    """Whose publication it is: what a session said before it went on elsewhere comes too late."""
+
+    session: str
+    generation: int
+    """Grows by one whenever another node claims the session."""
 
 
 class Receipt(Generic[T]):
@@ -154,6 +168,9 @@ class SavedSession(Discreet, frozen=True):
 
     id: str
     record: bytes
+    generation: int = 1
+    owner: str = ""
+    """The node that has it; if it has just been claimed, the one that had it. Empty: none."""
 
 
 def _nobody() -> None:
@@ -185,6 +202,8 @@ class Backplane(ABC):
     """Whether several nodes have it, so that clients may be elsewhere."""
     interval: float = math.inf
     """Seconds after which `tick` is to be called again."""
+    node: str = ""
+    """How this node is called among those that share it, from `start` on."""
 
     # -- its life ---------------------------------------------------------------------------------
 
@@ -208,11 +227,21 @@ class Backplane(ABC):
         """Bytes of this process's memory that it takes."""
         return 0
 
+    def alive(self, node: str) -> Receipt[bool]:  # noqa: ARG002 - of one process there is no other
+        """Whether another node has said lately that it is there."""
+        return Receipt.of(False)
+
     # -- streams --------------------------------------------------------------------------------
 
     @abstractmethod
     def publish(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position]:
         """Append to a stream, keep it as the history says, and tell all that follow the stream.
 
@@ -222,11 +251,19 @@ class Backplane(ABC):
             key: of the publication, such as its sender's session and number. Within five minutes,
                 and the stream's last 1,024 publications with a key, what has the same key is not
                 published again, and its receipt gives the same position.
+            fence: if this stream has seen a higher generation of the session within ten minutes,
+                and among the last 1,024 sessions with one above 1, it fails with `Fenced`.
         """
 
     @abstractmethod
     def send(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position | None]:
         """As `publish`, if there is such a stream; None: there is none, and nothing happened."""
 
@@ -313,9 +350,18 @@ class Backplane(ABC):
 
     @abstractmethod
     def save_session(
-        self, session: str, record: bytes, keys: Sequence[str], age: float
+        self,
+        session: str,
+        record: bytes,
+        keys: Sequence[str],
+        age: float,
+        *,
+        owner: str = "",
+        generation: int = 1,
     ) -> Receipt[None]:
         """Save a session instead of what was saved of it before.
+
+        It fails with `Fenced` if what was saved has a higher generation.
 
         Args:
             session: its public id.
@@ -323,12 +369,21 @@ class Backplane(ABC):
             keys: with which it can be loaded. They may be read by whoever looks into the backplane:
                 give digests of what clients know.
             age: seconds for which it is saved.
+            owner: the node that has it; empty: none.
         """
 
     @abstractmethod
-    def load_session(self, key: str) -> Receipt[SavedSession | None]:
-        """The session that was saved with a key; None if it is gone."""
+    def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:
+        """What a session was saved as, if it was with that key; None if it was not, or is gone."""
 
     @abstractmethod
-    def drop_session(self, session: str) -> Receipt[None]:
-        """Forget a session, by its public id."""
+    def claim_session(self, session: str, key: str, owner: str) -> Receipt[SavedSession | None]:
+        """The same; from now on it has the next generation and that owner.
+
+        Returns:
+            It, with the new generation and the former owner.
+        """
+
+    @abstractmethod
+    def drop_session(self, session: str, generation: int) -> Receipt[None]:
+        """Forget a session, unless it was saved with a higher generation."""

@@ -12,12 +12,15 @@ from .backplane import (
     Backplane,
     BackplaneError,
     Change,
+    Fence,
+    Fenced,
     Receipt,
     Roster,
     SavedSession,
     Top,
 )
 from .history import History
+from .nodes import control
 from .positions import Position
 from .store import StreamStore
 from .streams import Batch, Entry, Page
@@ -77,7 +80,6 @@ class MemoryBackplane(Backplane):
         self._presence = presence
         self._present = 0  # bytes of it
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._ids: dict[str, str] = {}  # of sessions, by their keys
         self._max_saved = sessions
         self._saved = 0  # bytes of it
         # What is told while something is being told comes after it, for all.
@@ -89,12 +91,24 @@ class MemoryBackplane(Backplane):
         """Bytes of all that is kept."""
         return self.streams.held + self._present + self._saved
 
+    def alive(self, node: str) -> Receipt[bool]:
+        """See `Backplane.alive`: as long as it hears what it is told."""
+        return Receipt.of(control(node) in self._subscriptions)
+
     # -- streams --------------------------------------------------------------------------------
 
     def publish(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position]:
         """See `Backplane.publish`; carries any body."""
+        if fence is not None and not self.streams.admits(stream, fence, self._clock()):
+            return _fenced()
         position, entry = self.streams.publish(stream, body, size, history, self._clock(), key)
         if entry is not None:
             for subscription in self._subscriptions.get(stream, ()):
@@ -103,12 +117,18 @@ class MemoryBackplane(Backplane):
         return Receipt.of(position)
 
     def send(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position | None]:
         """See `Backplane.send`."""
         if stream not in self.streams:
             return Receipt.of(None)
-        receipt: Receipt[Any] = self.publish(stream, body, size, history, key)
+        receipt: Receipt[Any] = self.publish(stream, body, size, history, key, fence)
         return receipt
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
@@ -257,40 +277,68 @@ class MemoryBackplane(Backplane):
     # -- sessions -------------------------------------------------------------------------------
 
     def save_session(
-        self, session: str, record: bytes, keys: Sequence[str], age: float
+        self,
+        session: str,
+        record: bytes,
+        keys: Sequence[str],
+        age: float,
+        *,
+        owner: str = "",
+        generation: int = 1,
     ) -> Receipt[None]:
         """See `Backplane.save_session`."""
-        self._drop(session)
-        charge = RECORD * (1 + len(keys)) + len(record) + MAX_UTF8 * sum(map(len, keys))
-        self._sessions[session] = _Session(
-            SavedSession(session, record), tuple(keys), self._clock() + age, charge
-        )
-        self._ids.update(dict.fromkeys(keys, session))
+        known = self._lasting(session)
+        if known is not None and known.saved.generation > generation:
+            return _fenced()
+        saved = SavedSession(session, record, generation, owner)
+        self._save(saved, tuple(keys), self._clock() + age)
+        return Receipt.of(None)
+
+    def _save(self, saved: SavedSession, keys: tuple[str, ...], until: float) -> None:
+        self._drop(saved.id)
+        charge = RECORD * (1 + len(keys)) + len(saved.record) + MAX_UTF8 * sum(map(len, keys))
+        self._sessions[saved.id] = _Session(saved, keys, until, charge)
         self._saved += charge
         while self._saved > self._max_saved:
             self._drop(next(iter(self._sessions)))
-        return Receipt.of(None)
 
-    def load_session(self, key: str) -> Receipt[SavedSession | None]:
+    def _lasting(self, session: str) -> _Session | None:
+        found = self._sessions.get(session)
+        return found if found is not None and self._clock() < found.until else None
+
+    def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:
         """See `Backplane.load_session`."""
-        session = self._sessions[self._ids[key]] if key in self._ids else None
-        lasts = session is not None and self._clock() < session.until
-        return Receipt.of(session.saved if session and lasts else None)
+        found = self._lasting(session)
+        return Receipt.of(found.saved if found is not None and key in found.keys else None)
 
-    def drop_session(self, session: str) -> Receipt[None]:
+    def claim_session(self, session: str, key: str, owner: str) -> Receipt[SavedSession | None]:
+        """See `Backplane.claim_session`."""
+        found = self._lasting(session)
+        if found is None or key not in found.keys:
+            return Receipt.of(None)
+        claimed = msgspec.structs.replace(found.saved, generation=found.saved.generation + 1)
+        self._save(msgspec.structs.replace(claimed, owner=owner), found.keys, found.until)
+        return Receipt.of(claimed)
+
+    def drop_session(self, session: str, generation: int) -> Receipt[None]:
         """See `Backplane.drop_session`."""
-        self._drop(session)
+        found = self._sessions.get(session)
+        if found is not None and found.saved.generation <= generation:
+            self._drop(session)
         return Receipt.of(None)
 
     def _drop(self, id: str) -> None:
         session = self._sessions.pop(id, None)
         if session is not None:
             self._saved -= session.charge
-            for key in session.keys:
-                if self._ids.get(key) == id:
-                    del self._ids[key]
 
     def _expire_sessions(self, now: float) -> None:
         over = [id for id, session in self._sessions.items() if now >= session.until]
         for id in over:
             self._drop(id)
+
+
+def _fenced() -> Receipt[Any]:
+    receipt: Receipt[Any] = Receipt()
+    receipt.fail(Fenced("the session goes on elsewhere"))
+    return receipt

@@ -76,6 +76,13 @@ class StreamStore:
         self._count(name, stream)
         return known, entry
 
+    def admits(self, name: str, fence: tuple[str, int], now: float) -> bool:
+        """Whether a stream has seen no higher generation of that session; it has seen this one."""
+        stream = self._stream(name, now)
+        admitted = stream.admits(*fence, now)
+        self._count(name, stream)
+        return admitted
+
     def since(self, name: str, position: Position, now: float, limit: int | None = None) -> Batch:
         """See `Stream.since`."""
         stream = self._stream(name, now)

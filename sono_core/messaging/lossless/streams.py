@@ -28,6 +28,8 @@ MAX_KEYS = 1024
 """Keys that a stream remembers."""
 KEY_AGE = 300.0
 """Seconds for which it does: longer than anybody tries again."""
+FENCE_AGE = 600.0
+"""Seconds for which a stream knows the generations of sessions that have said something in it."""
 
 Why = Literal["other-epoch", "above-top", "trimmed"]
 
@@ -147,6 +149,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_fences",
         "_kept",
         "_keys",
         "_size",
@@ -173,6 +176,7 @@ class Stream:
         self._kept: deque[tuple[float, Entry]] | None = None
         self._size = 0  # bytes of their bodies
         self._keys: OrderedDict[str, tuple[float, Position]] | None = None
+        self._fences: OrderedDict[str, tuple[float, int]] | None = None  # generations of sessions
 
     @property
     def size(self) -> int:
@@ -204,7 +208,7 @@ class Stream:
             kept.append((now, entry))
             self._size += size
             self.held += ENTRY + size
-        if kept is not None or self._keys is not None:
+        if kept is not None or self._keys is not None or self._fences is not None:
             self.trim(now)
         return entry
 
@@ -224,6 +228,21 @@ class Stream:
             self.trim(now)
             return None
         return found[1] if found else None
+
+    def admits(self, session: str, generation: int, now: float) -> bool:
+        """Whether no higher generation of that session was seen lately; this one is seen now."""
+        seen = self._fences.get(session) if self._fences else None
+        if seen and seen[1] > generation and now - seen[0] <= FENCE_AGE:
+            return False
+        if generation > 1:  # most sessions never go elsewhere
+            if self._fences is None:
+                self._fences = OrderedDict()
+            if self._fences.pop(session, None) is None:
+                self.held += KEY + MAX_UTF8 * len(session)
+            self._fences[session] = now, generation
+            if len(self._fences) > MAX_KEYS:
+                self._drop_fence(self._fences)
+        return True
 
     def since(self, position: Position, now: float, limit: int | None = None) -> Batch:
         """The entries after a position, or why some cannot be had; see `Batch.found`.
@@ -271,6 +290,9 @@ class Stream:
         count, size, age = history.count, history.size, history.age
         while kept and (len(kept) > count or self._size > size or now - kept[0][0] > age):
             self._drop_entry(kept)
+        fences = self._fences
+        while fences and now - next(iter(fences.values()))[0] > FENCE_AGE:
+            self._drop_fence(fences)
         while keys and (len(keys) > MAX_KEYS or now - next(iter(keys.values()))[0] > KEY_AGE):
             self._drop_key(keys)
 
@@ -281,6 +303,8 @@ class Stream:
             self._drop_entry(self._kept)
         while self._keys and self.held > enough:
             self._drop_key(self._keys)
+        while self._fences and self.held > enough:
+            self._drop_fence(self._fences)
 
     def _drop_entry(self, kept: deque[tuple[float, Entry]]) -> None:
         _, entry = kept.popleft()
@@ -294,6 +318,12 @@ class Stream:
         self.held -= KEY + MAX_UTF8 * len(key)
         if not keys:
             self._keys = None
+
+    def _drop_fence(self, fences: OrderedDict[str, tuple[float, int]]) -> None:
+        session, _ = fences.popitem(last=False)
+        self.held -= KEY + MAX_UTF8 * len(session)
+        if not fences:
+            self._fences = None
 
 
 def _offset(kept: tuple[float, Entry]) -> int:

@@ -17,6 +17,7 @@ from sono_core.messaging.lossless import (
     Batch,
     Change,
     Entry,
+    Fence,
     History,
     Page,
     Position,
@@ -43,6 +44,9 @@ LARGEST = 4 * MIB
 """Bytes of a body: a server cuts off whoever has 8 MiB of what is told before it."""
 PROBE = 1.0
 """Seconds between two probes."""
+LEASE = 15.0
+"""Seconds after its last probe until a node counts as gone."""
+_NO_FENCE = ("", 1)
 _TOPS = 128  # streams that are asked about in one command
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
 _MEMBER = 128  # bytes of memory that a member takes in the broker beside its data, about
@@ -128,6 +132,8 @@ class RedisBackplane(Backplane):
         self._begun = True
         self.node = secrets.token_urlsafe(9)
         self._probe = self._keys.probe(self.node)
+        if self._listens:
+            self._renew()
         self._commands.start()
         if self._listens:
             self._subscriber.start(self._probe)
@@ -141,13 +147,24 @@ class RedisBackplane(Backplane):
         self.heard = -math.inf
         self._subscriber.close()
         self._heard.drain()
+        if self._listens:
+            self._put(Receipt(), _nothing, scripts.END_LEASE, (self._keys.node(self.node),))
         self._commands.close()
         self._handover.drain()
         self._forget_probes(CLOSED)
 
     def tick(self) -> None:
-        """Try whether what is told arrives; see `probe`."""
+        """Try whether what is told arrives, see `probe`; and tell the others to be there."""
         self.probe()
+        self._renew()
+
+    def _renew(self) -> None:
+        lease = (self._keys.node(self.node),)
+        self._put(Receipt(), _nothing, scripts.LEASE, lease, round(1000 * LEASE))
+
+    def alive(self, node: str) -> Receipt[bool]:
+        """See `Backplane.alive`: within LEASE seconds, by the broker's clock."""
+        return self._put(Receipt(), bool, scripts.ALIVE, (self._keys.node(node),))
 
     @property
     def ready(self) -> bool:
@@ -157,20 +174,34 @@ class RedisBackplane(Backplane):
     # -- streams --------------------------------------------------------------------------------
 
     def publish(
-        self, stream: str, body: Any, size: int, history: History | None, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History | None,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position]:
         """See `Backplane.publish`; carries what the codec can write, up to LARGEST bytes.
 
         Args:
             history: None: what the stream has, or the default.
         """
-        return self._publish(Receipt(), _position, stream, body, size, history, key, False)
+        arguments = stream, body, size, history, key, fence
+        return self._publish(Receipt(), _position, *arguments, must_be=False)
 
     def send(
-        self, stream: str, body: Any, size: int, history: History | None, key: str | None = None
+        self,
+        stream: str,
+        body: Any,
+        size: int,
+        history: History | None,
+        key: str | None = None,
+        fence: Fence | None = None,
     ) -> Receipt[Position | None]:
         """See `Backplane.send`; carries what `publish` carries."""
-        return self._publish(Receipt(), _position_or_none, stream, body, size, history, key, True)
+        arguments = stream, body, size, history, key, fence
+        return self._publish(Receipt(), _position_or_none, *arguments, must_be=True)
 
     def _publish(
         self,
@@ -181,6 +212,8 @@ class RedisBackplane(Backplane):
         size: int,
         history: History | None,
         key: str | None,
+        fence: Fence | None,
+        *,
         must_be: bool,
     ) -> Receipt[T]:
         if (content := self._written(receipt, body)) is None:
@@ -191,7 +224,7 @@ class RedisBackplane(Backplane):
         bounds = history or DEFAULT_HISTORY
         age, counts = math.ceil(bounds.age * 1000), 0 if history is None else 1
         kept = (bounds.count, bounds.size, age, counts)
-        arguments = (content, size, *kept, key, int(must_be))
+        arguments = (content, size, *kept, key, int(must_be), *(fence or _NO_FENCE))
         return self._run(receipt, read, scripts.PUBLISH, stream, *arguments, size=len(content))
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
@@ -367,53 +400,36 @@ class RedisBackplane(Backplane):
     # -- sessions -------------------------------------------------------------------------------
 
     def save_session(
-        self, session: str, record: bytes, keys: Sequence[str], age: float
+        self,
+        session: str,
+        record: bytes,
+        keys: Sequence[str],
+        age: float,
+        *,
+        owner: str = "",
+        generation: int = 1,
     ) -> Receipt[None]:
         """See `Backplane.save_session`."""
-        saved = msgspec.msgpack.encode((session, list(keys), record))
-        most = math.ceil(age * 1000)
-        for key in keys:  # whether it opens the session says the session, which comes last
-            openers = (self._keys.opener(key),)
-            self._put(Receipt(), _nothing, scripts.SAVE, openers, most, session)
+        arguments = (math.ceil(age * 1000), owner, generation, " ".join(keys), record)
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.SAVE, names, most, saved, size=len(saved))
+        return self._put(
+            Receipt(), _nothing, scripts.SAVE, names, *arguments, size=len(record)
+        )
 
-    def load_session(self, key: str) -> Receipt[SavedSession | None]:
+    def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:
         """See `Backplane.load_session`."""
-        whole: Receipt[SavedSession | None] = Receipt()
+        names = (self._keys.session(session),)
+        return self._put(Receipt(), partial(_saved, session), scripts.LOAD, names, key)
 
-        def load(name: str) -> Receipt[bytes | None]:
-            return self._put(Receipt(), _as_is, scripts.LOAD, (name,))
+    def claim_session(self, session: str, key: str, owner: str) -> Receipt[SavedSession | None]:
+        """See `Backplane.claim_session`."""
+        names = (self._keys.session(session),)
+        return self._put(Receipt(), partial(_saved, session), scripts.CLAIM, names, key, owner)
 
-        def opened(receipt: Receipt[bytes | None]) -> None:
-            if receipt.error is not None:
-                whole.fail(receipt.error)
-            elif receipt.value is None:
-                whole.complete(None)
-            else:
-                load(self._keys.session(receipt.value.decode())).then(loaded)
-
-        def loaded(receipt: Receipt[bytes | None]) -> None:
-            if receipt.error is not None:
-                whole.fail(receipt.error)
-                return
-            if receipt.value is None:
-                whole.complete(None)
-                return
-            try:
-                session, keys, record = _read_session(receipt.value)
-            except msgspec.DecodeError:
-                whole.fail(UnreadableError("a session has not been written by this version"))
-                return
-            whole.complete(SavedSession(session, record) if key in keys else None)
-
-        load(self._keys.opener(key)).then(opened)
-        return whole
-
-    def drop_session(self, session: str) -> Receipt[None]:
+    def drop_session(self, session: str, generation: int) -> Receipt[None]:
         """See `Backplane.drop_session`."""
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.DROP, names)
+        return self._put(Receipt(), _nothing, scripts.DROP, names, generation)
 
     # -- whether it works -----------------------------------------------------------------------
 
@@ -562,7 +578,11 @@ class RedisBackplane(Backplane):
         return receipt
 
 
-_read_session = msgspec.msgpack.Decoder(tuple[str, list[str], bytes]).decode
+def _saved(session: str, reply: Sequence[bytes] | None) -> SavedSession | None:
+    if reply is None:
+        return None
+    record, generation, owner = reply
+    return SavedSession(session, record, int(generation), owner.decode())
 
 
 def _position(reply: Sequence[bytes]) -> Position:

@@ -28,9 +28,9 @@ class Keys:
         self.prefix: str = prefix
 
     def of_stream(self, stream: str) -> tuple[str, ...]:
-        """Of a stream: its hash, entries, newer and older keys of publications, roster."""
+        """Of a stream: its hash, entries, newer and older keys of publications, roster, fences."""
         name = self.channel(stream)
-        return name, f"{name}:s", f"{name}:k", f"{name}:o", f"{name}:r"
+        return name, f"{name}:s", f"{name}:k", f"{name}:o", f"{name}:r", f"{name}:f"
 
     def channel(self, stream: str) -> str:
         """Where what happens in a stream is told; its hash has the same name."""
@@ -44,9 +44,9 @@ class Keys:
         """Of a session, by its public id."""
         return f"{self.prefix}:session:{{{session}}}"
 
-    def opener(self, key: str) -> str:
-        """Of what says which session a key opens."""
-        return f"{self.prefix}:opens:{{{key}}}"
+    def node(self, node: str) -> str:
+        """Of a node, while it is there."""
+        return f"{self.prefix}:node:{{{node}}}"
 
     def probe(self, node: str) -> str:
         """Where a node hears its own probes."""

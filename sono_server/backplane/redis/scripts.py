@@ -7,13 +7,15 @@ The hash of a stream has these fields: `v` the layout's version, `i` the identit
 wrote it, `e` epoch, `o` offset of the last entry, `b` bytes that are kept; `c`, `z` and `a` its
 history (count, bytes, milliseconds); `n` and `g` how many publications have their keys in the newer
 of two hashes of these, and since when; `x` when the times of expiry were set; `R` and `V` the epoch
-and version of its roster, and `B` the bytes of the roster's data. Entries are in a stream of Redis,
-under the id OFFSET-0.
+and version of its roster, and `B` the bytes of the roster's data; `F` when a generation of a session
+was noted last. Entries are in a stream of Redis, under the id OFFSET-0. The hash of a session: `u`
+until when it is kept, `g` generation, `w` owner, `k` digests of its keys, `r` record; `n` and `p`
+which claim was the last, and the owner before it.
 """
 
 import hashlib
 
-from sono_core.messaging.lossless import KEY_AGE, MAX_KEYS
+from sono_core.messaging.lossless import FENCE_AGE, KEY_AGE, MAX_KEYS
 
 LAYOUT = "1"
 """Of keys and fields. A script of another layout refuses to touch what this one has written."""
@@ -30,6 +32,7 @@ let go then. A server gets another identity while it lives, when its first repli
 with the old one must not let go what one with the new one has written."""
 
 _KEY_AGE = int(KEY_AGE * 1000)
+_FENCE_AGE = int(FENCE_AGE * 1000)
 _LATER = int(2 * REFRESH * 1000)  # what expires does so that much later than it may
 
 # Of the broker, in milliseconds: the nodes' clocks may be hours apart. Tests of time give another.
@@ -45,20 +48,20 @@ _PRELUDE = f"""
 local inst, fresh, channel = ARGV[1], ARGV[2], ARGV[4]
 local sure = string.sub(inst, 1, 1) == '{SURE}'
 if sure then inst = string.sub(inst, 2) end
-local m, s, k, o, r = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local m, s, k, o, r, h = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local call = redis.call
 {_NOW}
 -- tostring writes large numbers with an exponent
 local function int(n) return string.format('%.0f', n) end
 local f = call('HMGET', m, 'v', 'i', 'e', 'o', 'b', 'c', 'z', 'a', 'R', 'V', 'B',
-  'n', 'g', 'x')
+  'n', 'g', 'x', 'F')
 if f[1] and f[1] ~= '{LAYOUT}' then
   return redis.error_reply('SONOLAYOUT ' .. f[1])
 end
 if f[2] and f[2] ~= inst then
   if not sure then return redis.error_reply('{OTHER}') end
   -- nobody knows what it has lost, so nothing of before counts
-  call('DEL', m, s, k, o, r)
+  call('DEL', m, s, k, o, r, h)
   f = {{}}
 end
 local epoch, top, bytes = f[3], tonumber(f[4] or 0), tonumber(f[5] or 0)
@@ -131,6 +134,14 @@ call('HSET', m, 'v', '{LAYOUT}')
 # somebody reads, and times of expiry are set every REFRESH seconds.
 _PUBLISH = f"""
 local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[11]
+-- Generations above 1 are noted, and where none was lately nothing is looked up.
+local session, generation, seen, noted = ARGV[13], tonumber(ARGV[14]), nil, nil
+if session ~= '' and (generation > 1 or f[15] and now - f[15] <= {_FENCE_AGE}) then
+  seen, noted = string.match(call('HGET', h, session) or '', '^(%d+) (%d+)$')
+  if seen and tonumber(seen) > generation and now - noted <= {_FENCE_AGE} then
+    return redis.error_reply('SONOFENCED')
+  end
+end
 if not epoch then
   if ARGV[12] == '1' then return false end
   {_GROW}
@@ -142,6 +153,12 @@ if key ~= '' then
     local at, since = string.match(call('HGET', keys, key) or '', '^(%d+) (%d+)$')
     if at and now - since <= {_KEY_AGE} then return {{epoch, at}} end
   end
+end
+if generation > 1 and (seen ~= ARGV[14] or now - noted > {int(REFRESH * 1000)}) then
+  if not seen and call('HLEN', h) >= {MAX_KEYS} then call('DEL', h) end
+  call('HSET', h, session, ARGV[14] .. ' ' .. int(now))
+  call('PEXPIRE', h, {_FENCE_AGE})
+  call('HSET', m, 'F', int(now))
 end
 local changes = ARGV[10] == '1' and (f[6] ~= ARGV[7] or f[7] ~= ARGV[8] or f[8] ~= ARGV[9])
 if changes or not f[6] then
@@ -257,10 +274,10 @@ return found
 _FREE = """
 if followed() then return 0 end
 if f[9] and call('HLEN', r) > 0 then
-  call('DEL', s, k, o)
-  call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a', 'n', 'g', 'x')
+  call('DEL', s, k, o, h)
+  call('HDEL', m, 'e', 'o', 'b', 'c', 'z', 'a', 'n', 'g', 'x', 'F')
 else
-  call('DEL', m, s, k, o, r)
+  call('DEL', m, s, k, o, r, h)
 end
 return 1
 """
@@ -312,21 +329,40 @@ redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 1
 """
 
-# A session, and the time until which it is kept.
+# Of a session.
 _SAVE = f"""
 {_NOW}
-local age = tonumber(ARGV[5])
-redis.call('SET', KEYS[1], string.format('%.0f', now + age) .. ' ' .. ARGV[6], 'PX', age)
+local call, age = redis.call, tonumber(ARGV[5])
+local known = call('HMGET', KEYS[1], 'u', 'g')
+if known[1] and tonumber(known[1]) > now and tonumber(known[2]) > tonumber(ARGV[7]) then
+  return redis.error_reply('SONOFENCED')
+end
+call('HSET', KEYS[1], 'u', string.format('%.0f', now + age), 'w', ARGV[6], 'g', ARGV[7],
+  'k', ARGV[8], 'r', ARGV[9])
+call('PEXPIRE', KEYS[1], age)
 return 1
 """
 
+# Gives nothing unless that key opens it. A claim that is made twice is one.
 _LOAD = f"""
 {_NOW}
-local found = redis.call('GET', KEYS[1])
-if not found then return false end
-local last = string.match(found, '^%d+')
-if tonumber(last) <= now then return false end
-return string.sub(found, #last + 2)
+local call = redis.call
+local f = call('HMGET', KEYS[1], 'u', 'g', 'w', 'k', 'r', 'n', 'p')
+if not f[1] or tonumber(f[1]) <= now then return false end
+if not string.find(' ' .. f[4] .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then return false end
+"""
+
+_CLAIM = f"""{_LOAD}
+if f[6] == ARGV[2] then return {{f[5], f[2], f[7]}} end
+local generation = call('HINCRBY', KEYS[1], 'g', 1)
+call('HSET', KEYS[1], 'w', ARGV[6], 'n', ARGV[2], 'p', f[3])
+return {{f[5], tostring(generation), f[3]}}
+"""
+
+_DROP = """
+local g = redis.call('HGET', KEYS[1], 'g')
+if g and tonumber(g) <= tonumber(ARGV[5]) then redis.call('DEL', KEYS[1]) end
+return 1
 """
 
 
@@ -365,11 +401,20 @@ TOPS = Script(_TOPS, "")
 TELL = Script(_TELL, "")
 """ARGV: what followers are told."""
 SAVE = Script(_SAVE, "")
-"""KEYS: of a session. ARGV: milliseconds, record."""
-LOAD = Script(_LOAD, "")
-"""KEYS: of a session. Gives the record, or nothing."""
-DROP = Script("return redis.call('DEL', KEYS[1])", "")
-"""KEYS: of a session."""
+"""KEYS: of a session. ARGV: milliseconds, owner, generation, digests of its keys, record."""
+LOAD = Script(f"{_LOAD} return {{f[5], f[2], f[3]}}", "")
+"""KEYS: of a session. ARGV: digest of a key. Gives record, generation and owner, or nothing."""
+CLAIM = Script(_CLAIM, "")
+"""KEYS: of a session. ARGV: digest of a key, the new owner. Gives record, the new generation and
+the former owner, or nothing."""
+DROP = Script(_DROP, "")
+"""KEYS: of a session. ARGV: generation."""
+LEASE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[5])", "")
+"""KEYS: of a node. ARGV: milliseconds for which it is there."""
+ALIVE = Script("return redis.call('EXISTS', KEYS[1])", "")
+"""KEYS: of a node. Gives whether it is there."""
+END_LEASE = Script("return redis.call('DEL', KEYS[1])", "")
+"""KEYS: of a node."""
 ALL = (
     PUBLISH,
     READ,
@@ -384,5 +429,9 @@ ALL = (
     TELL,
     SAVE,
     LOAD,
+    CLAIM,
     DROP,
+    LEASE,
+    ALIVE,
+    END_LEASE,
 )

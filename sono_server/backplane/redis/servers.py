@@ -19,7 +19,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from sono_core.messaging.lossless import BackplaneError
+from sono_core.messaging.lossless import BackplaneError, Fenced
 from sono_core.quoting import shown_url
 from sono_server.backplane.errors import UnusableError
 from sono_server.serving import logger
@@ -187,6 +187,7 @@ _CLASSES = (
 )
 _WORDS = {
     "SONOLAYOUT": (UnusableError, "another version of Sono has written there, in another layout"),
+    "SONOFENCED": (Fenced, "the session goes on elsewhere"),
     "SONOFULL": (BackplaneError, "too much is present already"),
     "WRONGTYPE": (UnusableError, "a key under the prefix is not Sono's"),
     "OOM": _FULL,

@@ -9,12 +9,14 @@ from typing import Any
 
 from sono_core.messaging import Deliver
 from sono_core.messaging import Publish as Publication
-from sono_core.messaging.lossless import Data, packets
+from sono_core.messaging.lossless import Data, Receipt, packets
 from sono_core.messaging.lossless.packets import Failure
 from sono_core.quoting import Discreet
 
 from . import enquiries
-from .delivery import unknown_client
+from .arrivals import Replaced
+from .delivery import NO_STREAMS, unknown_client
+from .handing_over import REPLACED
 from .node import Foreign, Node, Opening
 from .sessions import Session
 
@@ -68,6 +70,7 @@ class Do(Work, frozen=True):
     """Nothing is asked; it has its turn. Then `Conversation.do`."""
 
 
+_WHY = {Foreign: REFUSED, Replaced: REPLACED}
 _LOST: Any = object()
 """Stands for a connection that has ended; no session has it."""
 
@@ -81,7 +84,15 @@ class Conversation:
         address: the client's.
     """
 
-    __slots__ = ("_address", "_connection", "_node", "_opening", "_said_hello", "session")
+    __slots__ = (
+        "_address",
+        "_connection",
+        "_fetched",
+        "_node",
+        "_opening",
+        "_said_hello",
+        "session",
+    )
 
     def __init__(self, node: Node, connection: Any, address: str) -> None:
         self.session: Session | None = None
@@ -91,6 +102,7 @@ class Conversation:
         self._address = address
         self._said_hello = False
         self._opening: Opening | None = None
+        self._fetched: Receipt[None] | None = None
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -106,7 +118,8 @@ class Conversation:
         if session is None or session.attached is not self._connection:
             self._error("hello-first", "the first packet is hello")
             return None
-        session.confirm()
+        if session.confirm():
+            node.save(session)  # the former key opens it nowhere
         match packet:
             case packets.Beat():
                 node.host.send(self._connection, packets.Beat())
@@ -147,14 +160,19 @@ class Conversation:
         if seq is None or session is None or session.attached is not self._connection:
             self._error(code, message)
         else:
-            session.confirm()
+            if session.confirm():
+                self._node.save(session)
             if self._node.accept(session, seq):
                 self._node.refuse(session, seq, Failure(code, message))
 
     def ack(self) -> None:
-        """Say which numbers are accepted, if that is news; once for all that came in a turn."""
+        """Say which numbers are accepted, if that is news; once for all that came in a turn.
+
+        Where sessions may go on elsewhere only results say it: what a node alone knows to be
+        accepted, and is lost with it, the client must be able to say again.
+        """
         session = self.session
-        if session is None or session.attached is not self._connection:
+        if session is None or self._node.shared or session.attached is not self._connection:
             return
         if session.accepted > session.settled:
             session.settled = session.accepted
@@ -166,6 +184,13 @@ class Conversation:
         return self._opening
 
     # -- opening ----------------------------------------------------------------------------------
+
+    def fetch(self, work: Identify, identity: Any) -> Receipt[None] | None:
+        """The application knows who it is: `identified` has to wait for this, unless it is None."""
+        packet = work.packet
+        if isinstance(packet, packets.Hello) and packet.key is not None:
+            self._fetched = self._node.fetch(packet.key, identity)
+        return self._fetched
 
     def identified(
         self, work: Identify, identity: Any, lasts: float | None = None
@@ -188,6 +213,9 @@ class Conversation:
             return None
         assert isinstance(work.packet, packets.Hello)
         if self._connection is _LOST:
+            return None
+        if self._fetched is not None and (error := self._fetched.error) is not None:
+            node.host.close(self._connection, *_WHY.get(type(error), NO_STREAMS))
             return None
         try:
             opening = node.open(work.packet, self._connection, identity, self._address, lasts)

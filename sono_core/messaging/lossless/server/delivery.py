@@ -18,6 +18,8 @@ from sono_core.messaging.lossless import (
     Backplane,
     Data,
     Entry,
+    Fence,
+    Fenced,
     Histories,
     Missing,
     Page,
@@ -39,8 +41,11 @@ from .sessions import Numbering, Session, Sessions
 FULL = (1013, "there are too many sessions")
 NO_STREAMS = (1013, "what keeps the streams did not answer")
 UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
+UNKNOWN = Failure("unknown", "its server was lost, and nobody knows whether it was done")
 NOWHERE = Position("-", 0)
 _ENVELOPE = 256  # bytes of a packet beside its data, about
+_ASKED = 32
+"""Bits for the requests of one node: those of the next have other ids, as the client knows both."""
 _ALL = 1 << 20  # entries: as many as there are
 
 
@@ -122,6 +127,8 @@ class Delivery:
         self._histories = histories
         self._clock = clock
         self._kept: dict[str, Kept] = {}  # by the session's id
+        self.shared: bool = backplane.shared
+        """Whether sessions may go on at other nodes."""
         self._pending = Pending(settings.max_requests)  # what clients ask
         self._asked = Pending(settings.max_requests)  # what they are asked
         hub.elsewhere = backplane.shared
@@ -133,6 +140,16 @@ class Delivery:
 
     def _end(self, session: Session, code: int) -> None:
         """Tidy up after a session that is forgotten already."""
+        raise NotImplementedError
+
+    def save(self, session: Session) -> None:
+        """Something about it has changed that another node must know to go on with it."""
+
+    def settled(self, session: Session) -> None:
+        """All that was accepted in it has its result."""
+
+    def outrun(self, session: Session) -> None:
+        """It goes on at another node, and what was said for it here was refused."""
         raise NotImplementedError
 
     def entered(self, channel: str, client: str) -> None:
@@ -157,6 +174,10 @@ class Delivery:
         elif numbering is Numbering.REPEATED:
             receipt = self._backplane.page(named(session.id, OWN), None, _ALL)
             receipt.then(partial(self._repeat, session, seq))
+        elif self.shared:
+            if session.owed is None:
+                session.owed = set()
+            session.owed.add(seq)
         return numbering is Numbering.NEXT
 
     def _repeat(self, session: Session, seq: int, receipt: Receipt[Page]) -> None:
@@ -204,16 +225,33 @@ class Delivery:
             return self._backplane.publish(stream, publication, size, history)
         sender = publication.sender
         assert sender is not None
-        key = f"{sender}:{seq}"
-        receipt = self._backplane.publish(stream, publication, size, history, key)
+        key, fence = self._mark(sender, seq)
+        receipt = self._backplane.publish(stream, publication, size, history, key, fence)
         receipt.then(partial(self._published, sender, seq))
         return receipt
+
+    def _mark(self, sender: str | None, seq: int | None) -> tuple[str | None, Fence | None]:
+        """What makes a packet that is carried out twice one: its key, and its sender's fence."""
+        if sender is None or seq is None:
+            return None, None
+        kept = self._kept.get(sender)
+        return f"{sender}:{seq}", self._fence(kept.session) if kept else None
+
+    def _fence(self, session: Session) -> Fence | None:
+        return Fence(session.id, session.generation) if self.shared else None
+
+    def _refused(self, session: Session, receipt: Receipt[Any]) -> None:
+        """What was said for a session is done, or was refused."""
+        if isinstance(receipt.error, Fenced) and self.sessions.has(session):
+            self.outrun(session)
 
     def _published(self, client: str, seq: int, receipt: Receipt[Position]) -> None:
         kept = self._kept.get(client)
         if kept is None:
             return
-        if receipt.error is not None:
+        if isinstance(receipt.error, Fenced):
+            self._refused(kept.session, receipt)
+        elif receipt.error is not None:
             self.refuse(kept.session, seq, UNAVAILABLE)
         else:
             result = packets.Result(stream=OWN, at=NOWHERE, re=seq, published=receipt.value)
@@ -243,14 +281,15 @@ class Delivery:
             if volatile:
                 self._send(kept.session, packet)
             else:
-                done = self.tell(kept.session, packet, data.size)
+                done = self.tell(kept.session, packet, data.size, self._mark(delivery.sender, seq))
         elif client in self._hub.clients or not self._hub.elsewhere:
             self.host.direct(delivery)
         elif volatile:
             self._backplane.tell(named(client, OWN), packet)
         else:
             size, history = data.size + _ENVELOPE, self._histories.default
-            done = self._backplane.send(named(client, OWN), packet, size, history)
+            mark = self._mark(delivery.sender, seq)
+            done = self._backplane.send(named(client, OWN), packet, size, history, *mark)
         there: Receipt[bool] = Receipt()
         done.then(partial(self._directed, delivery, seq, there))
         return there
@@ -260,7 +299,9 @@ class Delivery:
     ) -> None:
         kept = self._kept.get(delivery.sender) if delivery.sender is not None else None
         if receipt.error is not None:
-            if kept is not None and seq is not None:
+            if kept is not None and isinstance(receipt.error, Fenced):
+                self._refused(kept.session, receipt)
+            elif kept is not None and seq is not None:
                 self.refuse(kept.session, seq, UNAVAILABLE)
             there.fail(receipt.error)
             return
@@ -272,18 +313,35 @@ class Delivery:
                 self.refuse(kept.session, seq, unknown_client(delivery.client))
         there.complete(found)
 
-    def tell(self, session: Session, packet: packets.Entry, size: int = 0) -> Receipt[Any]:
+    def tell(
+        self,
+        session: Session,
+        packet: packets.Entry,
+        size: int = 0,
+        mark: tuple[str | None, Fence | None] | None = None,
+    ) -> Receipt[Any]:
         """Put a packet into the stream of a session; its `at` comes there. Nothing happens if the
         session has ended.
 
         Args:
             size: bytes of its data.
+            mark: of somebody else who says it; None: the session itself is told something.
         """
         if session.id not in self.sessions:
             return Receipt.of(None)
         size += _ENVELOPE
         history = self._histories.default
-        receipt = self._backplane.publish(named(session.id, OWN), packet, size, history)
+        key, fence = mark or (None, self._fence(session))
+        receipt = self._backplane.publish(
+            named(session.id, OWN), packet, size, history, key, fence
+        )
+        if mark is None and self.shared:
+            receipt.then(partial(self._refused, session))
+        if isinstance(packet, packets.Result) and session.owed:
+            session.owed.discard(packet.re)
+            if not session.owed:
+                session.owed = None
+                self.settled(session)
         for ended in self.sessions.charge(session, size, history.size):
             self._end(ended, FULL[0])
         return receipt
@@ -306,7 +364,8 @@ class Delivery:
             return
         deadline = self._clock() + timeout
         if kept.questions is None:
-            kept.questions = Questions(self._settings.max_requests)
+            first = (session.generation - 1) << _ASKED
+            kept.questions = Questions(self._settings.max_requests, first)
         id = kept.questions.ask(deadline, answered)
         self._asked.begin(session.id, id, deadline)
         packet = packets.Asked(stream=OWN, at=NOWHERE, id=id, name=name, data=data)

@@ -63,6 +63,12 @@ class Host(Protocol):
     def ended(self, client: str, code: int) -> None:
         """Its session has ended: tell the application, and forget the client."""
 
+    def moved(self, client: str) -> None:
+        """Its session goes on at another node, and has not ended: forget the client."""
+
+    def stays(self, client: str) -> None:
+        """Its session lives on this node alone, as its identity cannot be written."""
+
     def send(self, connection: Any, packet: packets.FromServer) -> None:
         """Write a packet."""
 

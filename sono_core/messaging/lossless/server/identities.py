@@ -1,6 +1,7 @@
 """Who a client is, and for how long. docs/protocol.md, clauses 5.10 and 5.17."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -14,8 +15,32 @@ _SHARE = 4  # of an identity's time: no earlier than in its last quarter is a to
 _SPARE = 64  # times that are kept although they count no more
 
 
+class Written(msgspec.Struct, frozen=True):
+    """An identity of which another node has saved no more than this."""
+
+    digest: bytes
+
+
+def written(identity: Any) -> bytes | None:
+    """What tells an identity from others on all nodes, whenever it ends; None if nothing does, as
+    it cannot be written."""
+    if isinstance(identity, Written):
+        return identity.digest
+    kind = f"{type(identity).__module__}.{type(identity).__qualname__}"
+    try:
+        content = _write((kind, msgspec.to_builtins(_lasting(identity), order="deterministic")))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None
+    return hashlib.sha256(content).digest()
+
+
+_write = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two identities are the same, whenever they end. 1 is not True."""
+    if isinstance(other, Written):
+        return written(one) == other.digest
     if type(one) is not type(other):
         return False
     return bool(one == other or _lasting(one) == _lasting(other))

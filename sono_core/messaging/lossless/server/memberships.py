@@ -31,6 +31,9 @@ _QUOTED = 128  # characters of a name
 class Memberships(Delivery):
     """Carries out what clients may do with channels, and tells who is there."""
 
+    _moving: str | None = None
+    """A client that just leaves for another node: it follows the same streams there."""
+
     # -- packets ----------------------------------------------------------------------------------
 
     def join(self, session: Session, packet: packets.Join) -> None:
@@ -48,10 +51,13 @@ class Memberships(Delivery):
                 self.refuse(session, packet.seq, failure_of(error))
                 return
             session.joined = True
-        self._begin(session, packet.seq, channel, packet.at, begins)
-        if packet.presence and client in self._members(channel):
+        if packet.presence:
             kept = self._kept[client]
             kept.watched = {**(kept.watched or {}), channel: None}
+        if begins or packet.presence:
+            self.save(session)
+        self._begin(session, packet.seq, channel, packet.at, begins)
+        if packet.presence and client in self._members(channel):
             self._send(session, self.presence.watch(channel, client))
 
     def move(self, session: Session, packet: packets.Move) -> None:
@@ -64,6 +70,7 @@ class Memberships(Delivery):
             self.refuse(session, packet.seq, failure_of(error))
             return
         session.joined = True
+        self.save(session)
         self._begin(session, packet.seq, channel, packet.at, begins)
 
     def _begin(
@@ -206,6 +213,7 @@ class Memberships(Delivery):
         if client not in self._members(channel):
             self._hub.join(client, channel)
             session.joined = True
+            self.save(session)
             name = stream_of(channel)
             self._following.begin(name, client, None).then(partial(self._admitted, session, name))
 
@@ -252,7 +260,7 @@ class Memberships(Delivery):
         self.presence.left(channel, client, self._clock())
         if not self._members(channel):
             self._following.unfollow(stream_of(channel))
-            if channel not in self._hub.channels:
+            if channel not in self._hub.channels and client != self._moving:
                 self._backplane.free(stream_of(channel))
 
     def _leave(self, client: str, channel: str) -> None:
@@ -261,6 +269,7 @@ class Memberships(Delivery):
             self._hub.move(client, self._hub.home)
         else:
             self._hub.leave(client, channel)
+        self.save(self._kept[client].session)
 
 
 def failure_of(error: MessagingError) -> Failure:

@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from sono_core.errors import SonoError
 from sono_core.messaging import Hub, MessagingError
 from sono_core.messaging.lossless import (
     EVERYBODY,
     OWN,
     Backplane,
+    Fenced,
     Histories,
+    Receipt,
     Start,
     packets,
     stream_of,
@@ -25,21 +26,18 @@ from sono_core.messaging.lossless import (
 from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries, identities
-from .delivery import FULL, NO_STREAMS, NOWHERE, Kept, Turn, event, named
+from .arrivals import Arrived, Foreign
+from .delivery import FULL, NO_STREAMS, NOWHERE, UNKNOWN, Kept, Turn, event, named
 from .following import Starting
+from .handing_over import REPLACED, HandingOver
 from .host import Host, Settings
-from .memberships import Memberships, failure_of
+from .memberships import failure_of
 from .sessions import Session
 
 __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
 
-_REPLACED = (4012, "a newer connection has the session")
 _EXPIRED = 1006
 _UNANSWERED = Failure("timeout", "the application has not answered in time", True)
-
-
-class Foreign(SonoError):  # noqa: N818 - a refusal
-    """A key opens a session that belongs to somebody else."""
 
 
 class Opening(msgspec.Struct, eq=False):
@@ -55,7 +53,7 @@ class Opening(msgspec.Struct, eq=False):
     """Those that it did not, and why; filled by the owner."""
 
 
-class Node(Memberships):
+class Node(HandingOver):
     """The sessions of one process.
 
     Args:
@@ -102,7 +100,9 @@ class Node(Memberships):
             Foreign: the key is somebody else's; nothing was changed.
         """
         home = self._hub.home
-        found = self.sessions.find(hello.key) if hello.key is not None else None
+        found = None
+        if hello.key is not None:
+            found = self.sessions.find(hello.key) or self._arrivals.find(hello.key)
         if found is None:
             session = Session(self._new_id(), self._new_secret(), identity, address)
             session.opening = connection
@@ -116,13 +116,19 @@ class Node(Memberships):
             raise Foreign("the session belongs to another identity")
         for former in (session.attached, session.opening):
             if former is not None:
-                self.host.close(former, *_REPLACED)
+                self.host.close(former, *REPLACED)
         self._detach(session)
         session.renew(secret, self._new_secret())
         session.opening = connection
         session.identity, session.ends = identity, self._ends(lasts)
-        self.sessions.open(session)
-        wanted = [channel for channel in self._hub.channels_of(session.id) if channel != home]
+        if arrived := self._arrivals.get(session.id):
+            session.address = address
+            session.accepted = max(session.accepted, hello.accepted)
+            channels = [arrived.record.channel, *arrived.record.joined]
+        else:
+            self.sessions.open(session)
+            channels = self._hub.channels_of(session.id)
+        wanted = [channel for channel in channels if channel != home]
         return Opening(session, True, connection, hello, wanted, {})
 
     def _ends(self, lasts: float | None) -> float | None:
@@ -147,7 +153,9 @@ class Node(Memberships):
         session, client = opening.session, opening.session.id
         if session.opening is not opening.connection:
             return False
-        if opening.resumed:
+        if arrived := self._arrivals.take(client):
+            self._arrive(opening, arrived)
+        elif opening.resumed:
             for channel, why in opening.denied.items():
                 if client in self._members(channel):
                     self._expel(session, opening.hello, channel, why.code)
@@ -157,8 +165,41 @@ class Node(Memberships):
             self._kept[client] = Kept(session)
             self._hub.add(client)
             self._enter_again(opening)
-        self._begin_streams(opening, {})
+        self.saved(session).then(partial(self._saved, opening))
         return True
+
+    def _saved(self, opening: Opening, receipt: Receipt[None]) -> None:
+        """The session would be found elsewhere, if this node were lost now."""
+        session = opening.session
+        if isinstance(receipt.error, Fenced):
+            self._refused(session, receipt)
+        elif session.opening is opening.connection:
+            if receipt.error is None:
+                self._begin_streams(opening, {})
+            else:
+                self.host.close(opening.connection, *NO_STREAMS)  # then it is `lost`
+
+    def _arrive(self, opening: Opening, arrived: Arrived) -> None:
+        """A session goes on here that was elsewhere."""
+        session, record, home = opening.session, arrived.record, self._hub.home
+        client = session.id
+        self.sessions.add(session)
+        kept = self._kept[client] = Kept(session)
+        kept.watched = dict.fromkeys(record.watched) or None
+        self._hub.add(client)
+        for channel in [record.channel, *record.joined]:
+            moves = channel == record.channel
+            if channel not in opening.denied:
+                try:
+                    (self._hub.move if moves else self._hub.join)(client, channel)
+                    continue
+                except MessagingError as error:
+                    opening.denied[channel] = failure_of(error)
+            if kept.watched:
+                kept.watched.pop(channel, None)
+            self._tell_expelled(session, channel, opening.denied[channel].code, moves)
+        for number in arrived.doubtful:
+            self.refuse(session, number, UNKNOWN)
 
     def _begin_streams(self, opening: Opening, begun: dict[str, Start]) -> None:
         """Find out where each stream begins. Memberships may change meanwhile."""
@@ -190,13 +231,16 @@ class Node(Memberships):
     def _expel(self, session: Session, hello: packets.Hello, channel: str, code: str) -> None:
         """End a membership. If the client has still to hear of others, it hears of this one after
         them."""
-        client, home = session.id, self._hub.home
+        client = session.id
         kept = self._kept[client]
         moves = channel == self._hub.channel_of(client)
         knows_all = kept.knows_all(hello.streams.get(OWN))
         self._leave(client, channel)
-        if knows_all and not moves:
-            return  # the welcome says it
+        if moves or not knows_all:  # else the welcome says it
+            self._tell_expelled(session, channel, code, moves)
+
+    def _tell_expelled(self, session: Session, channel: str, code: str, moves: bool) -> None:
+        kept, home = self._kept[session.id], self._hub.home
         if moves:
             position = self._following.position(stream_of(home)) or NOWHERE
             joined = packets.Joined(
@@ -260,6 +304,7 @@ class Node(Memberships):
             self.presence.suspended(session.id, self._clock())
             for ended in self.sessions.suspend(session, size, self._clock()):
                 self._end(ended, FULL[0])
+            self.save(session)
 
     def end(self, session: Session, code: int, reason: str = "") -> None:
         """End a session, and its connection if it has one."""
@@ -282,6 +327,9 @@ class Node(Memberships):
         if kept.questions is not None:
             kept.questions.end()
         self._backplane.free(named(client, OWN))
+        if self.shared:
+            self._records.drop(session)
+        self._leaving.pop(client, None)
         self.host.ended(client, code)
 
     def _detach(self, session: Session) -> None:
@@ -345,6 +393,8 @@ class Node(Memberships):
     def deadline(self) -> float:
         """When `tick` has something to do."""
         due = self._following.deadline
+        if self.shared and (time := self._due) is not None and time < due:
+            due = time
         for part in (self.sessions, self.presence, self._terms, self._pending, self._asked):
             time = part.deadline
             if time is not None and time < due:
@@ -376,3 +426,5 @@ class Node(Memberships):
                 if kept := self._kept.get(client):
                     self._send(kept.session, packet)
         self._following.tick(now)
+        if self.shared:
+            self._look_after_sessions(now)

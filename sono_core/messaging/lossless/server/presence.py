@@ -103,6 +103,12 @@ class Presence:
             for channel in channels:
                 self._note(channel, member, False, now)
 
+    def moved(self, member: str) -> None:
+        """It is about to leave all its channels here, as it goes on at another node: nobody is told
+        that it went."""
+        self._leaving.pop(member, None)
+        self._away.add(member)
+
     def ended(self, member: str) -> None:
         """It has left all its channels for good."""
         self._leaving.pop(member, None)

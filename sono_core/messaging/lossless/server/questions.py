@@ -10,7 +10,7 @@ Answered = Callable[[Any, Failure | None], object]
 """Called once, with the data of the reply or with why there is none."""
 
 TIMEOUT = Failure("timeout", "the client has not replied in time", True)
-GONE = Failure("unknown", "the client's session has ended")
+GONE = Failure("unknown", "the client's session has ended, or goes on elsewhere")
 
 
 class TooManyRequests(SonoError):  # noqa: N818 - a refusal, as the protocol's code has it
@@ -22,13 +22,14 @@ class Questions:
 
     Args:
         most: how many may wait.
+        last: the id before the first one's.
     """
 
     __slots__ = ("_last", "_most", "_waiting")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, last: int = 0) -> None:
         self._most = most
-        self._last = 0
+        self._last = last
         self._waiting: dict[int, tuple[float, Answered]] = {}
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ lost, and then either opened again or ended.
 """
 
 import enum
+import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Collection
@@ -43,10 +44,12 @@ class Session:
         "attached",
         "charged",
         "ends",
+        "generation",
         "id",
         "identity",
         "joined",
         "opening",
+        "owed",
         "settled",
         "suspended_at",
     )
@@ -70,13 +73,28 @@ class Session:
         self.suspended_at: float | None = None
         self.charged: int = 0
         """Bytes that came for it alone, as far as its stream may keep them."""
-        self._secret = secret
-        self._former = ""  # the secret before, until a packet came under the present one
+        self.generation: int = 1
+        """Grows whenever another node claims it."""
+        self.owed: set[int] | None = None
+        """Numbers that were accepted and have no result yet, where another node may go on."""
+        # Of secrets that another node has given there are digests alone, as bytes.
+        self._secret: str | bytes = secret
+        self._former: str | bytes = ""  # before, until a packet came under the present one
 
     @property
     def key(self) -> str:
         """What opens the session again."""
+        assert isinstance(self._secret, str)  # else it is `renew`ed first
         return f"{self.id}{_SEPARATOR}{self._secret}"
+
+    @property
+    def digests(self) -> tuple[bytes, bytes]:
+        """Of the present and the former secret; empty: there is none."""
+        return _digested(self._secret), _digested(self._former)
+
+    def secrets(self, present: bytes, former: bytes) -> None:
+        """Those that another node has given, as their digests."""
+        self._secret, self._former = present, former
 
     def belongs_to(self, identity: Any) -> bool:
         """Whether that is the identity whose session it is, whenever it ends. 1 is not True."""
@@ -84,20 +102,22 @@ class Session:
 
     def opens(self, secret: str) -> bool:
         """Whether it is the session's secret, or the one before it whose successor may be lost."""
-        given = secret.encode("utf-8", "surrogatepass")
-        present = hmac.compare_digest(given, self._secret.encode())
-        former = hmac.compare_digest(given, self._former.encode())
-        return present or (former and self._former != "")
+        present, former = _is(secret, self._secret), _is(secret, self._former)
+        return present or former
 
     def renew(self, used: str, secret: str) -> None:
         """Replace the secret after it was used, unless that was the former one: a retry gets the
-        same new key."""
-        if used != self._former:
+        same new key, if this node knows it."""
+        if not _is(used, self._former):
             self._former, self._secret = self._secret, secret
+        elif isinstance(self._secret, bytes):
+            self._secret = secret
 
-    def confirm(self) -> None:
-        """A packet came under the present key, so the client has it: retire the former."""
-        self._former = ""
+    def confirm(self) -> bool:
+        """A packet came under the present key, so the client has it: retire the former. Whether
+        there was one."""
+        retires, self._former = bool(self._former), ""
+        return retires
 
     def number(self, seq: int) -> Numbering:
         """What that number says; the next one is accepted by it."""
@@ -110,6 +130,31 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.id}>"  # and never the key
+
+
+def digest(secret: str) -> bytes:
+    """What other nodes are told of a secret."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _digested(kept: str | bytes) -> bytes:
+    if isinstance(kept, bytes):
+        return kept
+    return digest(kept) if kept else b""
+
+
+def _is(secret: str, kept: str | bytes) -> bool:
+    """Whether a secret is the one that is kept, or whose digest is."""
+    if isinstance(kept, bytes):
+        return hmac.compare_digest(digest(secret), kept)
+    given = secret.encode("utf-8", "surrogatepass")
+    return hmac.compare_digest(given, kept.encode()) and kept != ""
+
+
+def parts_of(key: str) -> tuple[str, str]:
+    """The id of a session and the secret that a key is."""
+    id, _, secret = key.partition(_SEPARATOR)
+    return id, secret
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +218,10 @@ class Sessions:
     def __contains__(self, id: object) -> bool:
         return id in self._sessions
 
+    def has(self, session: Session) -> bool:
+        """Whether it is one of them, and not another one of that id."""
+        return self._sessions.get(session.id) is session
+
     def __getitem__(self, id: str) -> Session:
         return self._sessions[id]
 
@@ -202,7 +251,7 @@ class Sessions:
 
     def find(self, key: str) -> tuple[Session, str] | None:
         """The session that a key opens, and the secret in it; None if there is none."""
-        id, _, secret = key.partition(_SEPARATOR)
+        id, secret = parts_of(key)
         session = self._sessions.get(id)
         return (session, secret) if session and session.opens(secret) else None
 

@@ -100,6 +100,8 @@ class House:
         self.backplane = make(lambda: self.now, lambda: f"e{next(epochs)}")
         self.lines: dict[str, Line] = {}
         self.over: list[tuple[str, int]] = []
+        self.away: list[str] = []
+        self.staying: list[str] = []
         self.directed: list[Deliver] = []
         self.asked: list[tuple[str, str]] = []
         self.heard: list[tuple[str, str, Any]] = []
@@ -210,6 +212,12 @@ class House:
 
     def ended(self, client: str, code: int) -> None:
         self.over.append((client, code))
+
+    def moved(self, client: str) -> None:
+        self.away.append(client)
+
+    def stays(self, client: str) -> None:
+        self.staying.append(client)
 
     def send(self, connection: Line, packet: packets.FromServer) -> None:
         connection.got.append(packet)

@@ -1,0 +1,264 @@
+"""Sessions that go on at another node, and those that this one lets go for that.
+
+Nothing here does anything unless several nodes share the backplane. docs/architecture.md.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
+
+from sono_core.messaging import Hub
+from sono_core.messaging.lossless import (
+    OWN,
+    Backplane,
+    Histories,
+    Receipt,
+)
+from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
+from sono_core.messaging.lossless.packets import Failure
+
+from .arrivals import Arrivals
+from .delivery import named
+from .host import Host, Settings
+from .memberships import Memberships
+from .records import Records
+from .sessions import Session, parts_of
+
+REPLACED = (4012, "a newer connection has the session")
+ELSEWHERE = (1013, "the session is just going elsewhere")
+_LOST = Failure("unknown", "the session went on elsewhere before that was done")
+PATIENCE = 5.0
+"""Seconds that a session has, before it goes elsewhere, for the results of what was accepted."""
+
+
+class _Departure:
+    __slots__ = ("claimants", "receipt", "until")
+
+    def __init__(self, until: float) -> None:
+        self.claimants: list[LetGo] = []
+        self.until = until
+        self.receipt: Receipt[None] = Receipt()  # done when it has gone
+
+
+class HandingOver(Memberships):
+    """Saves sessions, fetches them, and lets them go."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        backplane: Backplane,
+        host: Host,
+        settings: Settings,
+        histories: Histories,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(hub, backplane, host, settings, histories, clock)
+        age = settings.sessions.age
+        self._records = Records(backplane, age, self._described, clock)
+        self._arrivals = Arrivals(backplane, age)
+        self._leaving: dict[str, _Departure] = {}
+        self._control = ""
+
+    def begin(self) -> None:
+        """The backplane has started: hear what other nodes have to say."""
+        if self.shared and self._control != (name := control(self._backplane.node)):
+            self._following.unfollow(self._control)
+            self._control = name
+            self._following.follow(name)
+
+    def told(self, name: str, body: Any) -> None:
+        """See `Listener.told`."""
+        if name != self._control:
+            super().told(name, body)
+        elif isinstance(body, LetGo):
+            self._let_go(body)
+        else:
+            assert isinstance(body, LetGone)
+            self._arrivals.let_gone(body)
+
+    # -- saving -----------------------------------------------------------------------------------
+
+    def _described(self, session: Session) -> tuple[list[str], list[str]]:
+        watched = self._kept[session.id].watched
+        return self._hub.channels_of(session.id), list(watched or ())
+
+    def save(self, session: Session) -> None:
+        """See `Delivery.save`."""
+        if self.shared and self.sessions.has(session) and session.id not in self._leaving:
+            saving = self._records.save(session)
+            if saving is None:
+                self.host.stays(session.id)
+            else:
+                saving.then(partial(self._refused, session))
+
+    def saved(self, session: Session) -> Receipt[None]:
+        """The same, for whoever has to wait for it."""
+        saving = self._records.save(session) if self.shared else None
+        if saving is None and self.shared:
+            self.host.stays(session.id)
+        return saving or Receipt.of(None)
+
+    # -- coming -----------------------------------------------------------------------------------
+
+    def fetch(self, key: str, identity: Any) -> Receipt[None] | None:
+        """Have a session come that may be at another node; see `Arrivals.fetch`.
+
+        Returns:
+            None: there is nothing to wait for.
+        """
+        id, _ = parts_of(key)
+        if not self.shared:
+            return None
+        if departure := self._leaving.get(id):
+            whole: Receipt[None] = Receipt()
+            departure.receipt.then(lambda _: self._fetch_after(key, identity, whole))
+            return whole
+        return None if id in self.sessions else self._arrivals.fetch(key, identity, self._clock())
+
+    def _fetch_after(self, key: str, identity: Any, whole: Receipt[None]) -> None:
+        def fetched(receipt: Receipt[None]) -> None:
+            if receipt.error is not None:
+                whole.fail(receipt.error)
+            else:
+                whole.complete(None)
+
+        self._arrivals.fetch(key, identity, self._clock()).then(fetched)
+
+    # -- going ------------------------------------------------------------------------------------
+
+    def _let_go(self, said: LetGo) -> None:
+        """Another node has claimed a session."""
+        client = said.session
+        departure = self._leaving.get(client)
+        if departure is None and client not in self.sessions:
+            session = self._arrivals.pass_on(said)
+            if session is not None and session.opening is not None:
+                self.host.close(session.opening, *REPLACED)
+            return
+        if departure is None:
+            session = self.sessions[client]
+            if said.generation <= session.generation:
+                return
+            departure = self._leaving[client] = _Departure(self._clock() + PATIENCE)
+            departure.claimants.append(said)
+            self._cut(session)
+            if questions := self._kept[client].questions:
+                questions.end()  # no reply comes here, and handlers may wait for one
+            if not session.owed and self.sessions.has(session):
+                self._leave_now(session)
+        elif said not in departure.claimants:
+            departure.claimants.append(said)
+
+    def settled(self, session: Session) -> None:
+        """See `Delivery.settled`."""
+        if session.id in self._leaving:
+            self._leave_now(session)
+
+    def _cut(self, session: Session) -> None:
+        attached, opening = session.attached, session.opening
+        self._detach(session)
+        if attached is not None:
+            self.host.close(attached, *REPLACED)
+        if opening is not None:
+            self.host.close(opening, *ELSEWHERE)
+
+    def _leave_now(self, session: Session) -> None:
+        """All that was accepted has its result: nothing more is said for the session here."""
+        self._forget(session)
+        # It sees what was done before: with it all results are in the session's stream.
+        last = self._backplane.page(named(session.id, OWN), None, 1)
+        last.then(lambda _: self._left_for(session.id, session.accepted))
+
+    def _left_for(self, client: str, accepted: int) -> None:
+        departure = self._leaving.pop(client, None)
+        for said in departure.claimants if departure else ():
+            gone = LetGone(said.session, said.generation, accepted)
+            self._backplane.tell(control(said.claimant), gone)
+        if departure is not None:
+            departure.receipt.complete(None)
+
+    def _give_up(self, session: Session) -> None:
+        """What was accepted and has no result will have none."""
+        for number in sorted(session.owed or ()):
+            self.refuse(session, number, _LOST)
+
+    def outrun(self, session: Session) -> None:
+        """See `Delivery.outrun`."""
+        self._cut(session)
+        self._forget(session)
+        self._left_for(session.id, 0)
+
+    def _forget(self, session: Session) -> None:
+        """A session goes on elsewhere: it has not ended, and nobody is told that it went."""
+        client = session.id
+        self.sessions.end(session)
+        self._records.forget(client)
+        kept = self._kept.pop(client)
+        self._asked.forget(client)
+        self._pending.forget(client)
+        if kept.questions is not None:
+            kept.questions.end()
+        self.presence.moved(client)
+        self.host.moved(client)
+        self._moving = client
+        self._hub.remove(client)
+        self._moving = None
+        self.presence.ended(client)
+
+    def close(self, code: int) -> None:
+        """The node ends in good order: its sessions go on elsewhere, or end.
+
+        Args:
+            code: with which they end that cannot go on.
+        """
+        leaving, self._leaving = self._leaving, {}
+        for session in self.sessions.all():
+            if not self.sessions.has(session):
+                continue
+            self._cut(session)
+            self._give_up(session)
+            if session.id in leaving or self._saved_for_others(session):
+                self._forget(session)
+            else:
+                self.end(session, code)
+        self._leaving = leaving
+        for client in list(leaving):
+            self._left_for(client, 0)
+        for session, record, doubtful, _ in self._arrivals.all():
+            self._arrivals.take(session.id)
+            known = replace(record, accepted=session.accepted, owed=doubtful)
+            self._records.put(session, known, free=True)
+        self._following.unfollow(self._control)
+        self._control = ""
+
+    def _saved_for_others(self, session: Session) -> bool:
+        return self.shared and self._records.save(session, free=True) is not None
+
+    # -- time -------------------------------------------------------------------------------------
+
+    @property
+    def _due(self) -> float | None:
+        leaving = [
+            departure.until for client, departure in self._leaving.items() if client in self.sessions
+        ]
+        others = [part.deadline for part in (self._records, self._arrivals)]
+        return min([*leaving, *(at for at in others if at is not None)], default=None)
+
+    def _look_after_sessions(self, now: float) -> None:
+        for client in self._records.due(now):
+            self.save(self.sessions[client])
+        for session in self._arrivals.tick(now):
+            self._records.drop(session)
+            self._backplane.free(named(session.id, OWN))
+        for client, departure in list(self._leaving.items()):
+            if departure.until <= now and client in self.sessions:
+                self._give_up(self.sessions[client])  # then all is settled
+
+    def _detach(self, session: Session) -> None:
+        raise NotImplementedError
+
+    def end(self, session: Session, code: int, reason: str = "") -> None:
+        """End a session, and its connection if it has one."""
+        raise NotImplementedError
