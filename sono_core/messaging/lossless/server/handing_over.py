@@ -115,7 +115,9 @@ class HandingOver(Memberships):
             whole: Receipt[None] = Receipt()
             departure.receipt.then(lambda _: self._fetch_after(key, identity, whole))
             return whole
-        return None if id in self.sessions else self._arrivals.fetch(key, identity, self._clock())
+        if self.sessions.find(key) is not None:
+            return None
+        return self._arrivals.fetch(key, identity, self._clock())
 
     def _fetch_after(self, key: str, identity: Any, whole: Receipt[None]) -> None:
         def fetched(receipt: Receipt[None]) -> None:

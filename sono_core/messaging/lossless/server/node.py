@@ -183,6 +183,8 @@ class Node(HandingOver):
         """A session goes on here that was elsewhere."""
         session, record, home = opening.session, arrived.record, self._hub.home
         client = session.id
+        if client in self.sessions:  # it was here before, and this node has not heard that it went
+            self.outrun(self.sessions[client])
         self.sessions.add(session)
         kept = self._kept[client] = Kept(session)
         kept.watched = dict.fromkeys(record.watched) or None
@@ -326,10 +328,10 @@ class Node(HandingOver):
         self.presence.ended(client)
         if kept.questions is not None:
             kept.questions.end()
-        self._backplane.free(named(client, OWN))
+        if self._leaving.pop(client, None) is None:
+            self._backplane.free(named(client, OWN))
         if self.shared:
             self._records.drop(session)
-        self._leaving.pop(client, None)
         self.host.ended(client, code)
 
     def _detach(self, session: Session) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from typing import Any
 
@@ -91,9 +91,10 @@ class House:
         histories: Histories | None = None,
         open_channels: bool = True,
         limits: Limits | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.now = 1000.0
-        numbers = count(1)
+        numbers = numbers or count(1)
         epochs = count(1)
         self.hub = Hub("Home", open_channels=open_channels, limits=limits or Limits())
         make = backplane or MemoryBackplane
@@ -152,16 +153,11 @@ class House:
                 except ValueError:
                     conversation.refused(work)
                     return
-                wanted = conversation.identified(work, identity, self.lasts)
-                if wanted is not None:
-                    client = line.client
-                    conversation.welcome(
-                        {
-                            channel: Failure("forbidden", "no")
-                            for channel in wanted
-                            if not self.allowed(client, channel)
-                        }
-                    )
+                fetched = conversation.fetch(work, identity)
+                if fetched is None:
+                    self.identified(line, work, identity)
+                else:
+                    fetched.then(lambda _: self.identified(line, work, identity))
             case Authorise():
                 allowed = self.allowed(line.client, work.channel)
                 conversation.authorised(work, None if allowed else Failure("forbidden", "no"))
@@ -182,6 +178,18 @@ class House:
                 conversation.enumerated(work, names)
             case Do():
                 conversation.do(work)
+
+    def identified(self, line: Line, work: Identify, identity: Any) -> None:
+        wanted = line.conversation.identified(work, identity, self.lasts)
+        if wanted is not None:
+            client = line.client
+            line.conversation.welcome(
+                {
+                    channel: Failure("forbidden", "no")
+                    for channel in wanted
+                    if not self.allowed(client, channel)
+                }
+            )
 
     def allowed(self, client: str, channel: str) -> bool:
         self.asked.append((client, channel))
