@@ -131,7 +131,9 @@ class DelayedBackplane(Backplane):
         fence: Fence | None = None,
     ) -> Receipt[Position]:
         line = self._publishing.setdefault(stream, deque())
-        return self._call(lambda: self._inner.publish(stream, body, size, history, key, fence), line)
+        return self._call(
+            lambda: self._inner.publish(stream, body, size, history, key, fence), line
+        )
 
     def send(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -95,9 +95,11 @@ class Traveller:
 
 @asynccontextmanager
 async def traveller(nodes: Nodes) -> AsyncIterator[Traveller]:
-    async with Relay(nodes.addresses[0]) as relay:
-        async with AsyncSonoClient(f"ws://127.0.0.1:{relay.port}/ws") as client:
-            yield Traveller(client, relay, nodes)
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(Relay(nodes.addresses[0]))
+        url = f"ws://127.0.0.1:{relay.port}/ws"
+        client = await stack.enter_async_context(AsyncSonoClient(url))
+        yield Traveller(client, relay, nodes)
 
 
 async def say_all(room: AsyncJoinedChannel) -> list[Any]:
@@ -203,7 +205,9 @@ def test_others_do_not_see_it_leave(nodes: Nodes) -> None:
             await bob.join("other")
             async with nodes.client(0) as carol:
                 await carol.join("room")
-                while carol.id not in room.presence:  # what went before was told before, or is in it
+                while (
+                    carol.id not in room.presence
+                ):  # what went before was told before, or is in it
                     news.clear()
                     await news.wait()
             assert ann.client.id not in [id for change in changes for id in change.gone]

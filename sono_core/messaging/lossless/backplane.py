@@ -28,7 +28,7 @@ class BackplaneError(SonoError):
     temporary = True
 
 
-class Fenced(BackplaneError):
+class Fenced(BackplaneError):  # noqa: N818 - a refusal
     """Nothing was done: the session goes on elsewhere, under a higher generation."""
 
     temporary = False
@@ -227,7 +227,7 @@ class Backplane(ABC):
         """Bytes of this process's memory that it takes."""
         return 0
 
-    def alive(self, node: str) -> Receipt[bool]:  # noqa: ARG002 - of one process there is no other
+    def alive(self, node: str) -> Receipt[bool]:
         """Whether another node has said lately that it is there."""
         return Receipt.of(False)
 

@@ -45,8 +45,6 @@ class Hello(_Packet, frozen=True):
     """The current channel, if the session is gone."""
     joined: list[str] = field(default_factory=list)
     """The channels beside it, if the session is gone."""
-    accepted: Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)] = 0
-    """The highest number that the client knows to be accepted."""
 
 
 class Join(_Packet, frozen=True):

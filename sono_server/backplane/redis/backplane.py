@@ -412,9 +412,7 @@ class RedisBackplane(Backplane):
         """See `Backplane.save_session`."""
         arguments = (math.ceil(age * 1000), owner, generation, " ".join(keys), record)
         names = (self._keys.session(session),)
-        return self._put(
-            Receipt(), _nothing, scripts.SAVE, names, *arguments, size=len(record)
-        )
+        return self._put(Receipt(), _nothing, scripts.SAVE, names, *arguments, size=len(record))
 
     def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:
         """See `Backplane.load_session`."""

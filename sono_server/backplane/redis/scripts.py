@@ -7,10 +7,10 @@ The hash of a stream has these fields: `v` the layout's version, `i` the identit
 wrote it, `e` epoch, `o` offset of the last entry, `b` bytes that are kept; `c`, `z` and `a` its
 history (count, bytes, milliseconds); `n` and `g` how many publications have their keys in the newer
 of two hashes of these, and since when; `x` when the times of expiry were set; `R` and `V` the epoch
-and version of its roster, and `B` the bytes of the roster's data; `F` when a generation of a session
-was noted last. Entries are in a stream of Redis, under the id OFFSET-0. The hash of a session: `u`
-until when it is kept, `g` generation, `w` owner, `k` digests of its keys, `r` record; `n` and `p`
-which claim was the last, and the owner before it.
+and version of its roster, and `B` the bytes of the roster's data; `F` when a generation of a
+session was noted last. Entries are in a stream of Redis, under the id OFFSET-0. The hash of a
+session: `u` until when it is kept, `g` generation, `w` owner, `k` digests of its keys, `r` record;
+`n` and `p` which claim was the last, and the owner before it.
 """
 
 import hashlib

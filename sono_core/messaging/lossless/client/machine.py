@@ -112,7 +112,6 @@ class ClientMachine:
             streams=session.streams.positions,
             channel=session.channel,
             joined=[channel for channel in session.channels if channel != session.channel],
-            accepted=session.outbox.known,
         )
         self._say(hello)
 

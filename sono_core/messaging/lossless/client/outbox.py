@@ -110,8 +110,6 @@ class Outbox:
         self._orphans: dict[int, Item] = {}  # given up, but their results change memberships
         self._next = 1
         self._bytes = 0
-        self.known: int = 0
-        """The highest number that is known to be accepted."""
 
     def __len__(self) -> int:
         return len(self._requests) + len(self._others)
@@ -167,7 +165,6 @@ class Outbox:
 
     def ack(self, seq: int) -> None:
         """All numbers up to that one are accepted."""
-        self.known = max(self.known, seq)
         for number in [number for number in self._written if number <= seq]:
             item = self._accepted[number] = self._written.pop(number)
             if not item.harmless:
@@ -183,7 +180,6 @@ class Outbox:
     def result(self, seq: int) -> Item | None:
         """The packet whose result has come; None if it means nothing to anybody."""
         item = self._written.get(seq) or self._accepted.get(seq)
-        self.known = max(self.known, min(seq, self.last))
         if item is None:
             return self._orphans.pop(seq, None)
         self._forget(item)
@@ -204,7 +200,6 @@ class Outbox:
     def resume(self, seq: int) -> None:
         """The session lives, and has accepted the numbers up to that one."""
         self.ack(seq)
-        self.known = seq
         denied = [item for number, item in self._accepted.items() if number > seq]
         unaccepted = list(self._written.values())
         self._written.clear()
@@ -221,7 +216,6 @@ class Outbox:
         for item in [item for item in self._waiting.values() if item.kind is Reply]:
             self._give_up(item, NO_SUCH_REQUEST)  # the request was the former session's
         self._orphans.clear()
-        self.known = seq
         self._next = seq + 1
 
     def doubt_all(self) -> None:

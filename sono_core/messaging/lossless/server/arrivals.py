@@ -5,7 +5,7 @@ when the former owner has let it go, or is there no more; until a client is welc
 nobody's who is connected, and has no place in any channel.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,15 +13,18 @@ from sono_core.errors import SonoError
 from sono_core.messaging.lossless import (
     OWN,
     Backplane,
+    Entry,
     Page,
+    Position,
     Receipt,
     SavedSession,
+    Top,
     packets,
 )
 from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
 
 from .identities import Written, same
-from .records import Record, key_of, read
+from .records import NOWHERE, Record, key_of, read
 from .sessions import Session, parts_of
 
 LOOK = 1.0
@@ -158,20 +161,34 @@ class Arrivals:
         """The former owner is out of the way."""
         if coming.former is not _GONE:
             coming.former = _GONE
-            page = self._backplane.page(f"{OWN}{coming.saved.id}", None, _ALL)
-            page.then(partial(self._paged, coming, accepted))
+            own = f"{OWN}{coming.saved.id}"
+            self._backplane.tops([own]).then(partial(self._measured, coming, accepted, own))
 
-    def _paged(self, coming: _Coming, said: int, page: Receipt[Page]) -> None:
+    def _measured(
+        self, coming: _Coming, said: int, own: str, tops: Receipt[dict[str, Top]]
+    ) -> None:
+        if tops.error is not None:
+            self._fail(coming, tops.error)
+        else:
+            page = self._backplane.page(own, None, _ALL)
+            page.then(partial(self._paged, coming, said, tops.value.get(own)))
+
+    def _fail(self, coming: _Coming, error: SonoError) -> None:
+        del self._coming[coming.saved.id]
+        coming.receipt.fail(error)
+
+    def _paged(self, coming: _Coming, said: int, top: Top | None, page: Receipt[Page]) -> None:
         saved, record = coming.saved, coming.record
-        del self._coming[saved.id]
         if page.error is not None:
-            coming.receipt.fail(page.error)
+            self._fail(coming, page.error)
             return
-        results = {
-            entry.body.re
-            for entry in page.value.entries
-            if isinstance(entry.body, packets.Result)
-        }
+        del self._coming[saved.id]
+        entries = page.value.entries
+        if not (said or record.at is None or _whole_since(record.at, top, entries)):
+            self._backplane.drop_session(saved.id, saved.generation)
+            coming.receipt.complete(None)  # it is gone: nobody knows which numbers were accepted
+            return
+        results = {entry.body.re for entry in entries if isinstance(entry.body, packets.Result)}
         session = record.session(saved.id, saved.generation)
         session.accepted = max(record.accepted, said, *results, 0)
         doubtful = [] if said else _doubtful(record, results)
@@ -257,6 +274,13 @@ def _follow(receipt: Receipt[None], done: Receipt[None]) -> None:
         receipt.fail(done.error)
     else:
         receipt.complete(None)
+
+
+def _whole_since(at: Position, top: Top | None, entries: Sequence[Entry]) -> bool:
+    """Whether all that came in a stream after a position is among the entries."""
+    if top is None or at.epoch not in (top.at.epoch, NOWHERE.epoch):
+        return False
+    return top.at.offset - len(entries) <= at.offset
 
 
 def _doubtful(record: Record, results: Iterable[int]) -> list[int]:

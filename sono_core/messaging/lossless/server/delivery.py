@@ -36,13 +36,13 @@ from .host import Host, Settings
 from .pending import Pending
 from .presence import Presence
 from .questions import GONE, Answered, Questions
+from .records import NOWHERE
 from .sessions import Numbering, Session, Sessions
 
 FULL = (1013, "there are too many sessions")
 NO_STREAMS = (1013, "what keeps the streams did not answer")
 UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
 UNKNOWN = Failure("unknown", "its server was lost, and nobody knows whether it was done")
-NOWHERE = Position("-", 0)
 _ENVELOPE = 256  # bytes of a packet beside its data, about
 _ASKED = 32
 """Bits for the requests of one node: those of the next have other ids, as the client knows both."""
@@ -332,9 +332,7 @@ class Delivery:
         size += _ENVELOPE
         history = self._histories.default
         key, fence = mark or (None, self._fence(session))
-        receipt = self._backplane.publish(
-            named(session.id, OWN), packet, size, history, key, fence
-        )
+        receipt = self._backplane.publish(named(session.id, OWN), packet, size, history, key, fence)
         if mark is None and self.shared:
             receipt.then(partial(self._refused, session))
         if isinstance(packet, packets.Result) and session.owed:
@@ -381,7 +379,7 @@ class Delivery:
             if client in self.sessions:
                 session = self.sessions[client]
                 self._send(session, _placed(entry.body, entry.at))
-                self._passed(session, entry.body)
+                self.passed(session, entry)
             else:
                 self._direct_here(client, entry.body)
 
@@ -444,12 +442,13 @@ class Delivery:
             )
             return self.host.replay(session.attached, packet)
         room = self.host.replay(session.attached, _placed(body, item.at))
-        self._passed(session, body)
+        self.passed(session, item)
         return room
 
-    def _passed(self, session: Session, body: packets.Entry) -> None:
+    def passed(self, session: Session, entry: Entry) -> None:
         """A client has got an entry of its own stream. A result says that its number was accepted,
         and where streams begin."""
+        body = entry.body
         if isinstance(body, packets.Result):
             if body.re == session.settled + 1:
                 session.settled += 1

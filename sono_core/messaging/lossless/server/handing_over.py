@@ -13,7 +13,9 @@ from sono_core.messaging import Hub
 from sono_core.messaging.lossless import (
     OWN,
     Backplane,
+    Entry,
     Histories,
+    Position,
     Receipt,
 )
 from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
@@ -23,7 +25,7 @@ from .arrivals import Arrivals
 from .delivery import named
 from .host import Host, Settings
 from .memberships import Memberships
-from .records import Records
+from .records import NOWHERE, Records
 from .sessions import Session, parts_of
 
 REPLACED = (4012, "a newer connection has the session")
@@ -80,9 +82,10 @@ class HandingOver(Memberships):
 
     # -- saving -----------------------------------------------------------------------------------
 
-    def _described(self, session: Session) -> tuple[list[str], list[str]]:
+    def _described(self, session: Session) -> tuple[list[str], list[str], Position]:
         watched = self._kept[session.id].watched
-        return self._hub.channels_of(session.id), list(watched or ())
+        at = self._following.position(named(session.id, OWN)) or NOWHERE
+        return self._hub.channels_of(session.id), list(watched or ()), at
 
     def save(self, session: Session) -> None:
         """See `Delivery.save`."""
@@ -92,6 +95,15 @@ class HandingOver(Memberships):
                 self.host.stays(session.id)
             else:
                 saving.then(partial(self._refused, session))
+
+    def passed(self, session: Session, entry: Entry) -> None:
+        """See `Delivery.passed`."""
+        super().passed(session, entry)
+        if self.shared:
+            history = self._histories.default
+            share = max(1 / max(1, history.count), entry.size / max(1, history.size))
+            if self._records.note(session, share):
+                self.save(session)
 
     def saved(self, session: Session) -> Receipt[None]:
         """The same, for whoever has to wait for it."""
@@ -230,7 +242,7 @@ class HandingOver(Memberships):
             self._left_for(client, 0)
         for session, record, doubtful, _ in self._arrivals.all():
             self._arrivals.take(session.id)
-            known = replace(record, accepted=session.accepted, owed=doubtful)
+            known = replace(record, accepted=session.accepted, owed=doubtful, at=None)
             self._records.put(session, known, free=True)
         self._following.unfollow(self._control)
         self._control = ""
@@ -243,14 +255,19 @@ class HandingOver(Memberships):
     @property
     def _due(self) -> float | None:
         leaving = [
-            departure.until for client, departure in self._leaving.items() if client in self.sessions
+            departure.until
+            for client, departure in self._leaving.items()
+            if client in self.sessions
         ]
         others = [part.deadline for part in (self._records, self._arrivals)]
         return min([*leaving, *(at for at in others if at is not None)], default=None)
 
     def _look_after_sessions(self, now: float) -> None:
         for client in self._records.due(now):
-            self.save(self.sessions[client])
+            if client in self.sessions:
+                self.save(self.sessions[client])
+            if client in self._leaving or client not in self.sessions:
+                self._records.forget(client)
         for session in self._arrivals.tick(now):
             self._records.drop(session)
             self._backplane.free(named(session.id, OWN))

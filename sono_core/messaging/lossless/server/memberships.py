@@ -21,8 +21,9 @@ from sono_core.messaging.lossless import (
 from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries
-from .delivery import NO_STREAMS, NOWHERE, UNAVAILABLE, Delivery, Turn, named
+from .delivery import NO_STREAMS, UNAVAILABLE, Delivery, Turn, named
 from .following import Overtaken
+from .records import NOWHERE
 from .sessions import Session
 
 _QUOTED = 128  # characters of a name

@@ -27,11 +27,12 @@ from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries, identities
 from .arrivals import Arrived, Foreign
-from .delivery import FULL, NO_STREAMS, NOWHERE, UNKNOWN, Kept, Turn, event, named
+from .delivery import FULL, NO_STREAMS, UNKNOWN, Kept, Turn, event, named
 from .following import Starting
 from .handing_over import REPLACED, HandingOver
 from .host import Host, Settings
 from .memberships import failure_of
+from .records import NOWHERE
 from .sessions import Session
 
 __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
@@ -123,7 +124,6 @@ class Node(HandingOver):
         session.identity, session.ends = identity, self._ends(lasts)
         if arrived := self._arrivals.get(session.id):
             session.address = address
-            session.accepted = max(session.accepted, hello.accepted)
             channels = [arrived.record.channel, *arrived.record.joined]
         else:
             self.sessions.open(session)
@@ -181,7 +181,7 @@ class Node(HandingOver):
 
     def _arrive(self, opening: Opening, arrived: Arrived) -> None:
         """A session goes on here that was elsewhere."""
-        session, record, home = opening.session, arrived.record, self._hub.home
+        session, record, _home = opening.session, arrived.record, self._hub.home
         client = session.id
         if client in self.sessions:  # it was here before, and this node has not heard that it went
             self.outrun(self.sessions[client])

@@ -5,19 +5,27 @@ themselves: whoever reads it can open nothing.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
-from sono_core.messaging.lossless import Backplane, Receipt
+from sono_core.messaging.lossless import Backplane, Position, Receipt
 
 from .identities import Written, written
 from .sessions import Session, digest
 
+NOWHERE = Position("-", 0)
+"""Stands for a position that is not known, or will be."""
 VERSION = 1
 """Of records. A session that another version has saved is as one that is gone."""
 REFRESH = 3600.0
 """Seconds after which a session with a connection is saved again: it would be let go else."""
+
+SOON = 60.0
+"""Seconds after which one is saved again that got results: where these are kept no more, only what
+was saved says which numbers were accepted."""
+SHARE = 1 / 3
+"""Of the history of its own stream: likewise, when so much has come."""
 
 _write = msgspec.msgpack.Encoder().encode
 _read_version = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
@@ -42,6 +50,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """Channels whose members it wants to know."""
     owed: list[int]
     """Numbers that were accepted and had no result yet."""
+    at: Position | None
+    """How far its stream was: results behind that may be of higher numbers. None: it had no
+    connection, so that there are none."""
 
     def session(self, id: str, generation: int) -> Session:
         """It, as another node goes on with it."""
@@ -70,7 +81,8 @@ class Records:
     Args:
         backplane: keeps them.
         age: seconds for which a session without a connection is kept.
-        describe: says in which channels it is (the current one first), and which it watches.
+        describe: says in which channels it is (the current one first), which it watches, and how
+            far its stream is.
         clock: the time, in seconds.
     """
 
@@ -78,7 +90,7 @@ class Records:
         self,
         backplane: Backplane,
         age: float,
-        describe: Callable[[Session], tuple[list[str], list[str]]],
+        describe: Callable[[Session], tuple[list[str], list[str], Position]],
         clock: Callable[[], float],
     ) -> None:
         self._backplane = backplane
@@ -86,6 +98,7 @@ class Records:
         self._describe = describe
         self._clock = clock
         self._saved: OrderedDict[str, float] = OrderedDict()  # when, with connections
+        self._noted: OrderedDict[str, float] = OrderedDict()  # since when they are to be saved soon
 
     def save(self, session: Session, *, free: bool = False) -> Receipt[None] | None:
         """Save one as it is now.
@@ -99,27 +112,34 @@ class Records:
         identity = written(session.identity)
         if identity is None:
             return None
-        (channel, *joined), watched = self._describe(session)
+        (channel, *joined), watched, at = self._describe(session)
         present, former = session.digests
+        # Whatever has no result the client may say again, unless it was told that it is accepted.
+        owed = session.owed or ()
+        told = session.settled if session.opening is None else session.accepted
+        accepted = max(told, min(owed, default=session.accepted + 1) - 1)
         record = Record(
             present,
             former,
             identity,
-            session.accepted,
+            accepted,
             session.charged,
             session.joined,
             channel,
             joined,
             watched,
-            sorted(session.owed or ()),
+            [number for number in sorted(owed) if number <= accepted],
+            None if free or not _is_connected(session) else at,
         )
         return self.put(session, record, free=free)
 
     def put(self, session: Session, record: Record, *, free: bool) -> Receipt[None]:
         """The same, as it was saved before."""
         age = self._age
+        session.unsaved = 0.0
+        self._noted.pop(session.id, None)
         self._saved.pop(session.id, None)
-        if not free and (session.attached is not None or session.opening is not None):
+        if not free and _is_connected(session):
             age += 2 * REFRESH
             self._saved[session.id] = self._clock()
         keys = [key.hex() for key in (record.present, record.former) if key]
@@ -129,6 +149,13 @@ class Records:
             session.id, content, keys, age, owner=owner, generation=session.generation
         )
 
+    def note(self, session: Session, share: float) -> bool:
+        """Something has come in its stream, which is that share of its history; whether it is to be
+        saved now."""
+        session.unsaved += share
+        self._noted.setdefault(session.id, self._clock())
+        return session.unsaved >= SHARE
+
     def drop(self, session: Session) -> None:
         """It has ended."""
         self.forget(session.id)
@@ -137,20 +164,31 @@ class Records:
     def forget(self, session: str) -> None:
         """It is saved here no more."""
         self._saved.pop(session, None)
+        self._noted.pop(session, None)
 
     @property
     def deadline(self) -> float | None:
         """When some are due; None: never."""
-        return next(iter(self._saved.values())) + REFRESH if self._saved else None
+        firsts = [
+            next(iter(times.values())) + age
+            for times, age in ((self._saved, REFRESH), (self._noted, SOON))
+            if times
+        ]
+        return min(firsts, default=None)
 
-    def due(self, now: float) -> Sequence[str]:
+    def due(self, now: float) -> list[str]:
         """Those that are to be saved again."""
-        found = []
-        for id, at in self._saved.items():
-            if at + REFRESH > now:
-                break
-            found.append(id)
-        return found
+        found: dict[str, None] = {}
+        for times, age in ((self._saved, REFRESH), (self._noted, SOON)):
+            for id, at in times.items():
+                if at + age > now:
+                    break
+                found[id] = None
+        return list(found)
+
+
+def _is_connected(session: Session) -> bool:
+    return session.attached is not None or session.opening is not None
 
 
 def key_of(secret: str) -> str:

@@ -52,6 +52,7 @@ class Session:
         "owed",
         "settled",
         "suspended_at",
+        "unsaved",
     )
 
     def __init__(self, id: str, secret: str, identity: Any = None, address: str = "") -> None:
@@ -77,6 +78,8 @@ class Session:
         """Grows whenever another node claims it."""
         self.owed: set[int] | None = None
         """Numbers that were accepted and have no result yet, where another node may go on."""
+        self.unsaved: float = 0.0
+        """The share of its stream's history that has come since it was saved."""
         # Of secrets that another node has given there are digests alone, as bytes.
         self._secret: str | bytes = secret
         self._former: str | bytes = ""  # before, until a packet came under the present one

@@ -74,7 +74,11 @@ class Town:
         self.alive = set(nodes)
         numbers = count(1)
         self.houses = [
-            House(lambda *_, name=name: Face(self.memory, name, self.alive), numbers=numbers, **options)
+            House(
+                lambda *_, name=name: Face(self.memory, name, self.alive),
+                numbers=numbers,
+                **options,
+            )
             for name in nodes
         ]
         for house in self.houses:
