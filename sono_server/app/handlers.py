@@ -211,7 +211,8 @@ class Handlers:
         connection.
 
         Its session goes on: it is a member of its channels, and finds what it has missed when it
-        comes back. Either `on_resume` or `on_disconnect` follows.
+        comes back. Either `on_resume` or `on_disconnect` follows; here, or in another process that
+        shares the backplane.
 
         Raises:
             TypeError: as for `on`.
@@ -223,6 +224,9 @@ class Handlers:
     def on_resume(self, function: Function) -> Function:
         """Decorator: call the function as `f(client)` when a client of `sono.v2` has another
         connection, after `on_suspend`.
+
+        Also when it comes from another process that shares the backplane, instead of `on_connect`:
+        then the client's `data` is None.
 
         Raises:
             TypeError: as for `on`.
