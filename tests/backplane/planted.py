@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 PACKAGE = "sono_core.messaging.lossless"
 COPIED = ("streams", "store", "backplane", "memory", "replay", "feed", "rosters")
-OTHERS = ("positions", "history")
+OTHERS = ("positions", "history", "nodes")
 MANY = settings(
     max_examples=1500,
     stateful_step_count=40,

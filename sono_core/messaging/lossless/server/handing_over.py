@@ -224,6 +224,9 @@ class HandingOver(Memberships):
     def close(self, code: int) -> None:
         """The node ends in good order: its sessions go on elsewhere, or end.
 
+        What has no result yet counts as not accepted, so that it is said again there: whatever is
+        just being published is published once, and nobody waits for a handler any more.
+
         Args:
             code: with which they end that cannot go on.
         """
@@ -232,7 +235,6 @@ class HandingOver(Memberships):
             if not self.sessions.has(session):
                 continue
             self._cut(session)
-            self._give_up(session)
             if session.id in leaving or self._saved_for_others(session):
                 self._forget(session)
             else:

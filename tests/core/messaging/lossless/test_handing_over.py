@@ -207,8 +207,10 @@ def test_what_the_client_is_asked_ends_as_unknown(town: Town) -> None:
     answers: list[Any] = []
     ask = (Data.of(None), 30.0, lambda *answer: answers.append(answer))
     one.node.ask(one.node.sessions[ann.welcome.id], "confirm", *ask)
+    go_on = waiting(one, ann.line, Request(seq=2, name="confirmed", data="x"))
     ann.comes_to(other)
-    ((data, failure),) = answers
+    ((data, failure),) = answers  # a handler may wait for it
+    go_on()
     assert (data, failure.code) == (None, "unknown")
     ann.take()
     (asked,) = [packet for packet in ann.got if isinstance(packet, packets.Asked)]
@@ -216,7 +218,7 @@ def test_what_the_client_is_asked_ends_as_unknown(town: Town) -> None:
     ann.take()
     again = [packet.id for packet in ann.got if isinstance(packet, packets.Asked)]
     assert len({asked.id, *again}) == 2
-    ann.say(packets.Reply(seq=2, re=again[-1], data="yes"))
+    ann.say(packets.Reply(seq=3, re=again[-1], data="yes"))
     assert answers[1:] == [("yes", None)]
 
 
@@ -464,6 +466,61 @@ def test_the_former_key_opens_it_elsewhere_until_the_present_one_was_used(town: 
     assert back.closed is None
 
 
+def test_a_key_that_was_replaced_opens_it_nowhere_once_the_new_one_was_used(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    former = ann.welcome.key
+    ann.line.lose()
+    ann.comes_to(one)
+    ann.take()
+    ann.line.send(packets.Beat())
+    assert not other.line().hello(key=former).resumed
+    assert ann.line.closed is None
+
+
+def test_a_welcome_that_was_lost_is_given_elsewhere_with_another_key(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    former = ann.welcome.key
+    ann.line.lose()
+    lost = ann.comes_to(one)
+    lost.lose()
+    welcome = other.line().hello(key=former)
+    assert welcome.resumed
+    assert welcome.key not in (former, lost.got[0].key)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("how", ["move", "leave", "admit", "expel"])
+def test_memberships_are_saved_as_they_change(town: Town, how: str) -> None:
+    one, other, ann, _ = settled(town)
+    one.hub.create("hall")
+    other.hub.create("hall")
+    session = one.node.sessions[ann.welcome.id]
+    if how == "move":
+        ann.say(packets.Move(seq=2, channel="hall"))
+    elif how == "leave":
+        ann.say(packets.Leave(seq=2, channel="room"))
+    elif how == "admit":
+        one.node.admit(session, "hall")
+    else:
+        one.node.expel(session, "room", "left")
+    before = one.hub.channels_of(ann.welcome.id)
+    town.stop(one)
+    ann.comes_to(other)
+    ann.take()
+    assert other.hub.channels_of(ann.welcome.id) == before
+    assert ann.welcome.resumed
+
+
+def test_what_a_client_does_not_know_to_be_accepted_it_may_say_again(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    waiting(one, ann.line, chat(2))
+    one.node.save(one.node.sessions[ann.welcome.id])
+    town.stop(one)
+    ann.comes_to(other)
+    ann.take()
+    assert ann.welcome.seq == 1
+    assert ann.results(2) == []
+
+
 def test_nobody_reads_a_secret_or_an_identity_in_the_backplane() -> None:
     town = Town()
     one, _ = town.houses
@@ -505,17 +562,19 @@ def test_the_only_member_of_a_channel_misses_nothing_of_it(town: Town) -> None:
     assert ann.said == ["before", "meanwhile"]
 
 
-def test_what_has_no_result_when_the_node_ends_is_unknown(town: Town) -> None:
+def test_what_has_no_result_when_the_node_ends_is_said_again(town: Town) -> None:
     one, other, ann, _ = settled(town)
-    waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    asked = Request(seq=2, name="slow", data="x")
+    go_on = waiting(one, ann.line, asked)
     ann.line.lose(1001)
     one.node.close(1001)
+    go_on()  # too late
     ann.comes_to(other)
     ann.take()
-    assert ann.welcome.seq == 2
+    assert (ann.welcome.resumed, ann.welcome.seq) == (True, 1)
+    ann.say(asked)
     (result,) = ann.results(2)
-    assert result.error is not None
-    assert result.error.code == "unknown"
+    assert result.data.value() == "x"
 
 
 def test_an_identity_that_cannot_be_written_stays_on_its_node(town: Town) -> None:
@@ -538,7 +597,9 @@ def test_what_another_version_has_saved_is_gone(town: Town) -> None:
     ann.line.lose()
     id = ann.welcome.id
     saved = town.memory._sessions[id]
-    town.memory.save_session(id, msgspec.msgpack.encode((2, {})), saved.keys, 60)
+    version, record = msgspec.msgpack.decode(saved.saved.record)
+    later = msgspec.msgpack.encode((version + 1, record))
+    town.memory.save_session(id, later, saved.keys, 60)
     welcome = other.line().hello(key=ann.welcome.key)
     assert not welcome.resumed
 
