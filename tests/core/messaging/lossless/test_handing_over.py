@@ -379,11 +379,16 @@ def test_who_comes_back_to_a_node_that_was_stopped_is_sent_on(town: Town) -> Non
     assert ann.welcome.resumed
 
 
-def test_a_node_that_was_stopped_knows_the_session_again_when_it_comes_back(town: Town) -> None:
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_node_that_was_stopped_knows_the_session_again_when_it_comes_back(
+    town: Town, deaf: bool
+) -> None:
     one, other, ann, _ = settled(town)
     town.stop(one)
     ann.comes_to(other).lose()
     ann.take()
+    if deaf:  # what it was told meanwhile is lost
+        one.backplane._held.clear()  # type: ignore[attr-defined]
     ann.comes_to(one)
     assert ann.take() == []
     one.backplane.go_on()  # type: ignore[attr-defined]
