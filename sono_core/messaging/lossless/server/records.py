@@ -111,6 +111,8 @@ class Records:
         """
         identity = written(session.identity)
         if identity is None:
+            session.unsaved = 0.0
+            self.forget(session.id)
             return None
         (channel, *joined), watched, at = self._describe(session)
         present, former = session.digests

@@ -590,6 +590,9 @@ def test_an_identity_that_cannot_be_written_stays_on_its_node(town: Town) -> Non
     line = one.line()
     welcome = line.hello()
     assert set(one.staying) == {welcome.id}
+    line.send(Publish(channel="Home", event="chat", data=1, seq=1))
+    town.wait(SOON)
+    assert one.node.deadline > one.now  # nothing is tried again and again
     line.lose()
     assert not other.line().hello(key=welcome.key).resumed
     assert one.line().hello(key=welcome.key).resumed
