@@ -247,7 +247,7 @@ class Arrivals:
     def deadline(self) -> float | None:
         """When `tick` has something to do; None if nothing is to come."""
         looks = [coming.look_at for coming in self._coming.values() if coming.former is not _GONE]
-        ends = [arrived.until for arrived in self._here.values()]
+        ends = [one.until for one in self._here.values() if one.session.opening is None]
         return min([*looks, *ends], default=None)
 
     def tick(self, now: float) -> list[Session]:

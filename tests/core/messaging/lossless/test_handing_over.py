@@ -650,6 +650,29 @@ def test_an_arrived_session_that_nobody_takes_ends(town: Town) -> None:
     assert not other.line().hello(key=ann.welcome.key).resumed
 
 
+def test_an_arrived_session_whose_client_is_being_let_in_does_not_end(town: Town) -> None:
+    """However long the application takes."""
+    one, other, ann, _ = settled(town)
+    ann.line.lose()
+    deciding: list[Any] = []
+    other.may_join = lambda client, channel: bool(deciding)
+    identified = other.identified
+
+    def later(line: Line, work: Any, identity: Any) -> None:
+        wanted = line.conversation.identified(work, identity)
+        deciding.append((line, wanted))
+
+    other.identified = later  # type: ignore[method-assign]
+    line = ann.comes_to(other)
+    town.wait(61)
+    assert other.node.deadline > other.now
+    other.identified = identified  # type: ignore[method-assign]
+    line.conversation.welcome({})
+    ann.take()
+    assert ann.welcome.resumed
+    assert ann.welcome.id not in one.node.sessions
+
+
 def test_others_do_not_see_it_leave(town: Town) -> None:
     one, other = town.houses
     ann, bob = Person(one.line()), Person(one.line())
