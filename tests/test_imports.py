@@ -96,7 +96,9 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
     "sono_server.backplane.redis": (
         "CORE sono_server.serving sono_server.backplane.errors",
-        "keys scripts wire servers handover commands subscriber backplane",
+        """
+        keys scripts wire servers handover commands subscriber topology shard shards backplane
+        """,
     ),
     "sono_server.backplane": (
         "CORE sono_core.messaging.lossless.packets sono_server.backplane.redis",

@@ -184,7 +184,8 @@ def test_what_is_said_in_a_channel_by_others_is_ignored(server: Broker) -> None:
     rig.wait(rig.backplane.subscribe(STREAM, bodies.append))
     for said in ("", "E", "E a b c\n", "C e 1 1 1 99999\nx", "V", "?", "E e 1 1\n\xff"):
         server.command("PUBLISH", "test:{#room}", said)
-    server.command("PUBLISH", rig.backplane._probe, "no number")
+    (shard,) = rig.backplane._shards._shards.values()
+    server.command("PUBLISH", shard.probe_channel, "no number")
     rig.settle()
     assert bodies == []
     rig.close()

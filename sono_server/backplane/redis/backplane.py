@@ -2,13 +2,13 @@
 
 import math
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
+from sono_core.errors import SonoError
 from sono_core.limits import MIB
 from sono_core.messaging.lossless import (
     DEFAULT_HISTORY,
@@ -29,12 +29,12 @@ from sono_server.backplane.errors import TooLargeError, UnreadableError
 from sono_server.serving import logger
 
 from . import scripts, wire
-from .commands import CLOSED, Bounds, Command, Commands
-from .handover import Handover
+from .commands import Bounds, Command
 from .keys import PREFIX, Keys
 from .scripts import Script
-from .servers import Identity, links
-from .subscriber import LATE, Subscriber
+from .servers import links
+from .shards import Shards
+from .subscriber import LATE
 from .wire import Codec
 
 T = TypeVar("T")
@@ -91,31 +91,30 @@ class RedisBackplane(Backplane):
     ) -> None:
         most = min(LATE, bounds.age)
         options = {"socket_timeout": most, "socket_connect_timeout": min(2.0, most)} | options
-        connect, named = links(url, **options)
+        servers = links(url, **options)
         self.node: str = secrets.token_urlsafe(9)
         """The name of this node among the others, anew for each start: a process that is forked
         before that must not have its parent's."""
         self._begun = False
         self.shared = True
         self.interval = PROBE
-        self._keys = Keys(prefix or named or PREFIX)
+        self._keys = Keys(prefix or servers.prefix or PREFIX)
         self._codec = codec
         self._presence = presence
-        self._listens = listens
         self._clock = clock
-        self._handover = Handover(call_soon)
-        self._commands = Commands(connect, self._handover, self._arrived, bounds)
-        self._heard = Handover(call_soon)
-        self._subscriber = Subscriber(connect, self._heard, self._told, self._suspect, bounds.age)
-        self._probe = ""
+        self._shards = Shards(
+            servers,
+            self._keys,
+            call_soon,
+            self._told,
+            self._suspect,
+            self._renewed,
+            bounds,
+            listens,
+        )
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
         self._present: dict[tuple[str, str], tuple[bytes, int]] = {}  # who entered here
-        self._identity: Identity | None = None
-        self._probes = 0
-        self._probing: dict[int, Receipt[None]] = {}  # what has not come back
-        self.heard: float = -math.inf
-        """When a probe came back last, by `time.monotonic`."""
         self._publications = 0
         self._complaints = 0
 
@@ -127,10 +126,7 @@ class RedisBackplane(Backplane):
             return
         self._begun = True
         self.node = secrets.token_urlsafe(9)
-        self._probe = self._keys.probe(self.node)
-        self._commands.start()
-        if self._listens:
-            self._subscriber.start(self._probe)
+        self._shards.start(self.node)
 
     def close(self) -> None:
         """End: leave what is followed, and run what waits. It fails if the server does not answer.
@@ -138,12 +134,7 @@ class RedisBackplane(Backplane):
         All receipts are done when this returns, as whoever was called may call nobody any more.
         """
         self._begun = False
-        self.heard = -math.inf
-        self._subscriber.close()
-        self._heard.drain()
-        self._commands.close()
-        self._handover.drain()
-        self._forget_probes(CLOSED)
+        self._shards.close()
 
     def tick(self) -> None:
         """Try whether what is told arrives; see `probe`."""
@@ -151,8 +142,9 @@ class RedisBackplane(Backplane):
 
     @property
     def ready(self) -> bool:
-        """Whether a probe came back lately, and the server answers."""
-        return self.connected and time.monotonic() - self.heard < LATE
+        """Whether a probe came back lately from the server, or each one of a cluster, and what is
+        asked waits for none of them."""
+        return self._shards.ready
 
     # -- streams --------------------------------------------------------------------------------
 
@@ -253,7 +245,7 @@ class RedisBackplane(Backplane):
                 self._run(receipt, _position, scripts.PIN, stream)
 
         # Also if others follow it: it is answered behind theirs, which may not be done yet.
-        self._subscriber.follow(self._keys.channel(stream), followed)
+        self._shards.follow(self._keys.channel(stream), followed)
         return receipt
 
     def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:
@@ -277,7 +269,7 @@ class RedisBackplane(Backplane):
                 self._run(receipt, _nothing, scripts.END_ROSTER, stream)
             leaving.complete(None)
 
-        self._subscriber.leave(self._keys.channel(stream), left)
+        self._shards.leave(self._keys.channel(stream), left)
         return receipt
 
     def tops(self, streams: Sequence[str]) -> Receipt[dict[str, Top]]:
@@ -285,13 +277,12 @@ class RedisBackplane(Backplane):
         tops: dict[str, Top] = {}
         whole: Receipt[dict[str, Top]] = Receipt()
         missing = 0
+        failure: SonoError | None = None
 
         def one_more(receipt: Receipt[Any], names: Sequence[str]) -> None:
-            nonlocal missing
-            if receipt.error is not None:
-                whole.fail(receipt.error)
-                return
-            for name, found in zip(names, receipt.value, strict=True):
+            nonlocal missing, failure
+            failure = receipt.error or failure
+            for name, found in zip(names, () if receipt.error else receipt.value, strict=False):
                 if found:
                     tops[name] = wire.top(*found)
                 elif name in self._subscriptions:
@@ -299,10 +290,14 @@ class RedisBackplane(Backplane):
                     made = self._run(Receipt(), _listed, scripts.PIN, name)
                     made.then(partial(one_more, names=[name]))
             missing -= 1
-            if not missing:
+            if missing:
+                return
+            if failure is not None and not tops:
+                whole.fail(failure)
+            else:  # those that could be had: some servers of a cluster may be away
                 whole.complete(tops)
 
-        parts = [streams[at : at + _TOPS] for at in range(0, len(streams), _TOPS)]
+        parts = [*self._shards.together(streams, _TOPS)]
         missing = len(parts)
         if not parts:
             whole.complete(tops)
@@ -423,59 +418,27 @@ class RedisBackplane(Backplane):
         The receipt is done when it has come back, behind all that was told before. If the server
         has it and it does not come back within LATE seconds, the connection is made anew.
         """
-        self._probes += 1
-        number = self._probes
-        back = self._probing[number] = Receipt()
-        said: Receipt[None] = self._put(
-            Receipt(),
-            _nothing,
-            scripts.TELL,
-            (),
-            str(number),
-            channel=self._probe,
-            repeatable=False,
-        )
-        said.then(partial(self._probed, number))
-        return back
-
-    def _probed(self, number: int, receipt: Receipt[None]) -> None:
-        if receipt.error is None:
-            self._subscriber.probed(number)
-        elif back := self._probing.pop(number, None):
-            back.fail(receipt.error)
-
-    def _came_back(self, number: int) -> None:
-        self.heard = time.monotonic()
-        for one in [one for one in self._probing if one <= number]:
-            self._probing.pop(one).complete(None)
+        return self._shards.probe()
 
     @property
     def connected(self) -> bool:
-        """Whether the server answered last time."""
-        return self._commands.connected
-
-    def _arrived(self, identity: Identity) -> None:
-        """The server is another one, or was lost: what was present here is said again."""
-        former, self._identity = self._identity, identity
-        if former is not None and former != identity:
-            for (stream, member), (content, size) in list(self._present.items()):
-                self._enter(Receipt(), stream, member, content, size)
-            self._suspect()
+        """Whether the server answered last time, or each one of a cluster."""
+        return self._shards.connected
 
     def _suspect(self) -> None:
-        self._forget_probes(BackplaneError("the connection that would hear it is another"))
-        self.suspected()
-        self.probe()
+        self.suspected()  # what it is now
 
-    def _forget_probes(self, error: BackplaneError) -> None:
-        lost, self._probing = self._probing, {}
-        for receipt in lost.values():
-            receipt.fail(error)
+    def _renewed(self, holds: Callable[[str], bool]) -> None:
+        """What was kept is another server's: what was present here is said again.
+
+        Args:
+            holds: says of which channels.
+        """
+        for (stream, member), (content, size) in list(self._present.items()):
+            if holds(self._keys.channel(stream)):
+                self._enter(Receipt(), stream, member, content, size)
 
     def _told(self, channel: str, content: bytes) -> None:
-        if channel == self._probe:
-            self._came_back(wire.number(content))
-            return
         stream = self._keys.stream(channel)
         subscriptions = self._subscriptions.get(stream)
         if not subscriptions:
@@ -558,7 +521,7 @@ class RedisBackplane(Backplane):
 
         now = "" if self._clock is None else round(1000 * self._clock())
         complete = (secrets.token_urlsafe(9), now, channel, *arguments)
-        self._commands.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
+        self._shards.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
         return receipt
 
 

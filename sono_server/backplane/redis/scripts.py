@@ -308,7 +308,7 @@ return 1
 """
 
 _TELL = """
-redis.call('PUBLISH', ARGV[4], ARGV[5])
+redis.call('PUBLISH', KEYS[1], ARGV[5])
 return 1
 """
 
@@ -331,13 +331,19 @@ return string.sub(found, #last + 2)
 
 
 class Script:
-    """One of them, as `EVALSHA` wants it."""
+    """One of them, as `EVALSHA` wants it: for a server alone, and for those of a cluster, each of
+    which tells what is in its own slots (sharded pub/sub)."""
 
-    __slots__ = ("sha", "text")
+    __slots__ = ("shas", "texts")
 
     def __init__(self, text: str, prelude: str = _PRELUDE) -> None:
-        self.text: str = prelude + text
-        self.sha: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        alone = prelude + text
+        sharded = alone.replace("'PUBLISH'", "'SPUBLISH'").replace("'NUMSUB'", "'SHARDNUMSUB'")
+        self.texts: tuple[str, str] = (alone, sharded)
+        """By whether the server is in a cluster."""
+        self.shas: tuple[str, ...] = tuple(
+            hashlib.sha1(one.encode(), usedforsecurity=False).hexdigest() for one in self.texts
+        )
 
 
 PUBLISH = Script(_PUBLISH)
@@ -363,7 +369,7 @@ END_ROSTER = Script(_END_ROSTER)
 TOPS = Script(_TOPS, "")
 """KEYS: hash and roster of several streams. Gives of each what `PIN` gives, or nothing."""
 TELL = Script(_TELL, "")
-"""ARGV: what followers are told."""
+"""KEYS: a channel. ARGV: what its followers are told."""
 SAVE = Script(_SAVE, "")
 """KEYS: of a session. ARGV: milliseconds, record."""
 LOAD = Script(_LOAD, "")
