@@ -74,6 +74,9 @@ class OnRedis:
         back = 0
         while back < 2:
             probe = self.backplane.probe()
+            if probe.done:  # no server is known yet
+                self.step()
+                continue
             with contextlib.suppress(BackplaneError):  # nothing was heard yet
                 self.wait(probe)
                 back += 1
