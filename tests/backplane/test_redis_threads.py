@@ -407,6 +407,22 @@ def test_what_was_not_done_is_not_done_behind_what_was_asked_later() -> None:
     assert "late" not in done
 
 
+def test_what_asks_how_far_streams_are_overtakes_and_fails_nothing() -> None:
+    from redis.exceptions import ResponseError
+
+    from sono_server.backplane.redis.commands import Command, _sorted
+    from sono_server.backplane.redis.scripts import PUBLISH, TELL, TOPS
+
+    def fails(reply: object, error: BackplaneError | None) -> None:
+        assert error is None
+
+    batch = [Command(script, ["a"], [], fails, 0, True) for script in (PUBLISH, TOPS, TELL)]
+    again, finished = _sorted(batch, [ResponseError("SONOOTHER"), [], 1])
+    for tell in finished:
+        tell()
+    assert [command for command, _ in again] == batch[:1]
+
+
 # -- times of expiry ----------------------------------------------------------------------------
 
 

@@ -55,18 +55,19 @@ class _Subscription(msgspec.Struct, frozen=True, eq=False):
 
 
 class RedisBackplane(Backplane):
-    """Keeps everything in a server of Redis 7 or later, or Valkey.
+    """Keeps everything in a server of Redis 7 or later, or Valkey, or in those of a cluster.
 
-    It has two threads, each with a connection: for what is asked, and for what is told. Whatever it
-    calls it calls in the thread in which it was called itself.
+    It has two threads for each server, each with a connection: for what is asked, and for what is
+    told; and one more that watches a cluster. Whatever it calls it calls in the thread in which it
+    was called itself.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, as redis-py knows them.
+        url: see `servers.links`.
         call_soon: has a function called in the thread of the caller, from any thread.
         codec: writes bodies and data.
         prefix: of all keys and channels; deployments that share a server need one each. None: as
             `prefix=` in the URL's query says, or `sono`.
-        bounds: of what waits while the server is away.
+        bounds: of what waits while a server is away, for each.
         presence: bytes that the members of one roster may take.
         listens: whether it hears what is told; who only publishes need not.
         clock: what time it is, in seconds, for tests of time; None: the server knows.

@@ -140,11 +140,12 @@ class Scout:
                 self._lock.wait_for(lambda: self._closed, PAUSE)
 
     def _wait(self) -> bool:
-        with self._lock:
-            while not self._lock.wait_for(lambda: self._asked or self._closed, LAST_DELAY):
-                self._handover.retry()
-            self._asked = False
-            return not self._closed
+        while True:
+            with self._lock:
+                if self._lock.wait_for(lambda: self._asked or self._closed, LAST_DELAY):
+                    self._asked = False
+                    return not self._closed
+            self._handover.retry()
 
     def _look(self) -> list[Range]:
         """Ask one node after the other, those that should know first.
