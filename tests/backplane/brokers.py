@@ -188,10 +188,9 @@ class Clustered:
     def __init__(self, *options: str) -> None:
         cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
         lasting = ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
-        self._buses = [str(free_port()) for _ in range(2 * MASTERS)]
-        self.nodes = [
-            Broker(*cluster, *lasting, "--cluster-port", bus, *options) for bus in self._buses
-        ]
+        self._options = (*cluster, *lasting, *options)
+        self._buses: list[str] = []
+        self.nodes: list[Broker] = []
 
     @property
     def url(self) -> str:
@@ -199,8 +198,19 @@ class Clustered:
         return f"redis+cluster://{hosts}"
 
     def start(self) -> None:
-        for node in self.nodes:
-            node.start()
+        attempts = 0
+        while len(self.nodes) < 2 * MASTERS:
+            bus = str(free_port())
+            node = Broker("--cluster-port", bus, *self._options)
+            try:
+                node.start()
+            except AssertionError:  # somebody has taken one of its ports meanwhile
+                node.close()
+                attempts += 1
+                assert attempts < 5
+                continue
+            self.nodes.append(node)
+            self._buses.append(bus)
         first, *others = self.nodes
         masters, replicas = self.nodes[:MASTERS], self.nodes[MASTERS:]
         for number, node in enumerate(self.nodes):
