@@ -216,7 +216,6 @@ class Commands:
             last: whether it ends behind that.
         """
         with self._lock:
-            self._left.update(slots)
             self._leaving.update(slots)
             self._closed = self._closed or last
             self._lock.notify()
