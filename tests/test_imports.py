@@ -59,8 +59,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
         sono_core.messaging.lossless.packets
         """,
         """
-        identities sessions questions pending presence following enquiries host delivery
-        memberships node conversation
+        identities sessions questions pending presence shared_presence following enquiries host
+        delivery memberships node conversation
         """,
     ),
     "sono_core.messaging.v2": (
@@ -96,7 +96,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
     "sono_server.backplane.redis": (
         "CORE sono_server.serving sono_server.backplane.errors",
-        "keys scripts wire servers handover commands subscriber backplane",
+        "keys scripts wire servers handover commands subscriber attendance backplane",
     ),
     "sono_server.backplane": (
         "CORE sono_core.messaging.lossless.packets sono_server.backplane.redis",

@@ -13,7 +13,7 @@ from sono_core.errors import LocalProtocolError, RequestFailed
 from sono_core.events import Close
 from sono_core.limits import require_positive
 from sono_core.messaging import Deliver, Dialect, Hub, MessagingError, Publish, check_event
-from sono_core.messaging.lossless import Data, Page, Position, Receipt
+from sono_core.messaging.lossless import Data, Page, Position, Receipt, packets
 from sono_core.messaging.lossless.packets import Failure
 from sono_core.messaging.lossless.server import TooManyRequests, same
 from sono_core.websocket import close_payload
@@ -214,12 +214,15 @@ class Calls(Hooks):
     def presence(self, channel: str) -> Promise[pages.Presence]:
         """See `Channel.presence`."""
         promise: Promise[pages.Presence] = Promise(self.loop)
-        snapshot = self.lossless.node.presence.snapshot
+        ask = self.lossless.node.presence.ask
 
-        def answer() -> None:
-            promise.complete(pages.presence(snapshot(channel, sys.maxsize)))
+        def answered(receipt: Receipt[packets.Members]) -> None:
+            if receipt.error is not None:
+                promise.fail(receipt.error)
+            else:
+                promise.complete(pages.presence(receipt.value))
 
-        return self._begun(promise, answer)
+        return self._begun(promise, lambda: ask(channel, sys.maxsize).then(answered))
 
     def _begun(self, promise: Promise[Result], begin: Callable[[], object]) -> Promise[Result]:
         """A promise of something that begins in the loop's thread."""

@@ -68,6 +68,7 @@ def settings_of(limits: Limits, timeouts: Timeouts) -> Settings:
         max_joined=limits.max_joined,
         max_requests=limits.max_requests,
         max_members=limits.max_members,
+        max_channels=limits.max_channels,
         max_listing=limits.max_listing,
         max_present=limits.max_presence,
         max_presence=limits.max_presence_bytes,

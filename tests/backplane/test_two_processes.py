@@ -19,13 +19,23 @@ from tests.processes import Program, program
 from tests.servers import PATIENCE, Address, get, status
 
 APPLICATION = """
-from sono_server import Sono
+from sono_server import Promise, Sono
 
 sono = Sono(open_channels=True)
 
 @sono.on("shout")
 def shout(client, message):
     sono.emit(message.upper(), "shouted")
+
+sono.channel("secret", listed=False)
+
+@sono.on_request("who")
+def who(client, channel):
+    promise = Promise()
+    sono.channel(channel).presence().then(
+        lambda found: promise.complete(list(found.result().members))
+    )
+    return promise
 """
 APPLICATIONS = {
     "plain": APPLICATION,
@@ -328,5 +338,97 @@ def test_who_was_on_a_node_that_ended_in_good_order_is_unknown_at_once(nodes: No
                 with pytest.raises(RequestFailed) as refused:
                     await bob.send(one, "chat", "hi")
                 assert refused.value.code == "unknown-client"
+
+    run(test())
+
+
+# -- who is where -------------------------------------------------------------------------------
+
+
+class Watch:
+    """A client that watches who is in a channel."""
+
+    def __init__(self, room: AsyncJoinedChannel) -> None:
+        self.room = room
+        self._news = asyncio.Event()
+        room.on_presence(lambda _: self._news.set())
+
+    async def until(self, there: dict[str, Any]) -> None:
+        while self.room.presence != there:
+            self._news.clear()
+            await self._news.wait()
+
+
+def test_who_is_in_a_channel_is_known_on_all_nodes(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with (
+            nodes.client(0) as ann,
+            nodes.client(1) as bob,
+            nodes.client(0, dialect="classic") as cat,
+        ):
+            ann_id, bob_id, cat_id = await ids(ann, bob, cat)
+            watches = [Watch(await one.join("room", presence=True)) for one in (ann, bob)]
+            await bob.present("room", {"name": "Bob"})
+            await cat.change_channel("room")
+            everybody = {ann_id: None, bob_id: {"name": "Bob"}, cat_id: None}
+            for watch in watches:
+                await watch.until(everybody)
+            for one, node in ((ann, 0), (bob, 1)):
+                listed = await one.request("sono.members", {"channel": "room"})
+                assert dict(listed["members"]) == everybody, node
+                assert listed["count"] == 3
+                assert sorted(await one.request("who", "room")) == sorted(everybody)
+            assert set(await cat.grab("mychannelclients")) == set(everybody)
+            await cat.change_channel("Home")
+            for watch in watches:
+                await watch.until({ann_id: None, bob_id: {"name": "Bob"}})
+            await bob.leave("room")
+            await watches[0].until({ann_id: None})
+
+    run(test())
+
+
+def test_channels_of_all_nodes_are_listed_but_secret_ones(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with (
+            nodes.client(0) as ann,
+            nodes.client(1) as bob,
+            nodes.client(1, dialect="classic") as cat,
+        ):
+            await ann.join("room")
+            await ann.join("secret")
+            expected = {"Home", "room"}
+            for _ in range(2):  # the second is answered from what is known
+                assert set((await bob.request("sono.channels"))["channels"]) == expected
+                assert set(await cat.grab("channels")) == expected
+
+    run(test())
+
+
+def test_those_on_a_node_that_is_killed_are_gone_within_10_s(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann, nodes.client(1) as bob:
+            bob_id, ann_id = await ids(bob, ann)
+            watch = Watch(await bob.join("room", presence=True))
+            await ann.join("room")
+            await watch.until({bob_id: None, ann_id: None})
+            nodes.programs[0].end(signal.SIGKILL)
+            await watch.until({bob_id: None})
+
+    run(test())
+
+
+def test_those_on_a_node_that_was_stopped_come_back_with_it(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann, nodes.client(1) as bob:
+            bob_id, ann_id = await ids(bob, ann)
+            watch = Watch(await bob.join("room", presence=True))
+            await ann.join("room")
+            both = {bob_id: None, ann_id: None}
+            await watch.until(both)
+            nodes.programs[0].process.send_signal(signal.SIGSTOP)
+            await watch.until({bob_id: None})
+            nodes.programs[0].process.send_signal(signal.SIGCONT)
+            await watch.until(both)
 
     run(test())

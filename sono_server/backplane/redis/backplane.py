@@ -3,7 +3,7 @@
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from sono_server.backplane.errors import TooLargeError, UnreadableError
 from sono_server.serving import logger
 
 from . import scripts, wire
+from .attendance import Attendance
 from .commands import CLOSED, Bounds, Command, Commands
 from .handover import Handover
 from .keys import PREFIX, Keys
@@ -45,7 +46,6 @@ PROBE = 1.0
 """Seconds between two probes."""
 _TOPS = 128  # streams that are asked about in one command
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
-_MEMBER = 128  # bytes of memory that a member takes in the broker beside its data, about
 
 
 class _Subscription(msgspec.Struct, frozen=True, eq=False):
@@ -100,7 +100,6 @@ class RedisBackplane(Backplane):
         self.interval = PROBE
         self._keys = Keys(prefix or named or PREFIX)
         self._codec = codec
-        self._presence = presence
         self._listens = listens
         self._clock = clock
         self._handover = Handover(call_soon)
@@ -110,7 +109,7 @@ class RedisBackplane(Backplane):
         self._probe = ""
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
-        self._present: dict[tuple[str, str], tuple[bytes, int]] = {}  # who entered here
+        self._attendance = Attendance(self._put, self._keys, presence)
         self._identity: Identity | None = None
         self._probes = 0
         self._probing: dict[int, Receipt[None]] = {}  # what has not come back
@@ -141,13 +140,15 @@ class RedisBackplane(Backplane):
         self.heard = -math.inf
         self._subscriber.close()
         self._heard.drain()
+        self._attendance.leave()
         self._commands.close()
         self._handover.drain()
         self._forget_probes(CLOSED)
 
     def tick(self) -> None:
-        """Try whether what is told arrives; see `probe`."""
+        """Try whether what is told arrives, and say that this node lives."""
         self.probe()
+        self._attendance.renew()
 
     @property
     def ready(self) -> bool:
@@ -164,13 +165,17 @@ class RedisBackplane(Backplane):
         Args:
             history: None: what the stream has, or the default.
         """
-        return self._publish(Receipt(), _position, stream, body, size, history, key, False)
+        return self._publish(
+            Receipt(), wire.replied_position, stream, body, size, history, key, False
+        )
 
     def send(
         self, stream: str, body: Any, size: int, history: History | None, key: str | None = None
     ) -> Receipt[Position | None]:
         """See `Backplane.send`; carries what `publish` carries."""
-        return self._publish(Receipt(), _position_or_none, stream, body, size, history, key, True)
+        return self._publish(
+            Receipt(), wire.replied_position_or_none, stream, body, size, history, key, True
+        )
 
     def _publish(
         self,
@@ -202,7 +207,7 @@ class RedisBackplane(Backplane):
             return receipt
         said = b"V\n" + content
         return self._run(
-            receipt, _nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
+            receipt, wire.nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
         )
 
     def read(self, stream: str, after: Position, limit: int | None = None) -> Receipt[Batch]:
@@ -250,7 +255,7 @@ class RedisBackplane(Backplane):
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, _position, scripts.PIN, stream)
+                self._run(receipt, wire.replied_position, scripts.PIN, stream)
 
         # Also if others follow it: it is answered behind theirs, which may not be done yet.
         self._subscriber.follow(self._keys.channel(stream), followed)
@@ -274,7 +279,7 @@ class RedisBackplane(Backplane):
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, _nothing, scripts.END_ROSTER, stream)
+                self._run(receipt, wire.nothing, scripts.END_ROSTER, stream)
             leaving.complete(None)
 
         self._subscriber.leave(self._keys.channel(stream), left)
@@ -296,7 +301,7 @@ class RedisBackplane(Backplane):
                     tops[name] = wire.top(*found)
                 elif name in self._subscriptions:
                     missing += 1
-                    made = self._run(Receipt(), _listed, scripts.PIN, name)
+                    made = self._run(Receipt(), lambda reply: [reply], scripts.PIN, name)
                     made.then(partial(one_more, names=[name]))
             missing -= 1
             if not missing:
@@ -308,7 +313,7 @@ class RedisBackplane(Backplane):
             whole.complete(tops)
         for names in parts:
             keys = [key for name in names for key in self._keys.of_stream(name)[::4]]
-            asked: Receipt[Any] = self._put(Receipt(), _as_is, scripts.TOPS, keys)
+            asked: Receipt[Any] = self._put(Receipt(), wire.as_is, scripts.TOPS, keys)
             asked.then(partial(one_more, names=names))
         return whole
 
@@ -330,25 +335,19 @@ class RedisBackplane(Backplane):
         receipt: Receipt[Position] = Receipt()
         if (content := self._written(receipt, data)) is None:
             return receipt
-        self._present[stream, member] = content, size
-        receipt.then(partial(self._entered, stream, member))
-        return self._enter(receipt, stream, member, content, size)
-
-    def _enter(
-        self, receipt: Receipt[Position], stream: str, member: str, content: bytes, size: int
-    ) -> Receipt[Position]:
-        arguments = (member, self.node, content, _MEMBER + size, self._presence)
-        return self._run(receipt, _position, scripts.ENTER, stream, *arguments, size=len(content))
-
-    def _entered(self, stream: str, member: str, receipt: Receipt[Position]) -> None:
-        if receipt.error is not None:
-            self._present.pop((stream, member), None)
+        return self._attendance.enter(receipt, stream, member, content, size)
 
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
         """See `Backplane.exit`."""
-        self._present.pop((stream, member), None)
+        return self._attendance.exit(Receipt(), stream, member)
 
-        return self._run(Receipt(), _position_or_none, scripts.EXIT, stream, member)
+    def announce(self, stream: str, listed: bool) -> None:
+        """See `Backplane.announce`."""
+        self._attendance.announce(stream, listed)
+
+    def announced(self) -> Receipt[Collection[str]]:
+        """See `Backplane.announced`."""
+        return self._attendance.announced()
 
     def members(self, stream: str) -> Receipt[Roster]:
         """See `Backplane.members`."""
@@ -359,10 +358,17 @@ class RedisBackplane(Backplane):
                 (*wire.member(value), name)
                 for name, value in zip(found[::2], found[1::2], strict=True)
             )
-            members = {name.decode(): self._codec.decode(data) for _, data, name in there}
+            members = {name.decode(): self._data(data) for _, data, name in there}
             return Roster(wire.position(epoch, version), members)
 
         return self._run(Receipt(), roster, scripts.MEMBERS, stream)
+
+    def _data(self, content: bytes) -> Any:
+        """Public data of a member; None if a node of another version wrote it."""
+        try:
+            return self._codec.decode(content)
+        except UnreadableError:
+            return None
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -374,16 +380,16 @@ class RedisBackplane(Backplane):
         most = math.ceil(age * 1000)
         for key in keys:  # whether it opens the session says the session, which comes last
             openers = (self._keys.opener(key),)
-            self._put(Receipt(), _nothing, scripts.SAVE, openers, most, session)
+            self._put(Receipt(), wire.nothing, scripts.SAVE, openers, most, session)
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.SAVE, names, most, saved, size=len(saved))
+        return self._put(Receipt(), wire.nothing, scripts.SAVE, names, most, saved, size=len(saved))
 
     def load_session(self, key: str) -> Receipt[SavedSession | None]:
         """See `Backplane.load_session`."""
         whole: Receipt[SavedSession | None] = Receipt()
 
         def load(name: str) -> Receipt[bytes | None]:
-            return self._put(Receipt(), _as_is, scripts.LOAD, (name,))
+            return self._put(Receipt(), wire.as_is, scripts.LOAD, (name,))
 
         def opened(receipt: Receipt[bytes | None]) -> None:
             if receipt.error is not None:
@@ -413,7 +419,7 @@ class RedisBackplane(Backplane):
     def drop_session(self, session: str) -> Receipt[None]:
         """See `Backplane.drop_session`."""
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.DROP, names)
+        return self._put(Receipt(), wire.nothing, scripts.DROP, names)
 
     # -- whether it works -----------------------------------------------------------------------
 
@@ -428,7 +434,7 @@ class RedisBackplane(Backplane):
         back = self._probing[number] = Receipt()
         said: Receipt[None] = self._put(
             Receipt(),
-            _nothing,
+            wire.nothing,
             scripts.TELL,
             (),
             str(number),
@@ -458,8 +464,7 @@ class RedisBackplane(Backplane):
         """The server is another one, or was lost: what was present here is said again."""
         former, self._identity = self._identity, identity
         if former is not None and former != identity:
-            for (stream, member), (content, size) in list(self._present.items()):
-                self._enter(Receipt(), stream, member, content, size)
+            self._attendance.lost()
             self._suspect()
 
     def _suspect(self) -> None:
@@ -563,23 +568,3 @@ class RedisBackplane(Backplane):
 
 
 _read_session = msgspec.msgpack.Decoder(tuple[str, list[str], bytes]).decode
-
-
-def _position(reply: Sequence[bytes]) -> Position:
-    return wire.position(reply[0], reply[1])
-
-
-def _position_or_none(reply: Sequence[bytes] | None) -> Position | None:
-    return None if reply is None else _position(reply)
-
-
-def _listed(reply: Any) -> list[Any]:
-    return [reply]
-
-
-def _as_is(reply: Any) -> Any:
-    return reply
-
-
-def _nothing(reply: Any) -> None:
-    """Nobody wants to know more than that it was done."""

@@ -326,14 +326,14 @@ def _sorted(
     again: dict[str, list[tuple[Command, RedisError]]] = {}
     finished: list[Callable[[], object]] = []
     for command, reply in zip(batch, replies, strict=False):
-        subject = command.keys[0] if command.keys else ""
+        subject = command.keys[0] if command.script.ordered else ""
         if isinstance(reply, RedisError):
             if isinstance(reply, _NOT_DONE) or str(reply).startswith(_NOT_NOW):
                 again.setdefault(subject, []).append((command, reply))
             else:
                 finished.append(partial(command.done, None, meaning(reply)))
             continue
-        for passed, _ in again.pop(subject, ()) if command.keys else ():
+        for passed, _ in again.pop(subject, ()) if subject else ():
             finished.append(partial(passed.done, None, _PASSED))
         finished.append(partial(command.done, reply, None))
     return [one for waiting in again.values() for one in waiting], finished

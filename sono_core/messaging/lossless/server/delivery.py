@@ -16,6 +16,7 @@ from sono_core.messaging.lossless import (
     EVERYBODY,
     OWN,
     Backplane,
+    Change,
     Data,
     Entry,
     Histories,
@@ -23,6 +24,7 @@ from sono_core.messaging.lossless import (
     Page,
     Position,
     Receipt,
+    Top,
     channel_of,
     packets,
     stream_of,
@@ -35,6 +37,7 @@ from .pending import Pending
 from .presence import Presence
 from .questions import GONE, Answered, Questions
 from .sessions import Numbering, Session, Sessions
+from .shared_presence import SharedPresence
 
 FULL = (1013, "there are too many sessions")
 NO_STREAMS = (1013, "what keeps the streams did not answer")
@@ -111,8 +114,11 @@ class Delivery:
         clock: Callable[[], float],
     ) -> None:
         self.sessions: Sessions = Sessions(settings.sessions)
-        self.presence: Presence = Presence(
-            self._members, settings.grace, settings.max_members, settings.max_presence
+        bounds = settings.grace, settings.max_members, settings.max_presence
+        self.presence: Presence = (
+            SharedPresence(backplane, clock, self._members, *bounds)
+            if backplane.shared
+            else Presence(self._members, *bounds)
         )
         self.host: Host = host
         self._hub = hub
@@ -126,7 +132,9 @@ class Delivery:
         self._asked = Pending(settings.max_requests)  # what they are asked
         hub.elsewhere = backplane.shared
         self._following.follow(EVERYBODY)
-        hub.entered, hub.left = self.entered, self.left
+        hub.entered, hub.left, hub.unlisted = self.entered, self.left, self.unlisted
+        self._survey: Receipt[Collection[str]] | None = None  # of channels of other nodes
+        self._surveyed = 0.0
 
     def _members(self, channel: str) -> Collection[str]:
         return self._hub.members(channel) if channel in self._hub.channels else ()
@@ -141,6 +149,10 @@ class Delivery:
 
     def left(self, channel: str, client: str) -> None:
         """It is none any more."""
+        raise NotImplementedError
+
+    def unlisted(self, channel: str) -> None:
+        """Clients are told of a channel no longer."""
         raise NotImplementedError
 
     # -- numbers ----------------------------------------------------------------------------------
@@ -338,6 +350,16 @@ class Delivery:
             self._send(kept.session, body)
         else:
             self._direct_here(name[1:], body)
+
+    def changed(self, name: str, change: Change) -> None:
+        """See `Listener.changed`."""
+        if channel := channel_of(name):
+            self.presence.changed(channel, change)
+
+    def compared(self, name: str, top: Top) -> None:
+        """See `Listener.compared`."""
+        if channel := channel_of(name):
+            self.presence.compared(channel, top.roster)
 
     def came(self, client: str) -> Receipt[Position] | None:
         """A client of another dialect has come: what is for it alone may come from elsewhere.

@@ -22,6 +22,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of the server that wait for one client, and as many of the client."""
     max_members: int
     """Members in a snapshot."""
+    max_channels: int = 100_000
+    """Channels of other nodes that clients are told of."""
     max_listing: int
     """Bytes of what is listed."""
     max_present: int

@@ -244,7 +244,7 @@ class Node(Memberships):
         )
         self._send(session, welcome)
         for channel in self._kept[client].watched or ():
-            self._send(session, self.presence.watch(channel, client))
+            self._watch(session, channel)
         self._following.go_on(client, [named(client, stream) for stream in starts])
 
     def lost(self, session: Session, connection: Any, size: int) -> None:

@@ -176,7 +176,8 @@ class House:
                 else:
                     conversation.answered(work, data, None)
             case Enumerate():
-                names = [name for name in work.channels if self.may_join(line.client, name)]
+                listed = self.node.listed()
+                names = [name for name in listed if self.may_join(line.client, name)]
                 conversation.enumerated(work, names)
             case Do():
                 conversation.do(work)
