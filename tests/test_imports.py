@@ -59,7 +59,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
         sono_core.messaging.lossless.packets
         """,
         """
-        identities sessions questions pending presence shared_presence following enquiries host
+        failures orders identities sessions questions pending elsewhere presence shared_presence
+        following enquiries host
         delivery memberships node conversation
         """,
     ),

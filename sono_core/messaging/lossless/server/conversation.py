@@ -14,7 +14,7 @@ from sono_core.messaging.lossless.packets import Failure
 from sono_core.quoting import Discreet
 
 from . import enquiries
-from .delivery import UNAVAILABLE, unknown_client
+from .failures import UNAVAILABLE, unknown_client
 from .node import Foreign, Node, Opening
 from .sessions import Session
 

@@ -31,8 +31,10 @@ from sono_core.messaging.lossless import (
 )
 from sono_core.messaging.lossless.packets import Failure
 
+from .failures import UNAVAILABLE, unknown_client
 from .following import Following
 from .host import Host, Settings
+from .orders import CONTROL, Order
 from .pending import Pending
 from .presence import Presence
 from .questions import GONE, Answered, Questions
@@ -40,8 +42,6 @@ from .sessions import Numbering, Session, Sessions
 from .shared_presence import SharedPresence
 
 FULL = (1013, "there are too many sessions")
-NO_STREAMS = (1013, "what keeps the streams did not answer")
-UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
 NOWHERE = Position("-", 0)
 _ENVELOPE = 256  # bytes of a packet beside its data, about
 _ALL = 1 << 20  # entries: as many as there are
@@ -132,6 +132,8 @@ class Delivery:
         self._asked = Pending(settings.max_requests)  # what they are asked
         hub.elsewhere = backplane.shared
         self._following.follow(EVERYBODY)
+        if backplane.shared:
+            self._following.follow(CONTROL)
         hub.entered, hub.left, hub.unlisted = self.entered, self.left, self.unlisted
         self._survey: Receipt[Collection[str]] | None = None  # of channels of other nodes
         self._surveyed = 0.0
@@ -153,6 +155,10 @@ class Delivery:
 
     def unlisted(self, channel: str) -> None:
         """Clients are told of a channel no longer."""
+        raise NotImplementedError
+
+    def ordered(self, order: Order) -> None:
+        """A node wants something done with a client."""
         raise NotImplementedError
 
     # -- numbers ----------------------------------------------------------------------------------
@@ -328,7 +334,9 @@ class Delivery:
 
     def delivered(self, name: str, entry: Entry, behind: Collection[str]) -> None:
         """See `Listener.delivered`."""
-        if not name.startswith(OWN):
+        if name == CONTROL:
+            self.ordered(entry.body)
+        elif not name.startswith(OWN):
             self.host.deliver(entry.body, name, entry.at, behind)
         elif (client := name[1:]) not in behind:
             if client in self.sessions:
@@ -381,6 +389,8 @@ class Delivery:
 
     def missed(self, name: str, missing: Missing, behind: Collection[str]) -> None:
         """See `Listener.missed`."""
+        if name == CONTROL:
+            return  # it was cut off for longer than orders are kept
         channel = channel_of(name)
         members: Collection[str]
         if name.startswith(OWN):
@@ -421,11 +431,6 @@ class Delivery:
     def _send(self, session: Session, packet: packets.FromServer) -> None:
         if session.attached is not None:
             self.host.send(session.attached, packet)
-
-
-def unknown_client(client: str) -> Failure:
-    """Why nobody is told what is for a client alone."""
-    return Failure("unknown-client", f"there is no client {client[:200]}")
 
 
 def event(publication: Publication, stream: str, at: Position | None) -> packets.Event:

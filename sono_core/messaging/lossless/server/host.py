@@ -56,6 +56,12 @@ class Host(Protocol):
     def direct(self, delivery: Deliver) -> None:
         """Give something to one client of another dialect."""
 
+    def end_client(self, client: str, code: int, reason: str) -> None:
+        """Close a client of another dialect."""
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        """End all clients of an identity, as `identities.written` writes it."""
+
     def attached(self, client: str, connection: Any) -> None:
         """From now on a client gets what is delivered, on that connection."""
 

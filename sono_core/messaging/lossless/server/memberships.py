@@ -24,7 +24,8 @@ from sono_core.messaging.lossless import (
 from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries
-from .delivery import NO_STREAMS, NOWHERE, UNAVAILABLE, Delivery, Turn, named
+from .delivery import NOWHERE, Delivery, Turn, named
+from .failures import NO_STREAMS, UNAVAILABLE
 from .following import Overtaken
 from .sessions import Session
 

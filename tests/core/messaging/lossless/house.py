@@ -101,6 +101,7 @@ class House:
         self.lines: dict[str, Line] = {}
         self.over: list[tuple[str, int]] = []
         self.directed: list[Deliver] = []
+        self.disconnected: list[tuple[bytes, int, str]] = []
         self.asked: list[tuple[str, str]] = []
         self.heard: list[tuple[str, str, Any]] = []
         self.may_join: Callable[[str, str], bool] = lambda client, channel: (
@@ -187,6 +188,12 @@ class House:
         return self.may_join(client, channel)
 
     # -- what the node asks of its host -----------------------------------------------------------
+
+    def end_client(self, client: str, code: int, reason: str) -> None:
+        self.over.append((client, code))
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        self.disconnected.append((identity, code, reason))
 
     def deliver(
         self, publication: Publish, stream: str, at: Position | None, behind: Collection[str]
