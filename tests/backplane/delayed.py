@@ -157,7 +157,8 @@ class DelayedBackplane(Backplane):
                 later,
                 on_change=on_change and self._later(on_change),
                 on_volatile=on_volatile and self._later(on_volatile),
-            )
+            ),
+            self._publishing.setdefault(stream, deque()),
         )
 
     def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:

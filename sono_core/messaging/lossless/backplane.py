@@ -260,8 +260,8 @@ class Backplane(ABC):
         The stream is not freed meanwhile. The same `on_entry` again replaces what there was.
 
         Returns:
-            A position after which every entry is told. Entries may be told before the receipt is
-            done.
+            A position after which every entry is told; what is published on this node after the
+            call is behind it. Entries may be told before the receipt is done.
         """
 
     @abstractmethod

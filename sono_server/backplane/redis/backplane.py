@@ -251,15 +251,38 @@ class RedisBackplane(Backplane):
             subscription,
         ]
 
+        begins: Receipt[Position] = Receipt()
+        # Before what is published from now on, however long it takes until the server has heard
+        # that the stream is followed.
+        self._run(begins, wire.replied_position, scripts.PIN, stream)
+
         def followed(error: BackplaneError | None) -> None:
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, wire.replied_position, scripts.PIN, stream)
+                begins.then(catch_up)
+
+        def catch_up(begins: Receipt[Position]) -> None:
+            if begins.error is not None:
+                receipt.fail(begins.error)
+            else:
+                self.read(stream, begins.value).then(caught_up)
+
+        def caught_up(missed: Receipt[Batch]) -> None:
+            if missed.error is not None:
+                receipt.fail(missed.error)
+                return
+            if self._subscribed(stream, on_entry):
+                for entry in missed.value.entries:
+                    on_entry(entry)
+            receipt.complete(begins.value)
 
         # Also if others follow it: it is answered behind theirs, which may not be done yet.
         self._subscriber.follow(self._keys.channel(stream), followed)
         return receipt
+
+    def _subscribed(self, stream: str, on_entry: Callable[[Entry], object]) -> bool:
+        return any(one.on_entry == on_entry for one in self._subscriptions.get(stream, ()))
 
     def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:
         """See `Backplane.unsubscribe`."""
