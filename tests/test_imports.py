@@ -59,8 +59,9 @@ PACKAGES: dict[str, tuple[str, str]] = {
         sono_core.messaging.lossless.packets
         """,
         """
-        identities sessions questions pending presence following enquiries host delivery
-        memberships node conversation
+        failures orders identities sessions questions pending elsewhere presence shared_presence
+        following enquiries host
+        delivery memberships node conversation
         """,
     ),
     "sono_core.messaging.v2": (
@@ -97,7 +98,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.backplane.redis": (
         "CORE sono_server.serving sono_server.backplane.errors",
         """
-        keys scripts wire servers handover commands subscriber topology shard shards backplane
+        keys scripts wire servers handover commands subscriber topology shard shards attendance
+        backplane
         """,
     ),
     "sono_server.backplane": (

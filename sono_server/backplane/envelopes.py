@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Data, packets
+from sono_core.messaging.lossless.server import Order
 from sono_server.backplane.errors import UnreadableError
 
 VERSION = 1
@@ -33,11 +34,16 @@ class _Packet(msgspec.Struct, array_like=True, tag="packet"):
     data: _Written | None
 
 
+class _Order(msgspec.Struct, array_like=True, tag="order"):
+    order: Order
+    data: _Written | None
+
+
 class _Data(msgspec.Struct, array_like=True, tag="data"):
     data: _Written
 
 
-_read = msgspec.msgpack.Decoder(_Publication | _Packet | _Data).decode
+_read = msgspec.msgpack.Decoder(_Publication | _Packet | _Order | _Data).decode
 _write = msgspec.msgpack.Encoder().encode
 
 
@@ -45,22 +51,23 @@ class Envelopes:
     """Writes what a node keeps in the backplane: see `Codec`."""
 
     def encode(self, body: Any) -> bytes:
-        """Write a publication, a packet of a client's own stream, or the data of a member.
+        """Write a publication, a packet of a client's own stream, an order, or a member's data.
 
         Payloads are `Data`.
         """
-        content: _Publication | _Packet | _Data
+        content: _Publication | _Packet | _Order | _Data
         if isinstance(body, Publish):
             payload = _written(body.payload)
             content = _Publication(body.channel, body.event, payload, body.sender, body.skip)
         elif isinstance(body, Data):
             content = _Data(_written(body))
         else:
+            kind = _Order if isinstance(body, Order) else _Packet
             data = getattr(body, "data", UNSET)
             if isinstance(data, Data):
-                content = _Packet(replace(body, data=None), _written(data))
+                content = kind(replace(body, data=None), _written(data))
             else:
-                content = _Packet(body, None)
+                content = kind(body, None)
         return _write((VERSION, content))
 
     def decode(self, content: bytes) -> Any:
@@ -81,9 +88,8 @@ class Envelopes:
             return Publish(found.channel, found.event, payload, found.sender, found.skip)
         if isinstance(found, _Data):
             return Data(*found.data)
-        if found.data is None:
-            return found.packet
-        return replace(found.packet, data=Data(*found.data))
+        said = found.order if isinstance(found, _Order) else found.packet
+        return said if found.data is None else replace(said, data=Data(*found.data))
 
 
 def _written(data: Data) -> _Written:

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Data, Position, packets
+from sono_core.messaging.lossless.server.orders import Answer, Ask, Disconnect, End
 from sono_server.backplane import Envelopes, UnreadableError
 from sono_server.backplane.envelopes import VERSION
 
@@ -55,7 +56,16 @@ entries = (
 )
 
 
-@given(publications | entries | payloads)
+numbers = st.integers(0, 2**53 - 1)
+orders = (
+    st.builds(Disconnect, texts, st.binary(max_size=8), numbers, texts)
+    | st.builds(End, texts, numbers, texts, numbers, texts)
+    | st.builds(Ask, texts, numbers, texts, texts, st.floats(0, 100), st.none() | payloads)
+    | st.builds(Answer, texts, numbers, st.none() | failures, st.none() | payloads)
+)
+
+
+@given(publications | entries | orders | payloads)
 def test_what_is_written_is_read_again(body: Any) -> None:
     found = ENVELOPES.decode(ENVELOPES.encode(body))
     assert type(found) is type(body)

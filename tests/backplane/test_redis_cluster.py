@@ -196,6 +196,22 @@ def test_a_slot_that_moves_disturbs_no_other_stream_and_nobody_who_is_present_is
         assert dict(roster.members) == {"bob": {"age": 7}}
 
 
+def test_who_only_follows_notices_that_a_slot_has_moved(lasting: Clustered) -> None:
+    """The server says that it tells no more, and nobody has to ask it."""
+    name = "#followed"
+    key = f"test:{{{name}}}"
+    source = lasting.owner(key)
+    target = next(node for node in lasting.nodes[:MASTERS] if node is not source)
+    with Node(lasting, name) as ann, Node(lasting, name) as bob:
+        ann.rig.wait(ann.publish(1))
+        bob.until(lambda: bob.bodies)
+        bob.rig.settle()
+        lasting.move(lasting.slot(key), source, target)
+        ann.rig.wait(ann.publish(2))
+        bob.until(lambda: bob.bodies == [1, 2])
+        assert len(bob.gaps) == 1
+
+
 def test_what_is_asked_while_a_slot_is_on_its_way_waits_and_keeps_its_order(
     lasting: Clustered,
 ) -> None:

@@ -32,14 +32,14 @@ class Cluster:
 
         self.calls: list[Callable[[], object]] = []
         self.suspected: list[bool] = []
-        self.renewed: list[Callable[[str], bool]] = []
+        self.renewed: list[bool] = []
         self.shards = Shards(
             Servers(connect, None, (ANN,)),
             Keys("test"),
             self.calls.append,
             lambda *_: None,
             lambda: self.suspected.append(True),
-            self.renewed.append,
+            lambda: self.renewed.append(True),
             Bounds(**options),
             False,
         )
@@ -84,7 +84,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setattr(Commands, "start", lambda _: None)
     one = Cluster()
     yield one
-    one.shards.close()
+    one.shards.close(lambda: None)
 
 
 def test_what_is_asked_before_a_server_is_known_waits_for_it(cluster: Cluster) -> None:
@@ -112,7 +112,6 @@ def test_what_a_server_gives_back_comes_before_what_came_since(cluster: Cluster)
     cluster.put("e")
     assert cluster.waiting(BOB) == ["a", "b", "c", "d", "e"]
     assert len(cluster.renewed) == 1
-    assert cluster.renewed[0](KEY)
 
 
 def test_nothing_is_done_elsewhere_before_the_former_server_has_given_back(
@@ -198,9 +197,9 @@ def test_what_waits_at_the_end_fails(cluster: Cluster) -> None:
     cluster.put("a")
     cluster.found((0, ANN))
     cluster.at(ANN)._give_back({SLOT}, BOB)
-    cluster.shards.close()
+    cluster.shards.close(lambda: None)
     cluster.put("b")
-    cluster.shards.close()
+    cluster.shards.close(lambda: None)
     assert cluster.failed == dict.fromkeys("ab", "the backplane is closed")
 
 
@@ -244,7 +243,7 @@ def test_however_slots_move_what_is_asked_in_one_keeps_its_order(
         for server in servers:
             did.extend(int(command.arguments[0]) for command in server._waiting)
         assert did == list(range(asked)), seed
-        cluster.shards.close()
+        cluster.shards.close(lambda: None)
 
 
 # -- what may be asked at once ------------------------------------------------------------------

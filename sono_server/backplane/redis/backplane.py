@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from sono_server.backplane.errors import TooLargeError, UnreadableError
 from sono_server.serving import logger
 
 from . import scripts, wire
+from .attendance import Attendance
 from .commands import Bounds, Command
 from .keys import PREFIX, Keys
 from .scripts import Script
@@ -45,7 +46,6 @@ PROBE = 1.0
 """Seconds between two probes."""
 _TOPS = 128  # streams that are asked about in one command
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
-_MEMBER = 128  # bytes of memory that a member takes in the broker beside its data, about
 
 
 class _Subscription(msgspec.Struct, frozen=True, eq=False):
@@ -101,7 +101,6 @@ class RedisBackplane(Backplane):
         self.interval = PROBE
         self._keys = Keys(prefix or servers.prefix or PREFIX)
         self._codec = codec
-        self._presence = presence
         self._clock = clock
         self._shards = Shards(
             servers,
@@ -115,7 +114,7 @@ class RedisBackplane(Backplane):
         )
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
-        self._present: dict[tuple[str, str], tuple[bytes, int]] = {}  # who entered here
+        self._attendance = Attendance(self._put, self._keys, presence)
         self._publications = 0
         self._complaints = 0
 
@@ -135,11 +134,12 @@ class RedisBackplane(Backplane):
         All receipts are done when this returns, as whoever was called may call nobody any more.
         """
         self._begun = False
-        self._shards.close()
+        self._shards.close(self._attendance.leave)
 
     def tick(self) -> None:
-        """Try whether what is told arrives; see `probe`."""
+        """Try whether what is told arrives, and say that this node lives."""
         self.probe()
+        self._attendance.renew()
 
     @property
     def ready(self) -> bool:
@@ -157,13 +157,17 @@ class RedisBackplane(Backplane):
         Args:
             history: None: what the stream has, or the default.
         """
-        return self._publish(Receipt(), _position, stream, body, size, history, key, False)
+        return self._publish(
+            Receipt(), wire.replied_position, stream, body, size, history, key, False
+        )
 
     def send(
         self, stream: str, body: Any, size: int, history: History | None, key: str | None = None
     ) -> Receipt[Position | None]:
         """See `Backplane.send`; carries what `publish` carries."""
-        return self._publish(Receipt(), _position_or_none, stream, body, size, history, key, True)
+        return self._publish(
+            Receipt(), wire.replied_position_or_none, stream, body, size, history, key, True
+        )
 
     def _publish(
         self,
@@ -195,7 +199,7 @@ class RedisBackplane(Backplane):
             return receipt
         said = b"V\n" + content
         return self._run(
-            receipt, _nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
+            receipt, wire.nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
         )
 
     def read(self, stream: str, after: Position, limit: int | None = None) -> Receipt[Batch]:
@@ -239,15 +243,38 @@ class RedisBackplane(Backplane):
             subscription,
         ]
 
+        begins: Receipt[Position] = Receipt()
+        # Before what is published from now on, however long it takes until the server has heard
+        # that the stream is followed.
+        self._run(begins, wire.replied_position, scripts.PIN, stream)
+
         def followed(error: BackplaneError | None) -> None:
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, _position, scripts.PIN, stream)
+                begins.then(catch_up)
+
+        def catch_up(begins: Receipt[Position]) -> None:
+            if begins.error is not None:
+                receipt.fail(begins.error)
+            else:
+                self.read(stream, begins.value).then(caught_up)
+
+        def caught_up(missed: Receipt[Batch]) -> None:
+            if missed.error is not None:
+                receipt.fail(missed.error)
+                return
+            if self._subscribed(stream, on_entry):
+                for entry in missed.value.entries:
+                    on_entry(entry)
+            receipt.complete(begins.value)
 
         # Also if others follow it: it is answered behind theirs, which may not be done yet.
         self._shards.follow(self._keys.channel(stream), followed)
         return receipt
+
+    def _subscribed(self, stream: str, on_entry: Callable[[Entry], object]) -> bool:
+        return any(one.on_entry == on_entry for one in self._subscriptions.get(stream, ()))
 
     def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:
         """See `Backplane.unsubscribe`."""
@@ -267,7 +294,7 @@ class RedisBackplane(Backplane):
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, _nothing, scripts.END_ROSTER, stream)
+                self._run(receipt, wire.nothing, scripts.END_ROSTER, stream)
             leaving.complete(None)
 
         self._shards.leave(self._keys.channel(stream), left)
@@ -288,7 +315,7 @@ class RedisBackplane(Backplane):
                     tops[name] = wire.top(*found)
                 elif name in self._subscriptions:
                     missing += 1
-                    made = self._run(Receipt(), _listed, scripts.PIN, name)
+                    made = self._run(Receipt(), lambda reply: [reply], scripts.PIN, name)
                     made.then(partial(one_more, names=[name]))
             missing -= 1
             if missing:
@@ -304,7 +331,7 @@ class RedisBackplane(Backplane):
             whole.complete(tops)
         for names in parts:
             keys = [key for name in names for key in self._keys.of_stream(name)[::4]]
-            asked: Receipt[Any] = self._put(Receipt(), _as_is, scripts.TOPS, keys)
+            asked: Receipt[Any] = self._put(Receipt(), wire.as_is, scripts.TOPS, keys)
             asked.then(partial(one_more, names=names))
         return whole
 
@@ -326,25 +353,19 @@ class RedisBackplane(Backplane):
         receipt: Receipt[Position] = Receipt()
         if (content := self._written(receipt, data)) is None:
             return receipt
-        self._present[stream, member] = content, size
-        receipt.then(partial(self._entered, stream, member))
-        return self._enter(receipt, stream, member, content, size)
-
-    def _enter(
-        self, receipt: Receipt[Position], stream: str, member: str, content: bytes, size: int
-    ) -> Receipt[Position]:
-        arguments = (member, self.node, content, _MEMBER + size, self._presence)
-        return self._run(receipt, _position, scripts.ENTER, stream, *arguments, size=len(content))
-
-    def _entered(self, stream: str, member: str, receipt: Receipt[Position]) -> None:
-        if receipt.error is not None:
-            self._present.pop((stream, member), None)
+        return self._attendance.enter(receipt, stream, member, content, size)
 
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
         """See `Backplane.exit`."""
-        self._present.pop((stream, member), None)
+        return self._attendance.exit(Receipt(), stream, member)
 
-        return self._run(Receipt(), _position_or_none, scripts.EXIT, stream, member)
+    def announce(self, stream: str, listed: bool) -> None:
+        """See `Backplane.announce`."""
+        self._attendance.announce(stream, listed)
+
+    def announced(self) -> Receipt[Collection[str]]:
+        """See `Backplane.announced`."""
+        return self._attendance.announced()
 
     def members(self, stream: str) -> Receipt[Roster]:
         """See `Backplane.members`."""
@@ -355,10 +376,17 @@ class RedisBackplane(Backplane):
                 (*wire.member(value), name)
                 for name, value in zip(found[::2], found[1::2], strict=True)
             )
-            members = {name.decode(): self._codec.decode(data) for _, data, name in there}
+            members = {name.decode(): self._data(data) for _, data, name in there}
             return Roster(wire.position(epoch, version), members)
 
         return self._run(Receipt(), roster, scripts.MEMBERS, stream)
+
+    def _data(self, content: bytes) -> Any:
+        """Public data of a member; None if a node of another version wrote it."""
+        try:
+            return self._codec.decode(content)
+        except UnreadableError:
+            return None
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -370,16 +398,16 @@ class RedisBackplane(Backplane):
         most = math.ceil(age * 1000)
         for key in keys:  # whether it opens the session says the session, which comes last
             openers = (self._keys.opener(key),)
-            self._put(Receipt(), _nothing, scripts.SAVE, openers, most, session)
+            self._put(Receipt(), wire.nothing, scripts.SAVE, openers, most, session)
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.SAVE, names, most, saved, size=len(saved))
+        return self._put(Receipt(), wire.nothing, scripts.SAVE, names, most, saved, size=len(saved))
 
     def load_session(self, key: str) -> Receipt[SavedSession | None]:
         """See `Backplane.load_session`."""
         whole: Receipt[SavedSession | None] = Receipt()
 
         def load(name: str) -> Receipt[bytes | None]:
-            return self._put(Receipt(), _as_is, scripts.LOAD, (name,))
+            return self._put(Receipt(), wire.as_is, scripts.LOAD, (name,))
 
         def opened(receipt: Receipt[bytes | None]) -> None:
             if receipt.error is not None:
@@ -409,7 +437,7 @@ class RedisBackplane(Backplane):
     def drop_session(self, session: str) -> Receipt[None]:
         """See `Backplane.drop_session`."""
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.DROP, names)
+        return self._put(Receipt(), wire.nothing, scripts.DROP, names)
 
     # -- whether it works -----------------------------------------------------------------------
 
@@ -429,15 +457,12 @@ class RedisBackplane(Backplane):
     def _suspect(self) -> None:
         self.suspected()  # what it is now
 
-    def _renewed(self, holds: Callable[[str], bool]) -> None:
-        """What was kept is another server's: what was present here is said again.
+    def _renewed(self) -> None:
+        """What was kept of some streams is another server's: what was present here is said again.
 
-        Args:
-            holds: says of which channels.
+        It is said of all streams, as what is noted of this node may be there, too.
         """
-        for (stream, member), (content, size) in list(self._present.items()):
-            if holds(self._keys.channel(stream)):
-                self._enter(Receipt(), stream, member, content, size)
+        self._attendance.lost()
 
     def _told(self, channel: str, content: bytes) -> None:
         stream = self._keys.stream(channel)
@@ -527,23 +552,3 @@ class RedisBackplane(Backplane):
 
 
 _read_session = msgspec.msgpack.Decoder(tuple[str, list[str], bytes]).decode
-
-
-def _position(reply: Sequence[bytes]) -> Position:
-    return wire.position(reply[0], reply[1])
-
-
-def _position_or_none(reply: Sequence[bytes] | None) -> Position | None:
-    return None if reply is None else _position(reply)
-
-
-def _listed(reply: Any) -> list[Any]:
-    return [reply]
-
-
-def _as_is(reply: Any) -> Any:
-    return reply
-
-
-def _nothing(reply: Any) -> None:
-    """Nobody wants to know more than that it was done."""

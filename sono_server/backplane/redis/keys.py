@@ -48,6 +48,15 @@ class Keys:
         """Of what says which session a key opens."""
         return f"{self.prefix}:opens:{{{key}}}"
 
+    @property
+    def nodes(self) -> str:
+        """Of the nodes' leases."""
+        return f"{self.prefix}:nodes"
+
+    def node(self, name: str) -> str:
+        """Of the streams in which a node has members."""
+        return f"{self.prefix}:node:{{{name}}}"
+
     def probe(self, node: str) -> str:
         """Where a node hears its own probes."""
         return f"{self.prefix}:probe:{{{node}}}"

@@ -21,7 +21,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from sono_core.messaging.lossless import BackplaneError
 from sono_core.quoting import shown_url
-from sono_server.backplane.errors import UnusableError
+from sono_server.backplane.errors import CrowdedError, UnusableError
 from sono_server.serving import logger
 
 OLDEST = (7, 0)
@@ -249,7 +249,7 @@ _CLASSES = (
 )
 _WORDS = {
     "SONOLAYOUT": (UnusableError, "another version of Sono has written there, in another layout"),
-    "SONOFULL": (BackplaneError, "too much is present already"),
+    "SONOFULL": (CrowdedError, "too much is present already"),
     "WRONGTYPE": (UnusableError, "a key under the prefix is not Sono's"),
     "OOM": _FULL,
 }

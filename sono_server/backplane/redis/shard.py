@@ -34,7 +34,7 @@ class Owner(Protocol):
         """Something that was said may have been missed."""
 
     def renewed(self, shard: "Shard") -> object:
-        """The server is another one."""
+        """A server is another one."""
 
     def returned(
         self, shard: "Shard", slots: Set[int], commands: list[Command], where: Address | None

@@ -61,8 +61,7 @@ class Shards:
         call_soon: has a function called in the thread of the caller, from any thread.
         told: is called there with a channel, and with what was said in it.
         suspect: is called there when anything that was said may have been missed.
-        renewed: is called there when what was kept is another server's, with a function that says
-            of a channel whether it is one of these.
+        renewed: is called there when what was kept of some streams is another server's.
         bounds: of what waits for one server, and of what waits while none is known.
         listens: whether what is told is heard.
     """
@@ -74,7 +73,7 @@ class Shards:
         call_soon: Callable[[Callable[[], object]], object],
         told: Callable[[str, bytes], object],
         suspect: Callable[[], object],
-        renewed: Callable[[Callable[[str], bool]], object],
+        renewed: Callable[[], object],
         bounds: Bounds,
         listens: bool,
     ) -> None:
@@ -125,8 +124,12 @@ class Shards:
         if self._scout:
             self._scout.start()
 
-    def close(self) -> None:
-        """End: follow nothing more, and run what waits. It fails if a server does not answer."""
+    def close(self, last: Callable[[], object]) -> None:
+        """End: follow nothing more, and run what waits. It fails if a server does not answer.
+
+        Args:
+            last: asks for the last that is to be done, when nothing more is told.
+        """
         self._closed = True
         if self._scout:
             self._scout.close()
@@ -136,6 +139,7 @@ class Shards:
         for shard in shards:
             shard.subscriber.close()
         self.messages.drain()
+        last()
         for shard in shards:
             shard.commands.stop()
         for shard in shards:
@@ -317,7 +321,7 @@ class Shards:
 
     def renewed(self, shard: Shard) -> None:
         """A server is another one."""
-        self._renewed(lambda channel: self._owners[self.slot(channel)] is shard)
+        self._renewed()
 
     # -- which servers there are ----------------------------------------------------------------
 
@@ -368,7 +372,7 @@ class Shards:
         if changed:
             self._follow_anew(anew)
         if anew:
-            self._renewed(lambda channel: self.slot(channel) in anew)
+            self._renewed()
         for slot in [*self._held]:
             self._open(slot)
         if any(held.awaited is None for held in self._held.values()):

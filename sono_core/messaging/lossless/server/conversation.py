@@ -14,7 +14,7 @@ from sono_core.messaging.lossless.packets import Failure
 from sono_core.quoting import Discreet
 
 from . import enquiries
-from .delivery import unknown_client
+from .failures import UNAVAILABLE, unknown_client
 from .node import Foreign, Node, Opening
 from .sessions import Session
 
@@ -59,9 +59,8 @@ class Answer(Work, frozen=True):
 
 
 class Enumerate(Work, frozen=True):
-    """Which of these channels may it join? `Conversation.enumerated` takes them."""
-
-    channels: list[str]
+    """Which of the channels that are `Node.listed`, once the node has `look_elsewhere`, may it
+    join? `Conversation.enumerated` takes them."""
 
 
 class Do(Work, frozen=True):
@@ -135,7 +134,7 @@ class Conversation:
                 return Hear(packet, packet.event, packet.data)
             case packets.Request() if packet.name == enquiries.CHANNELS:
                 waits = self._node.await_answer(session, packet)
-                return Enumerate(packet, self._node.listed()) if waits else None
+                return Enumerate(packet) if waits else None
             case packets.Request() if not packet.name.startswith(enquiries.PREFIX):
                 waits = self._node.await_answer(session, packet)
                 return Answer(packet, packet.name, packet.data) if waits else None
@@ -292,13 +291,17 @@ class Conversation:
         else:
             self._node.answer(session, packet.seq, data)
 
-    def enumerated(self, work: Enumerate, channels: list[str]) -> None:
-        """The application has said which channels it may join."""
+    def enumerated(self, work: Enumerate, channels: list[str] | None) -> None:
+        """The application has said which channels it may join; None: nobody knows which there
+        are."""
         packet, session = work.packet, self._living
         assert isinstance(packet, packets.Request)
         if session is None or not self._node.awaits_answer(session, packet):
             return
-        self._node.list_channels(session, packet.seq, channels)
+        if channels is None:
+            self._node.refuse(session, packet.seq, UNAVAILABLE)
+        else:
+            self._node.list_channels(session, packet.seq, channels)
 
     def do(self, work: Do) -> None:
         """It is its turn."""

@@ -21,6 +21,16 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other or _lasting(one) == _lasting(other))
 
 
+def written(identity: Any) -> bytes:
+    """An identity as nodes name it to each other, whenever it ends: those that are written alike
+    are the same there.
+
+    Raises:
+        TypeError: it cannot be written.
+    """
+    return msgspec.json.encode(_lasting(identity), order="deterministic")
+
+
 def _lasting(identity: Any) -> Any:
     """An identity without the time of its end."""
     if isinstance(identity, Mapping):

@@ -17,6 +17,7 @@ from sono_core.messaging.lossless import (
     EVERYBODY,
     OWN,
     Backplane,
+    Data,
     Histories,
     Start,
     packets,
@@ -25,16 +26,21 @@ from sono_core.messaging.lossless import (
 from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries, identities
-from .delivery import FULL, NO_STREAMS, NOWHERE, Kept, Turn, event, named
+from .delivery import FULL, NOWHERE, Kept, Turn, event, named
+from .elsewhere import Elsewhere
+from .failures import NO_STREAMS
 from .following import Starting
 from .host import Host, Settings
 from .memberships import Memberships, failure_of
+from .orders import Order
+from .questions import Answered, TooManyRequests
 from .sessions import Session
 
 __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
 
 _REPLACED = (4012, "a newer connection has the session")
 _EXPIRED = 1006
+_CLASSIC = Failure("unsupported", "a client of the classic dialect cannot be asked")
 _UNANSWERED = Failure("timeout", "the application has not answered in time", True)
 
 
@@ -79,6 +85,15 @@ class Node(Memberships):
         self._new_id = new_id
         self._new_secret = new_secret
         self._terms = identities.Terms(settings.renew)
+        self.elsewhere: Elsewhere = Elsewhere(backplane, new_secret(), clock, self)
+        self._timed = (
+            self.sessions,
+            self.presence,
+            self.elsewhere,
+            self._terms,
+            self._pending,
+            self._asked,
+        )
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -244,7 +259,7 @@ class Node(Memberships):
         )
         self._send(session, welcome)
         for channel in self._kept[client].watched or ():
-            self._send(session, self.presence.watch(channel, client))
+            self._watch(session, channel)
         self._following.go_on(client, [named(client, stream) for stream in starts])
 
     def lost(self, session: Session, connection: Any, size: int) -> None:
@@ -335,6 +350,38 @@ class Node(Memberships):
         """Tell a client which channels it may join."""
         self.answer(session, seq, enquiries.channels(names, self._settings.max_listing))
 
+    # -- what nodes have each other do ------------------------------------------------------------
+
+    def ordered(self, order: Order) -> None:
+        """See `Delivery`."""
+        self.elsewhere.ordered(order)
+
+    def end_client(self, client: str, code: int, reason: str) -> bool:
+        """See `Here`."""
+        if client in self.sessions:
+            self.end(self.sessions[client], code, reason)
+        elif client in self._hub.clients:
+            self.host.end_client(client, code, reason)
+        else:
+            return False
+        return True
+
+    def ask_client(
+        self, client: str, name: str, data: Data, timeout: float, answered: Answered
+    ) -> None:
+        """See `Here`."""
+        if client in self.sessions:
+            try:
+                self.ask(self.sessions[client], name, data, timeout, answered)
+            except TooManyRequests as error:
+                answered(None, Failure("too-many-requests", str(error), True))
+        elif client in self._hub.clients:
+            answered(None, _CLASSIC)
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        """See `Here`."""
+        self.host.disconnect_clients(identity, code, reason)
+
     # -- time -------------------------------------------------------------------------------------
 
     def drained(self, client: str) -> None:
@@ -345,7 +392,7 @@ class Node(Memberships):
     def deadline(self) -> float:
         """When `tick` has something to do."""
         due = self._following.deadline
-        for part in (self.sessions, self.presence, self._terms, self._pending, self._asked):
+        for part in self._timed:
             time = part.deadline
             if time is not None and time < due:
                 due = time
@@ -375,4 +422,5 @@ class Node(Memberships):
             for client in watchers:
                 if kept := self._kept.get(client):
                     self._send(kept.session, packet)
+        self.elsewhere.tick(now)
         self._following.tick(now)

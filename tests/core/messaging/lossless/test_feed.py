@@ -34,8 +34,10 @@ def test_what_comes_before_the_answer_waits_for_it() -> None:
     rig.backplane.put(1, 2, 3)
     rig.feed.check(rig.top)
     assert (rig.told.take(), started.done) == ([], False)
+    member = rig.feed.catch_up("a", None)
     receipt.complete(rig.at(1))
     assert rig.told.take() == [2, 3]
+    assert member.value == Start(rig.at(1), False)  # what came early may be its own
     assert (started.value, rig.feed.held) == (rig.at(1), 0)
 
 
