@@ -307,3 +307,89 @@ def test_a_node_that_is_cut_off_from_the_others_is_not_believed() -> None:
     node: Any = Node({}, {"cluster_state": "fail"}, [])
     with pytest.raises(ConnectionResetError, match="down"):
         read(node, ("there", 1))
+
+
+# -- what a node of a cluster replies -----------------------------------------------------------
+
+
+class Replies:
+    """Stands for a connection to a node of a cluster."""
+
+    clustered = True
+
+    def __init__(self, *replies: Any) -> None:
+        self.replies = [*replies]
+        self.sent: list[Any] = []
+
+    def readable(self) -> bool:
+        return False
+
+    def send(self, *commands: Any) -> None:
+        self.sent.extend(commands)
+
+    def receive(self) -> Any:
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+def test_what_was_sent_and_not_answered_may_have_been_done(cluster: Cluster) -> None:
+    from sono_server.backplane.redis.servers import Identity
+
+    cluster.found((0, ANN))
+    first, second = cluster.put("a"), cluster.put("b")
+    ann = cluster.at(ANN)
+    ann._identity = Identity("run", "replication")
+    link: Any = Replies([b"epoch", b"1"], ConnectionResetError("reset by peer"))
+    with pytest.raises(ConnectionResetError):
+        ann._exchange(link)
+    cluster.run()
+    assert cluster.failed == {"a": "None"}
+    assert (first.unsure, second.unsure) == (False, True)
+    assert ann._under_way == [second]
+
+
+def test_what_is_refused_as_moved_is_given_back_with_all_that_waits_in_its_slot(
+    cluster: Cluster,
+) -> None:
+    from redis.exceptions import MovedError
+
+    from sono_server.backplane.redis.servers import Identity
+
+    cluster.found((0, ANN))
+    cluster.put("a")
+    ann = cluster.at(ANN)
+    ann._identity = Identity("run", "replication")
+    link: Any = Replies(MovedError(f"{SLOT} {BOB[0]}:{BOB[1]}"))
+    ann._exchange(link)
+    cluster.put("b")
+    cluster.run()
+    assert not ann._under_way
+    assert cluster.shards._scout
+    assert cluster.shards._scout._better == BOB
+    cluster.found((0, BOB))
+    assert cluster.waiting(BOB) == ["a", "b"]
+
+
+def test_channels_of_slots_that_a_server_has_not_keep_it_from_telling_no_others(
+    cluster: Cluster,
+) -> None:
+    from redis.exceptions import MovedError
+
+    cluster.found((0, ANN))
+    shard = cluster.shards._shards[ANN]
+    subscriber = shard.subscriber
+    subscriber._probe = probe = "test:probe:{node}"
+    for channel in (KEY, "test:{#other}", "test:{#third}"):
+        subscriber._wanted[channel] = None
+    left = [b"sunsubscribe", b"test:{#third}", 2]
+    told = [[b"ssubscribe", name.encode(), 1] for name in (probe, "test:{#other}")]
+    moved = MovedError(f"{SLOT} {BOB[0]}:{BOB[1]}")
+    third = [b"ssubscribe", b"test:{#third}", 2]
+    link: Any = Replies(told[0], moved, third, left, told[1])
+    subscriber._begin(link)
+    assert len(link.sent) == 4  # as many slots
+    cluster.run()
+    assert cluster.shards._strayed == {SLOT, cluster.shards.slot("test:{#third}")}
+    assert cluster.suspected == [True]
