@@ -221,6 +221,7 @@ def test_what_is_asked_while_a_slot_is_on_its_way_waits_and_keeps_its_order(
     target = next(node for node in lasting.nodes[:MASTERS] if node is not source)
     with Node(lasting, name) as ann:
         ann.rig.wait(ann.publish(0))
+        ann.until(lambda: ann.backplane.ready)
         target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", lasting.id(source))
         source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", lasting.id(target))
         receipts = [ann.publish(number) for number in (1, 2)]
