@@ -85,7 +85,8 @@ class Node(Memberships):
         self._new_id = new_id
         self._new_secret = new_secret
         self._terms = identities.Terms(settings.renew)
-        self.elsewhere: Elsewhere = Elsewhere(backplane, new_secret(), clock, self)
+        name = new_secret() if backplane.shared else ""
+        self.elsewhere: Elsewhere = Elsewhere(backplane, name, clock, self)
         self._timed = (
             self.sessions,
             self.presence,
