@@ -589,7 +589,7 @@ def test_where_nobody_listens_the_run_ends(programs: load.Programs, command: str
         ((), "the first argument must be"),
         (("dance",), "the first argument must be"),
         (("echo",), "--port is required"),
-        (("echo", "--port=0"), "--port wants a whole number from 1 to 65535, not 0"),
+        (("echo", "--port=0"), "--port wants whole numbers from 1 to 65535"),
         (("echo", "--port=1", "--size=1.5"), "--size wants a whole number"),
         (("echo", "--port=1", "--seconds=soon"), "--seconds wants a number"),
         (("echo", "--port=1", "--slow=1"), "--slow is not for this command"),
