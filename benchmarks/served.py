@@ -6,7 +6,7 @@ costs nothing. The load runs on another core, against one server at a time.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from . import load
 from .cases import Case, Ready
 from .machine import cores
 from .measure import WARM_UP, Measure, Reading, Unit
-from .peers import Server
+from .peers import Nodes, Server
 from .subjects import obstacle, options_of, speaks_tls, start
 
 _QUIET = 0.05  # seconds without a tick of CPU time
@@ -51,26 +51,40 @@ class Served(Case):
         with ExitStack() as stack:
             certificate = stack.enter_context(new_certificate()) if self.tls else None
             for subject in self.subjects:
-                if why := obstacle(subject):
+                if why := self._obstacle(subject):
                     missing[subject] = why
                     continue
                 try:
-                    secured = certificate if speaks_tls(subject) else None
-                    server = stack.enter_context(
-                        start(subject, self.mode, self.deflate, certificate=secured)
-                    )
+                    server = stack.enter_context(self._started(subject, certificate))
                 except Exception as error:
                     measures[subject] = partial(_fail, error)
                 else:
                     measures[subject] = partial(self._load_on, server, subject)
             yield Ready(measures, missing)
 
-    def _load_on(self, server: Server, subject: str, seconds: float) -> Reading:
+    def _obstacle(self, subject: str) -> str:
+        """Why a subject cannot be measured; empty if it can."""
+        return obstacle(subject)
+
+    def _started(
+        self, subject: str, certificate: Path | None
+    ) -> AbstractContextManager[Server | Nodes]:
+        """What a subject has to have running."""
+        secured = certificate if speaks_tls(subject) else None
+        return start(subject, self.mode, self.deflate, certificate=secured)
+
+    def _load_on(self, server: Server | Nodes, subject: str, seconds: float) -> Reading:
+        result = self._loaded(server, subject, seconds)
+        _advance_close(server.pids)
+        return reading(result, self.unit)
+
+    def _loaded(self, server: Server | Nodes, subject: str, seconds: float) -> dict[str, Any]:
+        """What the load generator says."""
         command, *options = self.command
-        result = load.run(
+        return load.run(
             load.build().load,
             command,
-            *("--port", server.port),
+            *("--port", ",".join(map(str, server.ports))),
             *("--server-pid", ",".join(map(str, server.pids))),
             *("--warmup", WARM_UP),
             *("--seconds", seconds),
@@ -79,8 +93,6 @@ class Served(Case):
             *(["--tls"] if self.tls and speaks_tls(subject) else []),
             core=cores()[1],
         )
-        _advance_close(server.pids)
-        return reading(result, self.unit)
 
 
 @contextmanager
