@@ -110,7 +110,7 @@ TARGETS: tuple[Target, ...] = (
     Target("B1", "2 x 500 members", PYTHON_SOCKETIO, 5),
     Target("B1", "2 x 500 members", SOCKET_IO, 2),
     Target("N1", "S2", "sono", 0.95),
-    Target("N1", "F1", IN_MEMORY, 0.95),
+    *(Target("N1", f"F1, {members} members", IN_MEMORY, 0.95) for members in ("1,000", "5,000")),
     *(
         Target(row, f"{way}, {size}", peer, bounds[by_wall], by_wall)
         for row, way, peer, bounds in (
