@@ -22,7 +22,8 @@ from .served import cpu_seconds
 
 SIZE = 100
 """Bytes of what is published."""
-CHANNELS = 1000
+CHANNELS = 100
+"""So few that their histories are soon full, as those of a busy server are."""
 CONNECTIONS, BATCH = 8, 16
 """As many nodes, which send so many commands together when there is much to say."""
 _ROOM, _KEY = "room-{:04}", "key-{:016}"

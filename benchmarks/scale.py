@@ -43,7 +43,7 @@ Rows = Iterator[Sequence[str]]
 
 
 def one_redis(seconds: float) -> Rows:
-    """Where one Redis ends: 100 B, in 1,000 channels, by 8 connections"""
+    """Where one Redis ends: 100 B in 100 channels, by 8 connections"""
     yield "what", "nodes that follow", "CPU of Redis for each", "a second of its CPU", "core busy"
     for name, kind in KINDS.items():
         for followers in FOLLOWERS:
