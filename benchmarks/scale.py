@@ -17,7 +17,7 @@ from sono_client import AsyncJoinedChannel, AsyncSonoClient
 
 from . import load
 from .machine import describe
-from .memory import private
+from .memory import idle_connections, private
 from .nodes import together
 from .one_redis import KINDS, flooded
 from .peers import Nodes, Server
@@ -31,6 +31,7 @@ from .units import duration, number, size
 FOLLOWERS = (0, 2, 10)
 """Nodes that follow each of the channels in which is published."""
 CHANNELS = 20_000
+CONNECTIONS = 5000
 EACH = 125
 """Channels of a client; 128 are the most."""
 _PATIENCE = 60.0  # seconds
@@ -78,6 +79,28 @@ async def _publish_past(here: Server, there: Server, seconds: float) -> tuple[fl
         result = await asyncio.to_thread(load.run, program, "fanout", port, *shape, *options)
         [busy] = meter.shares()
     return idle, busy, result["published"] / result["seconds"]
+
+
+def connections(seconds: float) -> Rows:
+    """5,000 connections of sono.v2 to one node, in one channel"""
+    yield "what", "the node", "Redis"
+    options = options_of(SONO_V2, "nodes", "idle")
+    with together(SONO_V2, "nodes", 1) as nodes:
+        processes = [nodes.servers[0].pids, nodes.broker.pids]
+        port = nodes.ports[0]
+        with idle_connections(port, 10, options):
+            pass
+        empty, meter = [private(pids) for pids in processes], Meter(processes)
+        with idle_connections(port, CONNECTIONS, options):
+            time.sleep(_SETTLE)
+            spent = [duration(s / CONNECTIONS * 1e9) for s in meter.seconds()]
+            held = [private(pids) - was for pids, was in zip(processes, empty, strict=True)]
+            meter = Meter(processes)
+            time.sleep(seconds)
+            idle = [f"{share:.2%}" for share in meter.shares()]
+    yield "CPU until one is welcome", *spent
+    yield "memory of one", *(size(part / CONNECTIONS) for part in held)
+    yield "CPU when nothing happens, of a core", *idle
 
 
 def many_channels(seconds: float) -> Rows:
@@ -175,7 +198,12 @@ class Meter:
         return [spent / self.passed for spent in self.seconds()]
 
 
-PARTS = {"redis": one_redis, "absent": absent, "channels": many_channels}
+PARTS = {
+    "redis": one_redis,
+    "absent": absent,
+    "connections": connections,
+    "channels": many_channels,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
