@@ -98,6 +98,8 @@ class Taken(NamedTuple):
     """A second."""
     busy: float
     """The share of its core."""
+    held: float
+    """Bytes of its memory for each channel, with a full history, and the keys of publications."""
 
     @property
     def cost(self) -> float:
@@ -113,15 +115,18 @@ def flooded(broker: Server, kind: Kind, followers: int, seconds: float) -> Taken
         stats = client.info("commandstats").get(f"cmdstat_{kind.name}", {"calls": 0})
         return time.monotonic(), float(stats["calls"]), cpu_seconds(broker.pids)
 
-    with Redis(port=broker.port) as client, ExitStack() as stack:
-        if followers:
-            stack.enter_context(_beside(_follow, broker.port, kind.channel, followers))
-        stack.enter_context(_beside(_flood, broker.port, kind))
-        time.sleep(WARM_UP)
-        before = taken()
-        time.sleep(seconds)
-        passed, count, spent = (b - a for a, b in zip(before, taken(), strict=True))
-    return Taken(count / passed, spent / passed)
+    with Redis(port=broker.port) as client:
+        empty = client.info("memory")["used_memory"]
+        with ExitStack() as stack:
+            if followers:
+                stack.enter_context(_beside(_follow, broker.port, kind.channel, followers))
+            stack.enter_context(_beside(_flood, broker.port, kind))
+            time.sleep(WARM_UP)
+            before = taken()
+            time.sleep(seconds)
+            passed, count, spent = (b - a for a, b in zip(before, taken(), strict=True))
+        held = client.info("memory")["used_memory"] - empty
+    return Taken(count / passed, spent / passed, held / CHANNELS)
 
 
 class _beside(ExitStack):  # noqa: N801 - it is used as a function

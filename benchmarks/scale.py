@@ -45,14 +45,14 @@ Rows = Iterator[Sequence[str]]
 
 def one_redis(seconds: float) -> Rows:
     """Where one Redis ends: 100 B in 100 channels, by 8 connections"""
-    yield "what", "nodes that follow", "CPU of Redis for each", "a second of its CPU", "core busy"
+    yield "what", "nodes that follow", "CPU for each", "a second of CPU", "busy", "memory a channel"
     for name, kind in KINDS.items():
         for followers in FOLLOWERS:
             with start(BROKER, "nodes") as broker:
                 url = f"redis://127.0.0.1:{broker.port}"
                 taken = flooded(broker, kind(url), followers, seconds)
             cost, full = duration(taken.cost), number(1e9 / taken.cost)
-            yield name, str(followers), cost, full, f"{taken.busy:.0%}"
+            yield name, str(followers), cost, full, f"{taken.busy:.0%}", size(taken.held)
 
 
 def absent(seconds: float) -> Rows:
