@@ -108,7 +108,11 @@ class Taken(NamedTuple):
 
 
 def flooded(broker: Server, kind: Kind, followers: int, seconds: float) -> Taken:
-    """Flood a Redis on a core of its own, with so many connections that follow every room."""
+    """Flood a Redis on a core of its own, with so many connections that follow every room.
+
+    Raises:
+        RuntimeError: Redis took nothing, or cut off a connection that read too slowly.
+    """
     from redis import Redis
 
     def taken() -> tuple[float, float, float]:
@@ -119,17 +123,20 @@ def flooded(broker: Server, kind: Kind, followers: int, seconds: float) -> Taken
         empty = client.info("memory")["used_memory"]
         with ExitStack() as stack:
             if followers:
-                stack.enter_context(_beside(_follow, broker.port, kind.channel, followers))
-            stack.enter_context(_beside(_flood, broker.port, kind))
+                stack.enter_context(Beside(_follow, broker.port, kind.channel, followers))
+            stack.enter_context(Beside(_flood, broker.port, kind))
             time.sleep(WARM_UP)
             before = taken()
             time.sleep(seconds)
             passed, count, spent = (b - a for a, b in zip(before, taken(), strict=True))
+            [(_, left)] = client.pubsub_numsub(kind.channel(_ROOM.format(0)))
         held = client.info("memory")["used_memory"] - empty
+    if not count or left != followers:
+        raise RuntimeError(f"{count} commands were taken, {left} of {followers} followers are left")
     return Taken(count / passed, spent / passed, held / CHANNELS)
 
 
-class _beside(ExitStack):  # noqa: N801 - it is used as a function
+class Beside(ExitStack):
     """A function in a process of its own on the load's core, for the length of a with statement."""
 
     def __init__(self, function: Callable[..., None], *arguments: object) -> None:
@@ -185,4 +192,5 @@ def _follow(ready: Event, port: int, channel: Callable[[str], str], count: int) 
         ready.set()
         while True:
             for key, _ in selector.select():
-                os.read(key.fd, 1 << 18)
+                if not os.read(key.fd, 1 << 18):
+                    raise ConnectionError("Redis cuts a follower off")
