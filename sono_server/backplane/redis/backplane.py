@@ -115,6 +115,7 @@ class RedisBackplane(Backplane):
         self._probing: dict[int, Receipt[None]] = {}  # what has not come back
         self.heard: float = -math.inf
         """When a probe came back last, by `time.monotonic`."""
+        self._asked = 0  # commands, in all: with the node's name a new epoch
         self._publications = 0
         self._complaints = 0
 
@@ -585,7 +586,8 @@ class RedisBackplane(Backplane):
                 receipt.complete(value)
 
         now = "" if self._clock is None else round(1000 * self._clock())
-        complete = (secrets.token_urlsafe(9), now, channel, *arguments)
+        self._asked += 1
+        complete = (f"{self.node}.{self._asked:x}", now, channel, *arguments)
         self._commands.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
         return receipt
 
