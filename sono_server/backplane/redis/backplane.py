@@ -45,6 +45,7 @@ LARGEST = 4 * MIB
 PROBE = 1.0
 """Seconds between two probes."""
 _TOPS = 128  # streams that are asked about in one command
+_LONG = 1 << 16  # bytes that a question counts for whose answer may be long
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
 
 
@@ -141,6 +142,9 @@ class RedisBackplane(Backplane):
         self.heard = -math.inf
         self._subscriber.close()
         self._heard.drain()
+        if self._commands.connected:
+            self._commands.finish()
+        self._handover.drain()
         self._attendance.leave()
         self._commands.close()
         self._handover.drain()
@@ -382,10 +386,14 @@ class RedisBackplane(Backplane):
                 (*wire.member(value), name)
                 for name, value in zip(found[::2], found[1::2], strict=True)
             )
-            members = {name.decode(): self._data(data) for _, data, name in there}
+            read: dict[bytes, Any] = {}  # most members have the same, which is nothing
+            for _, data, _ in there:
+                if data not in read:
+                    read[data] = self._data(data)
+            members = {name.decode(errors="replace"): read[data] for _, data, name in there}
             return Roster(wire.position(epoch, version), members)
 
-        return self._run(Receipt(), roster, scripts.MEMBERS, stream)
+        return self._run(Receipt(), roster, scripts.MEMBERS, stream, size=_LONG)
 
     def _data(self, content: bytes) -> Any:
         """Public data of a member; None if a node of another version wrote it."""
@@ -488,7 +496,7 @@ class RedisBackplane(Backplane):
         """The server is another one, or was lost: what was present here is said again."""
         former, self._identity = self._identity, identity
         if former is not None and former != identity:
-            self._attendance.lost()
+            self._attendance.lost(other=True)
             self._suspect()
 
     def _suspect(self) -> None:
@@ -570,6 +578,7 @@ class RedisBackplane(Backplane):
         channel: str = "",
         size: int = 0,
         repeatable: bool = True,
+        urgent: bool = False,
     ) -> Receipt[T]:
         def done(reply: Any, error: BackplaneError | None) -> None:
             if error is not None:
@@ -588,7 +597,8 @@ class RedisBackplane(Backplane):
         now = "" if self._clock is None else round(1000 * self._clock())
         self._asked += 1
         complete = (f"{self.node}.{self._asked:x}", now, channel, *arguments)
-        self._commands.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
+        command = Command(script, keys, complete, done, _RECORD + size, repeatable)
+        self._commands.put(command, urgent=urgent)
         return receipt
 
 

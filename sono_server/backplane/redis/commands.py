@@ -35,6 +35,7 @@ CLOSING = 1.0
 FIRST_DELAY, LAST_DELAY = 0.05, 1.0
 """Seconds between two attempts to connect; each is twice the one before."""
 
+_LOOK = 0.002  # seconds between two looks whether all is done
 _RETRY = 0.1  # seconds after which a loop that had too much to do is told again
 
 AWAY = BackplaneError("the broker does not answer")
@@ -167,16 +168,30 @@ class Commands:
             self._held = 0
         self._give_up(rest, CLOSED)
 
-    def put(self, command: Command) -> None:
-        """Have a command run. If too much waits already it fails, soon."""
+    def finish(self) -> None:
+        """Wait until all is done that was asked, as long as the broker answers."""
+        before, since = self._exchanges, time.monotonic()
+        while self._waiting or self._under_way:
+            time.sleep(_LOOK)
+            if before != self._exchanges:
+                before, since = self._exchanges, time.monotonic()
+            elif time.monotonic() - since > CLOSING:
+                return
+
+    def put(self, command: Command, *, urgent: bool = False) -> None:
+        """Have a command run. If too much waits already it fails, soon.
+
+        Args:
+            urgent: before all others, and however much waits.
+        """
         command.since = time.monotonic()
         bounds = self._bounds
         with self._lock:
             full = len(self._waiting) >= bounds.count or (
                 self._held + command.size > bounds.size and self._waiting
             )
-            if not (full or self._closed):
-                self._waiting.append(command)
+            if not self._closed and (urgent or not full):
+                (self._waiting.appendleft if urgent else self._waiting.append)(command)
                 self._held += command.size
                 if len(self._waiting) == 1:
                     self._lock.notify()
@@ -215,10 +230,11 @@ class Commands:
         def something() -> bool:
             return bool(self._waiting or self._under_way or self._closed)
 
-        with self._lock:
-            while not self._lock.wait_for(something, _RETRY if self._handover.stuck else None):
-                self._handover.retry()
-            return bool(self._waiting or self._under_way)
+        while True:
+            with self._lock:
+                if self._lock.wait_for(something, _RETRY if self._handover.stuck else None):
+                    return bool(self._waiting or self._under_way)
+            self._handover.retry()
 
     def _connected(self) -> Link:
         link = self._link = self._connect()

@@ -338,7 +338,7 @@ _LEASE = f"""
 local nodes, name, length = KEYS[1], ARGV[5], tonumber(ARGV[6])
 local call = redis.call
 local still = now - tonumber(call('ZSCORE', nodes, '=') or now)
-if still > 3000 then
+if still > 3000 or still < 0 then  -- or its clock was set back
   for _, one in ipairs(call('ZRANGE', nodes, 0, -1)) do call('ZINCRBY', nodes, still, one) end
 end
 local ends = tonumber(call('ZSCORE', nodes, name))

@@ -40,7 +40,7 @@ __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
 
 _REPLACED = (4012, "a newer connection has the session")
 _EXPIRED = 1006
-_CLASSIC = Failure("unsupported", "a client of the classic dialect cannot be asked")
+_CLASSIC = Failure("unknown-request", "a client of the classic dialect cannot be asked")
 _UNANSWERED = Failure("timeout", "the application has not answered in time", True)
 
 
