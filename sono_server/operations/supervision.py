@@ -10,6 +10,7 @@ replaced.
 """
 
 import math
+import signal
 from dataclasses import dataclass
 from logging import ERROR, INFO
 from typing import NamedTuple, TypeAlias
@@ -21,6 +22,7 @@ GRACE = 2.0
 _STABLE = 10.0  # seconds: whoever served for so long has not failed at once
 _FIRST_DELAY = 0.5  # seconds before the second start in a row; it doubles with each
 _MAX_DELAY = 30.0  # seconds
+_TOLD = (0, -signal.SIGTERM, -signal.SIGKILL)  # how a worker ends that is told to
 _PATIENCE = 5.0  # seconds that connections may wait for a successor
 
 
@@ -158,7 +160,8 @@ class Supervision:
         slot = one.slot
         slot.settled = True
         if one.draining:
-            pass
+            if status not in _TOLD:
+                self._log(ERROR, slot, f"{what}, instead of closing its connections")
         elif one is slot.serving:
             slot.serving = None
             if now - one.since >= _STABLE:
@@ -207,10 +210,8 @@ class Supervision:
             if one.kill_at <= now:
                 one.kill_at = math.inf
                 self._actions.append(Kill(one.id))
-                why = (
-                    "does not end" if one.draining else f"is not ready after {self._boot_time:g} s"
-                )
-                self._log(ERROR, one.slot, f"{why}, and is killed")
+                late = "does not end" if one.draining else "is not ready in time"
+                self._log(ERROR, one.slot, f"{late}, and is killed")
         if self._stops:
             if not self._workers:
                 self.status = 0
@@ -270,10 +271,8 @@ class Supervision:
         self._log(ERROR, one.slot, text)
 
     def _replace_next(self, now: float) -> None:
-        """Begin the next replacement, if none is under way."""
-        if any(one.draining for one in self._workers.values()):
-            return
-        if any(slot.serving and slot.booting for slot in self._slots):
+        """Begin the next replacement, if all that were started serve and all that drained are gone."""
+        if any(one.draining or one is one.slot.booting for one in self._workers.values()):
             return
         for slot in self._slots:
             if slot.serving and slot.serving.generation < self._wanted:

@@ -31,7 +31,7 @@ from .supervision import (
 
 _HANGUP = getattr(signal, "SIGHUP", None)
 _CHILD = getattr(signal, "SIGCHLD", None)  # heard, so that a pipe wakes us; processes say the rest
-_KEPT = ("NOTIFY_SOCKET",)  # what is meant for the parent alone
+_KEPT = ("NOTIFY_SOCKET",)  # variables that are meant for the parent alone
 
 
 def supervise(
@@ -58,10 +58,9 @@ def supervise(
         ValueError: this is not the main thread, which alone gets signals.
     """
     supervision = Supervision(workers, drain=drain, boot=boot)
-    kept = {name: value for name, value in os.environ.items() if name not in _KEPT}
-    supervisor = _Supervisor(
-        supervision, listeners, arguments, opened, {**kept, **(environment or {})}
-    )
+    theirs = {name: value for name, value in os.environ.items() if name not in _KEPT}
+    theirs.update(environment or {})
+    supervisor = _Supervisor(supervision, listeners, arguments, opened, theirs)
     try:
         with _signals(supervisor.on_signal) as woken:
             return supervisor.run(woken)
