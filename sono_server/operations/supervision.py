@@ -271,7 +271,7 @@ class Supervision:
         self._log(ERROR, one.slot, text)
 
     def _replace_next(self, now: float) -> None:
-        """Begin the next replacement, if all that were started serve and all that drained are gone."""
+        """Begin the next replacement, if nobody boots and nobody drains."""
         if any(one.draining or one is one.slot.booting for one in self._workers.values()):
             return
         for slot in self._slots:

@@ -90,6 +90,9 @@ class Course:
         self._take(self.machine.tick(self.now))
         return self.decided()
 
+    def status(self) -> int | None:
+        return self.machine.status
+
     def wait_until_due(self) -> list[Action]:
         self.now = self.machine.due
         return self.wait(0)
@@ -124,7 +127,7 @@ def test_a_first_worker_that_refuses_ends_it_with_its_status(status: int) -> Non
     course = Course()
     course.decided()
     assert course.died(1, status) == []
-    assert course.machine.status == status
+    assert course.status() == status
     assert course.logged == []  # the worker has said why
 
 
@@ -134,7 +137,7 @@ def test_a_first_worker_that_refuses_nothing_is_started_again(status: int) -> No
     course.decided()
     assert course.died(1, status) == [Start(2, 0)]
     assert course.ready(2) == [Start(3, 1)]
-    assert course.machine.status is None
+    assert course.status() is None
 
 
 def test_a_worker_that_refuses_later_ends_nothing() -> None:
@@ -142,7 +145,7 @@ def test_a_worker_that_refuses_later_ends_nothing() -> None:
     course.decided()
     course.ready(1)
     assert course.died(2, 2) == [Start(3, 1), Opened()]
-    assert course.machine.status is None
+    assert course.status() is None
 
 
 def test_who_dies_is_started_again_at_once_and_it_is_logged_once() -> None:
@@ -320,9 +323,9 @@ def test_a_stop_drains_all_and_ends_when_all_have_ended() -> None:
     course = serving()
     assert course.stop() == [Close(), Drain(1, False), Drain(2, False)]
     course.died(1, 0)
-    assert course.machine.status is None
+    assert course.status() is None
     course.died(2, 0)
-    assert course.machine.status == 0
+    assert course.status() == 0
     assert course.errors() == []
 
 
@@ -332,7 +335,7 @@ def test_what_does_not_end_after_a_stop_is_killed() -> None:
     course.died(1, 0)
     assert course.wait(DRAIN + GRACE) == [Kill(2)]
     course.died(2)
-    assert course.machine.status == 0
+    assert course.status() == 0
 
 
 def test_a_second_stop_kills_at_once() -> None:
@@ -348,7 +351,7 @@ def test_a_stop_during_a_replacement_ends_everybody_once() -> None:
     assert course.stop() == [Close(), Drain(2, False), Drain(3, False)]
     for worker in (1, 2, 3):
         course.died(worker, 0)
-    assert course.machine.status == 0
+    assert course.status() == 0
 
 
 def test_after_a_stop_nothing_starts() -> None:
@@ -363,7 +366,7 @@ def test_after_a_stop_nothing_starts() -> None:
     for worker in list(course.running):
         course.died(worker, 0)
     assert course.wait(3600) == []
-    assert course.machine.status == 0
+    assert course.status() == 0
 
 
 def test_who_dies_badly_while_it_drains_is_told_of() -> None:
@@ -374,7 +377,7 @@ def test_who_dies_badly_while_it_drains_is_told_of() -> None:
     assert error == f"worker 1 (died of {-signal.SIGSEGV}), instead of closing its connections"
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(100))
 def test_whatever_happens_a_slot_never_has_two_that_serve_and_recovers(seed: int) -> None:
     """Random events; afterwards, with workers that work, every slot serves the wanted version."""
     chance = random.Random(seed)
