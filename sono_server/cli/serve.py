@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace, inherited: Inherited | None = None) -> in
         ApplicationFailed: the application cannot be loaded.
     """
     configure(arguments.log_level, arguments.log_format)
+    given = [] if inherited else _given(arguments)  # before the application can see of them
     certificates = _certificates(arguments)
     answer: Callable[[HTTPRequest], None]
     if arguments.app is None:
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace, inherited: Inherited | None = None) -> in
         limits = msgspec.structs.replace(limits, max_memory=limits.max_memory or share)
     options = _options(arguments, certificates, limits, timeouts)
     kind = AsyncServer if sono._is_asynchronous() else Server
-    server = kind(_listeners(arguments, inherited), options, arguments.host)
+    server = kind(_listeners(arguments, inherited, given), options, arguments.host)
     sono._begin(server)
     hangup = getattr(signal, "SIGHUP", None) if certificates else None
     with taken(hangup, partial(server.call_soon, _reload, certificates)):
@@ -124,9 +125,17 @@ def listening(arguments: argparse.Namespace) -> list[socket.socket]:
     Raises:
         Mistake: one cannot listen there.
     """
+    return _given(arguments) or _listen(arguments)
+
+
+def _given(arguments: argparse.Namespace) -> list[socket.socket]:
     with address_mistakes(arguments):
-        given = activated(arguments.host, arguments.port, arguments.unix)
-        return given or listen(arguments.host, port_of(arguments), unix=arguments.unix)
+        return activated(arguments.host, arguments.port, arguments.unix)
+
+
+def _listen(arguments: argparse.Namespace) -> list[socket.socket]:
+    with address_mistakes(arguments):
+        return listen(arguments.host, port_of(arguments), unix=arguments.unix)
 
 
 def port_of(arguments: argparse.Namespace) -> int:
@@ -148,9 +157,11 @@ def address_mistakes(arguments: argparse.Namespace) -> Iterator[None]:
         raise Mistake(str(error)) from None
 
 
-def _listeners(arguments: argparse.Namespace, inherited: Inherited | None) -> list[socket.socket]:
+def _listeners(
+    arguments: argparse.Namespace, inherited: Inherited | None, given: list[socket.socket]
+) -> list[socket.socket]:
     if inherited is None:
-        return listening(arguments)
+        return given or _listen(arguments)
     with address_mistakes(arguments):  # somebody may have come to listen there meanwhile
         return inherited.listen()
 

@@ -179,6 +179,8 @@ def listen_for(
     if given := activated(host, port, unix):
         return WorkerListeners(given)
     number = PORT if port is None else port
+    if not 0 <= number <= 65535:
+        raise ValueError(f"port must be from 0 to 65535, not {number}")
     if unix is not None or not SPREADS:
         return WorkerListeners(listen(host, number, unix=unix))
     return spread(host, number, workers)
