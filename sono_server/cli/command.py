@@ -16,7 +16,7 @@ from sono_client.cli import Mistake as ClientMistake
 from sono_client.cli import add_commands, complain, say, standard_streams
 from sono_core import __version__, native_available
 from sono_core.quoting import shown_url
-from sono_server.operations import children, settings, supervision
+from sono_server.operations import BOOT, INHERITED, Inherited, settings
 
 from . import publish, reload, serve, workers
 from .mistakes import ApplicationFailed, Mistake
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         help="for development only: start again when a *.py file in the application's folder"
         " changes; needs watchfiles",
     )
-    command.add_argument(children.INHERITED, dest="inherited", help=argparse.SUPPRESS)
+    command.add_argument(INHERITED, dest="inherited", help=argparse.SUPPRESS)
     command.add_argument(
         "--path",
         type=_path,
@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--boot",
         type=_seconds,
-        default=supervision.BOOT,
+        default=BOOT,
         metavar="SECONDS",
         help="how long a worker may take until it is ready (default: %(default)g)",
     )
@@ -280,7 +280,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         sys.dont_write_bytecode |= arguments.reload
         if arguments.reload and arguments.drain is None:
             arguments.drain = reload.DRAIN
-        return serve.run(arguments, children.Inherited(arguments.inherited))
+        return serve.run(arguments, Inherited(arguments.inherited))
     if arguments.workers is not None:
         return workers.run(arguments)
     if arguments.reload:

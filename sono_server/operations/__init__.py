@@ -2,12 +2,15 @@
 
 from . import children, workers
 from .applications import Application, parse_application
-from .children import Inherited
+from .children import INHERITED, Inherited
 from .logs import configure
 from .settings import changed, settings
+from .supervision import BOOT
 from .supervisor import supervise
 
 __all__ = [
+    "BOOT",
+    "INHERITED",
     "Application",
     "Inherited",
     "changed",
