@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -180,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
