@@ -11,14 +11,16 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sono_server.cli import command as cli
-from sono_server.operations import children, workers
+from sono_server.operations import children, supervise, workers
 from sono_server.operations.supervisor import described
+from sono_server.serving import WorkerListeners, listen
 from tests import certificates
 from tests.processes import Log, Program, program
 from tests.server.sono_packets import packet
@@ -367,6 +369,28 @@ def test_there_are_no_workers_on_windows(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_how_a_worker_has_ended_is_said_in_words(status: int, text: str) -> None:
     assert described(5, status) == text
+
+
+def test_a_process_that_cannot_be_started_is_a_worker_that_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(children, "start", refuse)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)]
+    listeners = WorkerListeners(listen("127.0.0.1", 0))
+    assert supervise(["serve"], listeners, workers=2, drain=1) == 1
+    assert "no process can be started: " in caplog.text
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)]
+    assert listeners.of(0) == [-1]  # closed
+
+
+def test_a_supervisor_needs_the_main_thread() -> None:
+    listeners = WorkerListeners(listen("127.0.0.1", 0))
+    with ThreadPoolExecutor() as pool, pytest.raises(ValueError, match="main thread"):
+        pool.submit(supervise, ["serve"], listeners, workers=1, drain=1).result(PATIENCE)
+    assert listeners.of(0) == [-1]
 
 
 class FakeServer:
