@@ -115,7 +115,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     ),
     "sono_server.operations": (
         "CORE sono_server.serving sono_server.backplane sono_server.app",
-        "logs settings applications children supervision supervisor workers",
+        "logs settings applications supervision children supervisor workers",
     ),
     "sono_server.cli": (
         """

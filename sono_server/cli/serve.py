@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace, inherited: Inherited | None = None) -> in
     hangup = getattr(signal, "SIGHUP", None) if certificates else None
     with taken(hangup, partial(server.call_soon, _reload, certificates)):
         if inherited:
-            inherited.serve(server, lambda: sono.ready)
+            inherited.serve(server, lambda: sono.ready, options.drain)
         if not inherited or not inherited.is_worker:
             loop = "asyncio" if isinstance(server, AsyncServer) else "selectors"
             tell(start_line(arguments, server.address, f" on {loop}"))

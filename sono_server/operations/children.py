@@ -19,6 +19,8 @@ from typing import NamedTuple
 from sono_core import CloseCode
 from sono_server.serving import BACKLOG, BaseServer
 
+from .supervision import GRACE
+
 INHERITED = "--inherited"
 """The option that makes a process a child: descriptors of its lifeline, of a pipe in which it says
 that it is ready (-1: it need not), and of the listeners."""
@@ -54,6 +56,7 @@ class Inherited:
             if descriptor >= 0:
                 os.set_inheritable(descriptor, False)
         self._server: BaseServer | None = None
+        self._drain = 0.0
         self._listeners = [socket.socket(fileno=descriptor) for descriptor in listeners]
         for listener in self._listeners:
             listener.setblocking(False)
@@ -70,12 +73,14 @@ class Inherited:
             listener.listen(BACKLOG)
         return self._listeners
 
-    def serve(self, server: BaseServer, ready: Callable[[], bool]) -> None:
+    def serve(self, server: BaseServer, ready: Callable[[], bool], drain: float) -> None:
         """Say that this child is ready, once the server runs, and stop it when it is replaced.
 
         Args:
             ready: whether the backplane is; it is waited for, for `PATIENCE` at most.
+            drain: seconds that connections get to close.
         """
+        self._drain = drain
         self._server = server
         if self.is_worker:
             threading.Thread(target=self._wait, args=(server, ready), daemon=True).start()
@@ -95,8 +100,12 @@ class Inherited:
         word = os.read(self._lifeline, 1)
         if word and self._server:
             self._server.stop(CloseCode.SERVICE_RESTART)
+            os.read(self._lifeline, 1)
         else:
             os.kill(os.getpid(), signal.SIGTERM)
+        # There is nobody left to kill a process that a handler blocks.
+        time.sleep(self._drain + GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def start(

@@ -17,11 +17,11 @@ from typing import NamedTuple, TypeAlias
 
 BOOT = 60.0
 """Seconds that a worker may take until it is ready; then it is killed."""
-GRACE = 2.0
-"""Seconds beyond the drain time after which a worker is killed."""
 _STABLE = 10.0  # seconds: whoever served for so long has not failed at once
 _FIRST_DELAY = 0.5  # seconds before the second start in a row; it doubles with each
 _MAX_DELAY = 30.0  # seconds
+GRACE = 2.0
+"""Seconds beyond the drain time after which a worker is killed."""
 _TOLD = (0, -signal.SIGTERM, -signal.SIGKILL)  # how a worker ends that is told to
 _PATIENCE = 5.0  # seconds that connections may wait for a successor
 

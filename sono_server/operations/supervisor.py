@@ -172,6 +172,7 @@ class _Supervisor:
         signals, self._signals = self._signals, []
         for number in signals:
             if number in (signal.SIGINT, signal.SIGTERM):
+                logger.info("the workers are told to end")
                 self._do(self._supervision.stop(time.monotonic()))
             elif number == _HANGUP:
                 logger.info("all workers are to be replaced")

@@ -195,11 +195,13 @@ def test_a_blocked_worker_is_killed_after_the_drain_time(tmp_path: Path) -> None
 def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     write(tmp_path)
     with program(*SERVE, "--drain", "3600", "--port", "0", "app", cwd=tmp_path) as started:
-        with Wire(started.address(), "/ws") as wire:
+        address = started.address()
+        with Wire(address, "/ws") as wire:
             process = worker(wire)
             wire.send('{"protocol":"message","event":"block","payload":{"message":1}}')
             until((tmp_path / "blocked").exists)
             started.process.send_signal(signal.SIGTERM)
+            Log(started).wait_for("the workers are told to end")  # two that are pending are one
             assert end(started) == 0
         assert not runs(process)
 
@@ -215,6 +217,19 @@ def test_a_supervisor_that_is_killed_takes_its_workers_along_in_good_order(tmp_p
         started.process.communicate(
             timeout=PATIENCE
         )  # the worker has the same streams, till it ends
+
+
+def test_a_blocked_worker_does_not_outlive_its_supervisor_by_more_than_the_drain_time(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path)
+    with program(*SERVE, "--drain", "0", "--port", "0", "app", cwd=tmp_path) as started:
+        with Wire(started.address(), "/ws") as wire:
+            worker(wire)
+            wire.send('{"protocol":"message","event":"block","payload":{"message":1}}')
+            until((tmp_path / "blocked").exists)
+            started.process.send_signal(signal.SIGKILL)
+            started.process.communicate(timeout=PATIENCE)
 
 
 def test_a_replacement_has_the_new_certificate(tmp_path: Path) -> None:
@@ -418,7 +433,7 @@ def test_a_worker_whose_broker_is_away_is_ready_all_the_same_after_a_while(
     try:
         inherited = children.Inherited(f"{lifeline},{say}")
         server: Any = FakeServer()
-        inherited.serve(server, ready)
+        inherited.serve(server, ready, 1.0)
         assert os.read(said, 1) == b"r"
         assert len(asked) == 3 if answers else asked
     finally:
