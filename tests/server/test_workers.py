@@ -223,13 +223,15 @@ def test_a_blocked_worker_does_not_outlive_its_supervisor_by_more_than_the_drain
     tmp_path: Path,
 ) -> None:
     write(tmp_path)
-    with program(*SERVE, "--drain", "0", "--port", "0", "app", cwd=tmp_path) as started:
-        with Wire(started.address(), "/ws") as wire:
-            worker(wire)
-            wire.send('{"protocol":"message","event":"block","payload":{"message":1}}')
-            until((tmp_path / "blocked").exists)
-            started.process.send_signal(signal.SIGKILL)
-            started.process.communicate(timeout=PATIENCE)
+    with (
+        program(*SERVE, "--drain", "0", "--port", "0", "app", cwd=tmp_path) as started,
+        Wire(started.address(), "/ws") as wire,
+    ):
+        worker(wire)
+        wire.send('{"protocol":"message","event":"block","payload":{"message":1}}')
+        until((tmp_path / "blocked").exists)
+        started.process.send_signal(signal.SIGKILL)
+        started.process.communicate(timeout=PATIENCE)
 
 
 def test_a_replacement_has_the_new_certificate(tmp_path: Path) -> None:
