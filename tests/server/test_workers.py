@@ -99,6 +99,7 @@ def test_sighup_replaces_the_worker_before_its_clients_are_told_to_come_back(
                 second = worker(other)
                 assert second != first
                 wire.flush()
+                wire.close()
                 Log(started).wait_for("worker 1 has been replaced")
                 until(lambda: not runs(first))
                 started.process.send_signal(signal.SIGINT)
