@@ -17,7 +17,7 @@ from sono_core.messaging.lossless import KEY_AGE, MAX_KEYS
 
 LAYOUT = "1"
 """Of keys and fields. A script of another layout refuses to touch what this one has written."""
-IDLE = 24 * 3600
+IDLE = 3600
 """Seconds after which a stream is forgotten that nobody follows, reads or publishes in, unless its
 history is kept for longer."""
 REFRESH = 10.0

@@ -294,7 +294,10 @@ class Memberships(Delivery):
             self._following.unfollow(stream_of(channel))
             if channel not in self._hub.channels:
                 self._backplane.announce(stream_of(channel), False)
-                self._backplane.free(stream_of(channel))
+                if not self._backplane.shared:
+                    # Or else its members may be on their way to another node, and have positions:
+                    # it expires there.
+                    self._backplane.free(stream_of(channel))
 
     def _leave(self, client: str, channel: str) -> None:
         """End a membership; the current channel is changed for the home channel."""
