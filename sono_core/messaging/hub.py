@@ -158,6 +158,10 @@ class Hub:
             if name not in self._channels:
                 yield name
 
+    def may_be_entered(self, channel: str) -> bool:
+        """Whether there is that channel, or clients may create it."""
+        return channel in self._channels or self._open_channels or self.opens(channel)
+
     def is_listed(self, channel: str) -> bool:
         """Whether clients are told of a channel; there may be none."""
         found = self._channels.get(channel)
@@ -299,7 +303,7 @@ class Hub:
             self._exit(client, channel)
 
     def _enter(self, client: str, name: str) -> None:
-        if not (name in self._channels or self._open_channels or self.opens(name)):
+        if not self.may_be_entered(name):
             raise MessagingError("unknown-channel", f"there is no channel {name}")
         members = self._channel(name).members
         if client not in members:

@@ -122,8 +122,7 @@ class Calls(Hooks):
         close_payload(Close(code, reason))
         if self.hub.elsewhere:
             named = written(identity)
-            everywhere = self.lossless.node.elsewhere.disconnect
-            self.soon(lambda: everywhere(named, code, reason))
+            self.soon(lambda: self.lossless.disconnect_elsewhere(named, code, reason))
         clients = [each for each in list(self.clients.values()) if same(each.identity, identity)]
         for client in clients:
             self.close(client, code, reason)
@@ -161,13 +160,14 @@ class Calls(Hooks):
 
         def ask() -> None:
             node = self.lossless.node
-            if id in self.clients:
+            if id in node.sessions or id in self.hub.clients:
                 node.ask_client(id, name, written_data, timeout, answered)
-            elif self.hub.may_have(id):
+            elif self.hub.elsewhere and self.hub.may_have(id):
                 node.elsewhere.ask(id, name, written_data, timeout, answered)
             else:
                 answered(None, unknown_client(id))
-            self.lossless.schedule()
+            if self.loop:
+                self.lossless.schedule()
 
         return self._begun(promise, ask)
 
@@ -188,7 +188,8 @@ class Calls(Hooks):
                 promise.complete(True)
             elif self.hub.may_have(id):
                 node.elsewhere.end(id, code, reason, answered)
-                self.lossless.schedule()
+                if self.loop:
+                    self.lossless.schedule()
             else:
                 promise.complete(False)
 

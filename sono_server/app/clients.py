@@ -278,7 +278,7 @@ class RemoteClient:
 
         Returns:
             What becomes the reply. It fails with `RequestFailed`, whose `code` may also be
-            `unknown-client`, or `unsupported` for one of the classic dialect.
+            `unknown-client`, or `unknown-request` for one of the classic dialect.
         """
         return self._broadcaster.request_of(self.id, name, data, timeout)
 

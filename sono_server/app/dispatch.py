@@ -6,6 +6,7 @@ what a packet means.
 
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
@@ -208,15 +209,18 @@ class Dispatcher(Calls):
         """
         node = self.lossless.node
         promise: Promise[Any] = Promise(self.loop)
+        channel = self.hub.channel_of(client.id)
         if wanted == CHANNELS:
             node.look_elsewhere().then(promise.settle)
         else:
-            node.presence.ask(self.hub.channel_of(client.id)).then(promise.settle)
+            node.presence.ask(channel, sys.maxsize).then(promise.settle)
         try:
             found = yield promise
         except BackplaneError:
             raise MessagingError(UNAVAILABLE.code, UNAVAILABLE.message) from None
-        return None if wanted == CHANNELS else [member for member, _ in found.members]
+        if wanted == CHANNELS or channel != self.hub.channel_of(client.id):
+            return None  # the application has moved it meanwhile: it is told who is here
+        return [member for member, _ in found.members]
 
     def _require_permission(self, client: Client, said: tuple[str, object] | None) -> Steps:
         """Ask the application whether a client may say that where it is, and return the channel.

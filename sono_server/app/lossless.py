@@ -24,6 +24,7 @@ from sono_core.messaging.lossless import (
     Histories,
     MemoryBackplane,
     Position,
+    Receipt,
     packets,
 )
 from sono_core.messaging.lossless.server import (
@@ -37,7 +38,7 @@ from sono_core.messaging.lossless.server import (
     written,
 )
 from sono_core.messaging.v2 import PacketError, Speech
-from sono_server.serving import Alarm, Loop, WebSocket
+from sono_server.serving import Alarm, Loop, WebSocket, logger
 
 from .away import Away
 from .beats import Beats
@@ -154,6 +155,7 @@ class Lossless(Handling):
         """The server has ended: so have the sessions that wait for their clients."""
         for session in self.node.sessions.all():
             self.node.end(session, CloseCode.GOING_AWAY)
+        self.node.elsewhere.end_all()
         self._backplane.close()
 
     # -- connections ------------------------------------------------------------------------------
@@ -251,6 +253,22 @@ class Lossless(Handling):
                 self._owner.withhold(delivery.event, 1)
             else:
                 client._socket.send(client._dialect.written(delivery))
+
+    def missed_orders(self) -> None:
+        """See `Host`."""
+        text = "this process was cut off from the backplane: clients of identities that others have"
+        logger.error("%s disconnected meanwhile may still be connected here", text)
+
+    def disconnect_elsewhere(self, identity: bytes, code: int, reason: str) -> None:
+        """Tell all other nodes of an identity that is disconnected, until they know it."""
+
+        def told(receipt: Receipt[Position]) -> None:
+            if receipt.error is not None:
+                text = "other processes do not know yet which identity is disconnected: %s"
+                logger.error(text, receipt.error)
+                self.schedule()
+
+        self.node.elsewhere.disconnect(identity, code, reason).then(told)
 
     def end_client(self, client: str, code: int, reason: str) -> None:
         """See `Host`."""

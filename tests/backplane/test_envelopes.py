@@ -57,9 +57,10 @@ entries = (
 
 
 numbers = st.integers(0, 2**53 - 1)
+codes = st.integers(1000, 4999)
 orders = (
-    st.builds(Disconnect, texts, st.binary(max_size=8), numbers, texts)
-    | st.builds(End, texts, numbers, texts, numbers, texts)
+    st.builds(Disconnect, texts, st.binary(max_size=8), codes, texts)
+    | st.builds(End, texts, numbers, texts, codes, texts)
     | st.builds(Ask, texts, numbers, texts, texts, st.floats(0, 100), st.none() | payloads)
     | st.builds(Answer, texts, numbers, st.none() | failures, st.none() | payloads)
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sono_core.messaging.lossless.backplane import BackplaneError, Change
+from sono_core.messaging.lossless.history import History
 from sono_server.backplane.errors import CrowdedError
 from tests.backplane.brokers import Broker, broker, require_redis
 from tests.backplane.each_backplane import Clock
@@ -251,3 +252,70 @@ def test_public_data_of_another_version_is_none(nodes: Nodes) -> None:
     nodes.enter(nodes.ann, "a")
     roster = nodes.ann.wait(nodes.ann.backplane.members(STREAM))
     assert dict(roster.members) == {"b": None, "a": "a"}
+
+
+def test_a_node_that_could_not_take_all_back_is_not_forgotten_when_it_ends() -> None:
+    require_redis()
+    from sono_server.backplane.redis import Bounds
+
+    with broker() as server:
+        nodes = Nodes(server, bounds=Bounds(count=20))
+        for number in range(15):
+            nodes.enter(nodes.ann, f"a{number}")
+        nodes.enter(nodes.ann, "other", "#other")
+        ann = nodes.ann.backplane
+        for number in range(15):
+            ann.exit(STREAM, f"a{number}")
+            ann.free(f"@a{number}")
+        ann.exit("#other", "other")
+        nodes.ann.close()  # some of that found no room
+        nodes.pass_time(10, nodes.bob)
+        assert (nodes.there(nodes.bob), nodes.there(nodes.bob, "#other")) == ([], [])
+        nodes.bob.close()
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_broker_whose_clock_is_set_makes_no_node_crash_and_none_live_on(
+    nodes: Nodes, seconds: int
+) -> None:
+    nodes.enter(nodes.ann, "a")
+    nodes.clock.now += seconds
+    nodes.pass_time(2, nodes.ann, nodes.bob)
+    assert nodes.there(nodes.bob) == ["a"]
+    nodes.pass_time(10, nodes.bob)
+    assert nodes.there(nodes.bob) == []
+
+
+def test_a_channel_is_listed_again_when_its_members_come_back(nodes: Nodes) -> None:
+    nodes.enter(nodes.ann, "a")
+    nodes.ann.backplane.announce(STREAM, True)
+    nodes.ann.backplane.exit(STREAM, "a")  # it was away for longer than its grace
+    nodes.finish(nodes.ann)
+    assert not nodes.bob.wait(nodes.bob.backplane.announced())
+    nodes.enter(nodes.ann, "a")
+    nodes.finish(nodes.ann)
+    assert list(nodes.bob.wait(nodes.bob.backplane.announced())) == [STREAM]
+
+
+def test_a_lease_is_renewed_though_nothing_more_may_wait() -> None:
+    require_redis()
+    from sono_server.backplane.redis import Bounds
+
+    with broker() as server:
+        nodes = Nodes(server, bounds=Bounds(count=1))
+        server.command("CLIENT", "PAUSE", 300, "ALL")
+        full = [nodes.ann.backplane.publish(STREAM, n, 1, History()) for n in range(5)]
+        nodes.ann.backplane._attendance.renew()
+        with pytest.raises(BackplaneError, match="too much waits"):
+            nodes.ann.wait(full[-1])
+        while nodes.ann.backplane._attendance._renewing:
+            nodes.ann.step()
+        assert nodes.ann.backplane._attendance._renewals == 2
+        nodes.close()
+
+
+def test_names_that_are_no_text_keep_nobody_waiting(nodes: Nodes, server: Broker) -> None:
+    nodes.enter(nodes.ann, "a")
+    name = nodes.ann.backplane._attendance.name
+    server.command("HSET", f"test:node:{{{name}}}", b"#\xff", 1)
+    assert nodes.bob.wait(nodes.bob.backplane.announced())

@@ -435,7 +435,7 @@ def test_channels_of_all_nodes_are_listed_but_secret_ones(nodes: Nodes) -> None:
     run(test())
 
 
-def test_those_on_a_node_that_is_killed_are_gone_within_10_s(nodes: Nodes) -> None:
+def test_those_on_a_node_that_is_killed_are_gone(nodes: Nodes) -> None:
     async def test() -> None:
         async with nodes.client(0) as ann, nodes.client(1) as bob:
             bob_id, ann_id = await ids(bob, ann)
@@ -488,7 +488,7 @@ def test_the_application_reaches_a_client_of_any_node(nodes: Nodes, node: int) -
                 assert await asker.request("tell", id) is True
                 assert (await told.get())["message"] == "you"
             assert await asker.request("ask", ann_id) == ["which?", "blue"]
-            assert await asker.request("ask", cat_id) == "unsupported"
+            assert await asker.request("ask", cat_id) == "unknown-request"
             for id in ("nobody", "x" * 100):
                 assert await asker.request("tell", id) is False
                 assert await asker.request("ask", id) == "unknown-client"

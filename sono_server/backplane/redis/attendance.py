@@ -41,6 +41,7 @@ class Put(Protocol):
         *arguments: bytes | str | int,
         channel: str = "",
         size: int = 0,
+        urgent: bool = False,
     ) -> Receipt[Any]: ...
 
 
@@ -61,9 +62,11 @@ class Attendance:
         self._room = room
         # Data and bytes of members, by stream and member.
         self._streams: dict[str, dict[str, tuple[bytes, int]]] = {}
-        self._listed: dict[str, bool] = {}  # whether clients are told of the channels of these
+        self._listed: dict[str, None] = {}  # clients may be told of the channels of these
         self._owed: dict[tuple[str, str], None] = {}  # members of which the broker may not know
         self._owed_notes: dict[str, None] = {}  # likewise streams
+        self._unsure: dict[str, int] = {}  # how many of a stream are owed, or not confirmed yet
+        self._leased = False  # whether the broker has ever confirmed the lease of that name
         self._renewing = False
         self._renewals = 0
 
@@ -88,16 +91,20 @@ class Attendance:
         """It is present no longer."""
         members = self._streams.get(stream, {})
         members.pop(member, None)
+        if not members:
+            self._streams.pop(stream, None)
         self._exit(receipt, stream, member)
-        if not members and self._streams.pop(stream, None) is not None:
-            self._listed.pop(stream, None)
-            self._note(stream)
         return receipt
 
     def announce(self, stream: str, listed: bool) -> None:
-        """Whether clients may be told of the channel of a stream in which somebody is present."""
-        if stream in self._streams and self._listed.get(stream, False) != listed:
-            self._listed[stream] = listed
+        """Whether clients may be told of the channel of a stream when somebody is present there."""
+        if (stream in self._listed) == listed:
+            return
+        if listed:
+            self._listed[stream] = None
+        else:
+            del self._listed[stream]
+        if stream in self._streams:
             self._note(stream)
 
     def announced(self) -> Receipt[Collection[str]]:
@@ -114,7 +121,7 @@ class Attendance:
                 return
             names, flags = receipt.value[::2], receipt.value[1::2]
             found.update(
-                (name.decode(), None)
+                (name.decode(errors="replace"), None)
                 for name, flag in zip(names, flags, strict=True)
                 if flag == b"1"
             )
@@ -162,21 +169,29 @@ class Attendance:
         *arguments: bytes | str | int,
         size: int = 0,
     ) -> Receipt[Any]:
-        receipt.then(partial(self._said, stream, member))
+        self._unsure[stream] = self._unsure.get(stream, 0) + 1
+        receipt.then(partial(self._said, self.name, stream, member))
         keys, channel = self._keys.of_stream(stream), self._keys.channel(stream)
         return self._put(receipt, read, script, keys, *arguments, channel=channel, size=size)
 
-    def _said(self, stream: str, member: str, receipt: Receipt[Any]) -> None:
-        if isinstance(receipt.error, CrowdedError):
-            self._streams.get(stream, {}).pop(member, None)
-        elif receipt.error is not None:
+    def _said(self, name: str, stream: str, member: str, receipt: Receipt[Any]) -> None:
+        if name != self.name:
+            return  # all was said again meanwhile
+        failed = receipt.error is not None and not isinstance(receipt.error, CrowdedError)
+        if failed and (stream, member) not in self._owed:
             self._owed[stream, member] = None
+            return
+        self._unsure[stream] -= 1
+        if not self._unsure[stream]:
+            del self._unsure[stream]
+            if stream not in self._streams:
+                self._note(stream)
 
     def _note(self, stream: str) -> None:
         """Say that somebody is present in a stream, or nobody any more."""
         own = (self._keys.node(self.name),)
         if stream in self._streams:
-            listed = int(self._listed.get(stream, False))
+            listed = int(stream in self._listed)
             noted = self._put(Receipt(), wire.nothing, scripts.NOTE, own, stream, listed)
         else:
             noted = self._put(Receipt(), wire.nothing, scripts.UNNOTE, own, stream)
@@ -197,7 +212,14 @@ class Attendance:
             self.name = secrets.token_urlsafe(9)
         keys, length = (self._keys.nodes,), round(LEASE * 1000)
         lease = self._put(
-            Receipt(), wire.as_is, scripts.LEASE, keys, self.name, length, int(begins)
+            Receipt(),
+            wire.as_is,
+            scripts.LEASE,
+            keys,
+            self.name,
+            length,
+            int(not self._leased),
+            urgent=True,  # a node that has much to say is not silent
         )
         lease.then(partial(self._renewed, self.name))
         if begins:
@@ -214,6 +236,7 @@ class Attendance:
             logger.error("backplane: other nodes took this one for crashed, as it was silent")
             self.lost()
             return
+        self._leased = True
         self._say_what_is_owed()
         self._renewals += 1
         if self._renewals % _TOUCH == 0:
@@ -221,20 +244,35 @@ class Attendance:
         for one in crashed:
             self._reap(one.decode())
 
-    def lost(self) -> None:
-        """Nobody holds what was said for true any more."""
-        self.name, self._renewing = "", False
+    def lost(self, *, other: bool = False) -> None:
+        """Nobody holds what was said for true any more.
+
+        Args:
+            other: as the broker is another one, which has none of it.
+        """
+        if other and self.name:
+            self._bury(self.name)
+        self._forget()
         self.renew()
 
     def leave(self) -> None:
-        """This node ends. What it has not taken back lasts as long as its lease."""
-        if self.name and not self._streams:
-            self._put(Receipt(), wire.nothing, scripts.BURY, (self._keys.nodes,), self.name)
-        self.name, self._renewing = "", False
+        """This node ends. What it has not taken back, for all it knows, lasts as long as its
+        lease."""
+        if self.name and not (self._streams or self._unsure or self._owed_notes):
+            self._bury(self.name)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.name, self._renewing, self._leased = "", False, False
+
+    def _bury(self, name: str) -> None:
+        self._put(Receipt(), wire.nothing, scripts.DROP, (self._keys.node(name),))
+        self._put(Receipt(), wire.nothing, scripts.BURY, (self._keys.nodes,), name)
 
     def _say_all(self) -> None:
         self._owed.clear()
         self._owed_notes.clear()
+        self._unsure.clear()
         for stream, members in self._streams.items():
             self._note(stream)
             for member in members:
@@ -243,6 +281,7 @@ class Attendance:
     def _say_what_is_owed(self) -> None:
         owed, self._owed = self._owed, {}
         for stream, member in owed:
+            self._unsure[stream] -= 1  # it is counted again
             if member in self._streams.get(stream, {}):
                 self._enter(Receipt(), stream, member)
             else:
@@ -261,7 +300,7 @@ class Attendance:
     def _reap_streams(self, name: str, receipt: Receipt[list[bytes]]) -> None:
         if receipt.error is not None:
             return  # another node is asked to see to it
-        streams = [stream.decode() for stream in receipt.value[::2]]
+        streams = [stream.decode(errors="replace") for stream in receipt.value[::2]]
         under_way = 0
 
         def go_on() -> None:
@@ -270,8 +309,7 @@ class Attendance:
                 under_way += 1
                 reap(streams.pop())
             if not under_way:
-                self._put(Receipt(), wire.nothing, scripts.DROP, (self._keys.node(name),))
-                self._put(Receipt(), wire.nothing, scripts.BURY, (self._keys.nodes,), name)
+                self._bury(name)
 
         def reap(stream: str) -> None:
             keys, channel = self._keys.of_stream(stream), self._keys.channel(stream)

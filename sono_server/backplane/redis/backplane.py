@@ -45,6 +45,7 @@ LARGEST = 4 * MIB
 PROBE = 1.0
 """Seconds between two probes."""
 _TOPS = 128  # streams that are asked about in one command
+_LONG = 1 << 16  # bytes that a question counts for whose answer may be long
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
 
 
@@ -115,6 +116,7 @@ class RedisBackplane(Backplane):
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
         self._attendance = Attendance(self._put, self._keys, presence)
+        self._asked = 0  # commands, in all: with the node's name a new epoch
         self._publications = 0
         self._complaints = 0
 
@@ -376,10 +378,14 @@ class RedisBackplane(Backplane):
                 (*wire.member(value), name)
                 for name, value in zip(found[::2], found[1::2], strict=True)
             )
-            members = {name.decode(): self._data(data) for _, data, name in there}
+            read: dict[bytes, Any] = {}  # most members have the same, which is nothing
+            for _, data, _ in there:
+                if data not in read:
+                    read[data] = self._data(data)
+            members = {name.decode(errors="replace"): read[data] for _, data, name in there}
             return Roster(wire.position(epoch, version), members)
 
-        return self._run(Receipt(), roster, scripts.MEMBERS, stream)
+        return self._run(Receipt(), roster, scripts.MEMBERS, stream, size=_LONG)
 
     def _data(self, content: bytes) -> Any:
         """Public data of a member; None if a node of another version wrote it."""
@@ -462,7 +468,7 @@ class RedisBackplane(Backplane):
 
         It is said of all streams, as what is noted of this node may be there, too.
         """
-        self._attendance.lost()
+        self._attendance.lost(other=not self._shards.clustered)
 
     def _told(self, channel: str, content: bytes) -> None:
         stream = self._keys.stream(channel)
@@ -530,6 +536,7 @@ class RedisBackplane(Backplane):
         channel: str = "",
         size: int = 0,
         repeatable: bool = True,
+        urgent: bool = False,
     ) -> Receipt[T]:
         def done(reply: Any, error: BackplaneError | None) -> None:
             if error is not None:
@@ -546,8 +553,11 @@ class RedisBackplane(Backplane):
                 receipt.complete(value)
 
         now = "" if self._clock is None else round(1000 * self._clock())
-        complete = (secrets.token_urlsafe(9), now, channel, *arguments)
-        self._shards.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
+        self._asked += 1
+        complete = (f"{self.node}.{self._asked:x}", now, channel, *arguments)
+        command = Command(script, keys, complete, done, _RECORD + size, repeatable)
+        command.urgent = urgent
+        self._shards.put(command)
         return receipt
 
 

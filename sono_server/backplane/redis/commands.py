@@ -37,6 +37,7 @@ CLOSING = 1.0
 FIRST_DELAY, LAST_DELAY = 0.05, 1.0
 """Seconds between two attempts to connect; each is twice the one before."""
 
+_LOOK = 0.002  # seconds between two looks whether all is done
 _RETRY = 0.1  # seconds after which a loop that had too much to do is told again
 
 AWAY = BackplaneError("the broker does not answer")
@@ -78,6 +79,7 @@ class Command:
         "size",
         "slot",
         "unsure",
+        "urgent",
     )
 
     def __init__(
@@ -100,6 +102,8 @@ class Command:
         """Of a cluster, in which its keys are."""
         self.unsure: bool = False
         """Whether a server may have done it that did not say so."""
+        self.urgent: bool = False
+        """Whether it goes before all others, and however much waits."""
 
     def packed(self, server: str, clustered: bool) -> tuple[Any, ...]:
         """As it is sent.
@@ -225,6 +229,16 @@ class Commands:
         with self._lock:
             self._left.discard(slot)
 
+    def finish(self) -> None:
+        """Wait until all is done that was asked, as long as the broker answers."""
+        before, since = self._exchanges, time.monotonic()
+        while self._waiting or self._under_way:
+            time.sleep(_LOOK)
+            if before != self._exchanges:
+                before, since = self._exchanges, time.monotonic()
+            elif time.monotonic() - since > CLOSING:
+                return
+
     def put(self, command: Command) -> bool:
         """Have a command run. If too much waits already it fails, soon.
 
@@ -238,8 +252,8 @@ class Commands:
             full = len(self._waiting) >= bounds.count or (
                 self._held + command.size > bounds.size and self._waiting
             )
-            if not (full or self._closed):
-                self._waiting.append(command)
+            if not self._closed and (command.urgent or not full):
+                (self._waiting.appendleft if command.urgent else self._waiting.append)(command)
                 self._held += command.size
                 if len(self._waiting) == 1:
                     self._lock.notify()
@@ -282,11 +296,13 @@ class Commands:
 
         while True:
             with self._lock:
-                while not self._lock.wait_for(something, _RETRY if self._handover.stuck else None):
-                    self._handover.retry()
-                if not self._leaving:
+                found = self._lock.wait_for(something, _RETRY if self._handover.stuck else None)
+                if found and not self._leaving:
                     return bool(self._waiting or self._under_way)
-            self._give_back()
+            if found:
+                self._give_back()
+            else:
+                self._handover.retry()
 
     def _give_back(self, slots: Set[int] = frozenset(), where: Address | None = None) -> None:
         """What was asked in slots that are not here: all of it, and in its order."""
@@ -399,10 +415,13 @@ class Commands:
         over = [command for command in self._under_way if command.since <= oldest]
         self._under_way = [command for command in self._under_way if command.since > oldest]
         with self._lock:
-            while self._waiting and self._waiting[0].since <= oldest:
-                command = self._waiting.popleft()
-                self._held -= command.size
-                over.append(command)
+            waiting, self._waiting = self._waiting, deque()
+            for command in waiting:
+                if command.since <= oldest:
+                    self._held -= command.size
+                    over.append(command)
+                else:
+                    self._waiting.append(command)
         self._give_up(over, self.refused or AWAY)
 
     def _give_up(self, commands: Iterable[Command], error: BackplaneError) -> None:

@@ -17,7 +17,7 @@ from sono_core.messaging.lossless import KEY_AGE, MAX_KEYS
 
 LAYOUT = "1"
 """Of keys and fields. A script of another layout refuses to touch what this one has written."""
-IDLE = 24 * 3600
+IDLE = 3600
 """Seconds after which a stream is forgotten that nobody follows, reads or publishes in, unless its
 history is kept for longer."""
 REFRESH = 10.0
@@ -338,7 +338,7 @@ _LEASE = f"""
 local nodes, name, length = KEYS[1], ARGV[5], tonumber(ARGV[6])
 local call = redis.call
 local still = now - tonumber(call('ZSCORE', nodes, '=') or now)
-if still > 3000 then
+if still > 3000 or still < 0 then  -- or its clock was set back
   for _, one in ipairs(call('ZRANGE', nodes, 0, -1)) do call('ZINCRBY', nodes, still, one) end
 end
 local ends = tonumber(call('ZSCORE', nodes, name))

@@ -139,6 +139,10 @@ class Shards:
         for shard in shards:
             shard.subscriber.close()
         self.messages.drain()
+        for shard in shards:
+            if shard.commands.connected:
+                shard.commands.finish()
+        self.replies.drain()
         last()
         for shard in shards:
             shard.commands.stop()

@@ -116,7 +116,7 @@ class Delivery:
         self.sessions: Sessions = Sessions(settings.sessions)
         bounds = settings.grace, settings.max_members, settings.max_presence
         self.presence: Presence = (
-            SharedPresence(backplane, clock, self._members, *bounds)
+            SharedPresence(backplane, clock, self._follow, self._members, *bounds)
             if backplane.shared
             else Presence(self._members, *bounds)
         )
@@ -137,6 +137,9 @@ class Delivery:
         hub.entered, hub.left, hub.unlisted = self.entered, self.left, self.unlisted
         self._survey: Receipt[Collection[str]] | None = None  # of channels of other nodes
         self._surveyed = 0.0
+
+    def _follow(self, channel: str) -> Receipt[Position] | None:
+        return self._following.follow(stream_of(channel))
 
     def _members(self, channel: str) -> Collection[str]:
         return self._hub.members(channel) if channel in self._hub.channels else ()
@@ -352,7 +355,9 @@ class Delivery:
 
     def told(self, name: str, body: Any) -> None:
         """See `Listener.told`."""
-        if not name.startswith(OWN):
+        if name == CONTROL:
+            self.ordered(body)
+        elif not name.startswith(OWN):
             self.host.deliver(body, name, None, ())
         elif kept := self._kept.get(name[1:]):
             self._send(kept.session, body)
@@ -390,7 +395,8 @@ class Delivery:
     def missed(self, name: str, missing: Missing, behind: Collection[str]) -> None:
         """See `Listener.missed`."""
         if name == CONTROL:
-            return  # it was cut off for longer than orders are kept
+            self.host.missed_orders()
+            return
         channel = channel_of(name)
         members: Collection[str]
         if name.startswith(OWN):

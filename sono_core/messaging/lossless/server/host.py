@@ -62,6 +62,9 @@ class Host(Protocol):
     def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
         """End all clients of an identity, as `identities.written` writes it."""
 
+    def missed_orders(self) -> None:
+        """Other nodes may have disconnected identities, and this one does not know which."""
+
     def attached(self, client: str, connection: Any) -> None:
         """From now on a client gets what is delivered, on that connection."""
 

@@ -1,6 +1,8 @@
 """Who a client is, and for how long. docs/protocol.md, clauses 5.10 and 5.17."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -22,27 +24,45 @@ def same(one: Any, other: Any) -> bool:
 
 
 def written(identity: Any) -> bytes:
-    """An identity as nodes name it to each other, whenever it ends: those that are written alike
-    are the same there.
+    """What nodes call an identity among themselves, whenever it ends: 32 bytes, from which nobody
+    finds out more. Those that are written alike are the same there.
 
     Raises:
         TypeError: it cannot be written.
     """
-    return msgspec.json.encode(_lasting(identity), order="deterministic")
+    parts = _parts(identity)
+    if parts is not None:
+        parts.pop(EXPIRES_AT, None)
+    value = identity if parts is None else parts
+    try:
+        text = msgspec.json.encode(value, order="deterministic")
+    except UnicodeEncodeError:  # lone surrogates, which Python's own module escapes
+        plain = msgspec.to_builtins(value, str_keys=True)
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=True).encode()
+    except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise TypeError(f"the identity cannot be written: {error}") from None
+    return hashlib.sha256(text).digest()
+
+
+def _parts(identity: Any) -> dict[str, Any] | None:
+    """What an identity consists of, as far as it is compared; None if it has no parts."""
+    if isinstance(identity, Mapping):
+        return dict(identity)
+    if isinstance(identity, msgspec.Struct):
+        return {name: getattr(identity, name) for name in identity.__struct_fields__}
+    if dataclasses.is_dataclass(identity):
+        fields = dataclasses.fields(identity)
+        return {field.name: getattr(identity, field.name) for field in fields if field.compare}
+    return None
 
 
 def _lasting(identity: Any) -> Any:
     """An identity without the time of its end."""
-    if isinstance(identity, Mapping):
-        parts = dict(identity)
-    elif isinstance(identity, msgspec.Struct):
-        parts = {name: getattr(identity, name) for name in identity.__struct_fields__}
-    elif dataclasses.is_dataclass(identity):
-        fields = dataclasses.fields(identity)
-        parts = {field.name: getattr(identity, field.name) for field in fields if field.compare}
-    else:
+    parts = _parts(identity)
+    if parts is None or EXPIRES_AT not in parts:
         return identity
-    return parts if parts.pop(EXPIRES_AT, parts) is not parts else identity
+    del parts[EXPIRES_AT]
+    return parts
 
 
 class Terms:

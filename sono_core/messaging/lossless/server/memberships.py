@@ -28,9 +28,8 @@ from .delivery import NOWHERE, Delivery, Turn, named
 from .failures import NO_STREAMS, UNAVAILABLE
 from .following import Overtaken
 from .sessions import Session
+from .shared_presence import SURVEY
 
-SURVEY = 1.0
-"""Seconds for which it is known which channels there are on other nodes."""
 _QUOTED = 128  # characters of a name
 
 
@@ -214,8 +213,11 @@ class Memberships(Delivery):
 
     def _found_elsewhere(self, receipt: Receipt[Collection[str]]) -> None:
         if receipt.error is None:
-            found = islice(map(channel_of, receipt.value), self._settings.max_channels)
-            self._hub.others = dict.fromkeys(name for name in found if name is not None)
+            names = islice(map(channel_of, receipt.value), self._settings.max_channels)
+            may_be_entered = self._hub.may_be_entered
+            self._hub.others = dict.fromkeys(
+                name for name in names if name and may_be_entered(name)
+            )
 
     def _paged(self, session: Session, seq: int, receipt: Receipt[Page]) -> None:
         if receipt.error is not None:
@@ -291,7 +293,11 @@ class Memberships(Delivery):
         if not self._members(channel):
             self._following.unfollow(stream_of(channel))
             if channel not in self._hub.channels:
-                self._backplane.free(stream_of(channel))
+                self._backplane.announce(stream_of(channel), False)
+                if not self._backplane.shared:
+                    # Or else its members may be on their way to another node, and have positions:
+                    # it expires there.
+                    self._backplane.free(stream_of(channel))
 
     def _leave(self, client: str, channel: str) -> None:
         """End a membership; the current channel is changed for the home channel."""

@@ -40,7 +40,7 @@ __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
 
 _REPLACED = (4012, "a newer connection has the session")
 _EXPIRED = 1006
-_CLASSIC = Failure("unsupported", "a client of the classic dialect cannot be asked")
+_CLASSIC = Failure("unknown-request", "a client of the classic dialect cannot be asked")
 _UNANSWERED = Failure("timeout", "the application has not answered in time", True)
 
 
@@ -85,7 +85,8 @@ class Node(Memberships):
         self._new_id = new_id
         self._new_secret = new_secret
         self._terms = identities.Terms(settings.renew)
-        self.elsewhere: Elsewhere = Elsewhere(backplane, new_secret(), clock, self)
+        name = new_secret() if backplane.shared else ""
+        self.elsewhere: Elsewhere = Elsewhere(backplane, name, clock, self)
         self._timed = (
             self.sessions,
             self.presence,

@@ -1,5 +1,7 @@
 """What nodes have each other do with their clients, through a stream that all of them follow."""
 
+from typing import Annotated
+
 import msgspec
 
 from sono_core.messaging.lossless import Data
@@ -7,6 +9,10 @@ from sono_core.messaging.lossless.packets import Failure
 
 CONTROL = "!"
 """The stream; no client can name it."""
+
+
+Code = Annotated[int, msgspec.Meta(ge=1000, le=4999)]
+Reason = Annotated[str, msgspec.Meta(max_length=123)]
 
 
 class _Order(msgspec.Struct, frozen=True, array_like=True):
@@ -19,8 +25,8 @@ class Disconnect(_Order, frozen=True, tag="disconnect"):
     asker: str
     identity: bytes
     """See `identities.written`."""
-    code: int
-    reason: str
+    code: Code
+    reason: Reason
 
 
 class End(_Order, frozen=True, tag="end"):
@@ -31,8 +37,8 @@ class End(_Order, frozen=True, tag="end"):
     number: int
     """Of what it asks."""
     client: str
-    code: int
-    reason: str
+    code: Code
+    reason: Reason
 
 
 class Ask(_Order, frozen=True, tag="ask"):

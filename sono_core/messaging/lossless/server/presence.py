@@ -27,7 +27,7 @@ class Board:
     __slots__ = ("before", "version", "watchers")
 
     def __init__(self) -> None:
-        self.version = 0
+        self.version: int = 0
         self.watchers: dict[str, None] = {}
         self.before: dict[str, bool] = {}  # who may have changed, and whether it was present
 

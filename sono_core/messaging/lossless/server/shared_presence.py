@@ -4,6 +4,7 @@ Each node says of its own members whether they are present; a channel's roster, 
 what all have said. A node looks at those rosters alone that somebody here watches or asks for.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
 from itertools import islice
@@ -23,6 +24,8 @@ from sono_core.messaging.lossless import (
 
 from .presence import Board, Members, Presence
 
+SURVEY = 1.0
+"""Seconds for which an answer of the backplane about all nodes is given again."""
 NOTHING = Data.of(None)
 """The public data of a member that has none."""
 
@@ -43,6 +46,8 @@ class SharedPresence(Presence):
     Args:
         backplane: has the rosters.
         clock: the time, in seconds.
+        follow: follows a channel's stream; what it gives is done when changes are told. None: they
+            are already.
         members, grace, most, size: see `Presence`; of this node's members.
     """
 
@@ -50,6 +55,7 @@ class SharedPresence(Presence):
         self,
         backplane: Backplane,
         clock: Callable[[], float],
+        follow: Callable[[str], Receipt[Position] | None],
         members: Members,
         grace: float,
         most: int,
@@ -58,6 +64,9 @@ class SharedPresence(Presence):
         super().__init__(members, grace, most, size)
         self._backplane = backplane
         self._clock = clock
+        self._follow = follow
+        # The last answers, and when they were asked for: it takes a while to find out.
+        self._asked: OrderedDict[str, tuple[float, Receipt[Roster]]] = OrderedDict()
         self._watched: dict[str, _Watched] = {}
         self._due: dict[str, None] = {}  # channels whose watchers are to be told everything
 
@@ -98,7 +107,11 @@ class SharedPresence(Presence):
                 partial(self._on_roster, channel),
             )
             watched = self._watched[channel] = _Watched(view)
-            view.start()
+            begun = self._follow(channel)
+            if begun is None:
+                view.start()
+            else:  # or changes in between would be missed
+                begun.then(lambda _: view.start())
         return None if watched.view.version is None else self.snapshot(channel)
 
     def _forget(self, channel: str) -> None:
@@ -139,8 +152,16 @@ class SharedPresence(Presence):
                 packets.Members(channel=channel, version=0, members=shown, count=len(members))
             )
 
-        self._backplane.members(stream_of(channel)).then(told)
+        self._roster(channel).then(told)
         return answer
+
+    def _roster(self, channel: str) -> Receipt[Roster]:
+        now, asked = self._clock(), self._asked
+        while asked and next(iter(asked.values()))[0] + SURVEY <= now:
+            asked.popitem(last=False)
+        if channel not in asked:
+            asked[channel] = now, self._backplane.members(stream_of(channel))
+        return asked[channel][1]
 
     def _here(self, channel: str) -> Collection[str]:
         watched = self._watched.get(channel)

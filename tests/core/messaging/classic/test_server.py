@@ -307,7 +307,7 @@ def test_what_is_hidden_is_not_listed() -> None:
         text = json.dumps({"protocol": "grab", "payload": {"message": kind}})
         assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is expected
     text = json.dumps({"protocol": "message", "payload": {"message": "channels"}})
-    assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is False
+    assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is None
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ class House:
         self.lines: dict[str, Line] = {}
         self.over: list[tuple[str, int]] = []
         self.directed: list[Deliver] = []
+        self.missed = 0
         self.disconnected: list[tuple[bytes, int, str]] = []
         self.asked: list[tuple[str, str]] = []
         self.heard: list[tuple[str, str, Any]] = []
@@ -191,6 +192,9 @@ class House:
 
     def end_client(self, client: str, code: int, reason: str) -> None:
         self.over.append((client, code))
+
+    def missed_orders(self) -> None:
+        self.missed += 1
 
     def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
         self.disconnected.append((identity, code, reason))

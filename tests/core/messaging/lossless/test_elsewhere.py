@@ -29,7 +29,11 @@ class Node:
         self.asked: list[tuple[str, str, Any, float, Answered]] = []
         self.backplane = backplane
         self.elsewhere = Elsewhere(backplane, name, clock, self)
-        backplane.subscribe(CONTROL, lambda entry: self.elsewhere.ordered(entry.body))
+        backplane.subscribe(
+            CONTROL,
+            lambda entry: self.elsewhere.ordered(entry.body),
+            on_volatile=self.elsewhere.ordered,
+        )
 
     def has(self, client: str) -> None:
         self.clients.add(client)
@@ -130,7 +134,7 @@ def test_who_waits_for_a_node_that_does_not_answer_waits_no_longer_than_it_may(
     assert deployment.answer == "timeout"
 
 
-@pytest.mark.parametrize("since", ["tops", "publish"])
+@pytest.mark.parametrize("since", ["tops", "tell"])
 def test_nobody_is_asked_while_the_backplane_is_away(
     deployment: Deployment, since: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,3 +184,81 @@ def test_other_identities_are_written_otherwise(one: Any, other: Any) -> None:
 def test_an_identity_that_cannot_be_written_is_the_callers_mistake() -> None:
     with pytest.raises(TypeError):
         written(object())
+
+
+def test_what_the_backplane_did_not_take_is_said_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker, *others = deployment.nodes
+    deployment.far.failing = 1.0
+    asker.elsewhere.disconnect(written("ann"), 4013, "")
+    deployment.far.settle()
+    deployment.far.failing = 0.0
+    assert asker.elsewhere.deadline == deployment.clock.now + 1.0
+    deployment.pass_time(1.0)
+    deployment.far.settle()
+    assert asker.elsewhere.deadline is None
+    assert all((written("ann"), 4013, "") in node.done for node in others)
+
+
+def test_whoever_waits_when_the_node_ends_is_told(deployment: Deployment) -> None:
+    asker, _, owner = deployment.nodes
+    owner.has("ann")
+    asker.elsewhere.ask("ann", "colour", Data.of(1), 5.0, deployment.answered)
+    deployment.far.settle()
+    asker.elsewhere.end_all()
+    assert deployment.answer == "unavailable"
+    deployment.pass_time(100.0)
+    assert len(deployment.answers) == 1
+
+
+def test_an_answer_that_cannot_be_passed_on_is_a_failure(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sono_core.messaging.lossless.backplane import BackplaneError
+
+    asker, _, owner = deployment.nodes
+    owner.has("ann")
+    asker.elsewhere.ask("ann", "colour", Data.of(1), 5.0, deployment.answered)
+    deployment.far.settle()
+    tell = deployment.far.tell
+
+    def only_small_ones(stream: str, body: Any) -> Receipt[None]:
+        if body.data is None:
+            return tell(stream, body)
+        failed: Receipt[None] = Receipt()
+        failed.fail(BackplaneError("too large"))
+        return failed
+
+    monkeypatch.setattr(deployment.far, "tell", only_small_ones)
+    owner.asked[0][-1]("x" * 1000, None)
+    deployment.far.settle()
+    assert deployment.answer == "failed"
+
+
+def test_an_order_that_nobody_of_ours_gives_harms_nobody(deployment: Deployment) -> None:
+    asker, _, owner = deployment.nodes
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("the code may not be sent")
+
+    owner.disconnect_clients = refuse  # type: ignore[method-assign]
+    asker.elsewhere.disconnect(written("ann"), 1005, "")
+    deployment.far.settle()
+
+
+@pytest.mark.parametrize("identity", ["\ud800", {"name": "\ud800", "expires_at": 1}])
+def test_identities_with_lone_surrogates_are_written_too(identity: Any) -> None:
+    assert len(written(identity)) == 32
+    assert written(identity) != written("?")
+
+
+def test_fields_that_do_not_compare_are_not_written() -> None:
+    import dataclasses
+
+    @dataclasses.dataclass
+    class User:
+        name: str
+        since: float = dataclasses.field(compare=False)
+
+    assert written(User("ann", 1.0)) == written(User("ann", 2.0)) != written(User("bob", 1.0))

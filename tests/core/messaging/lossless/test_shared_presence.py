@@ -32,7 +32,7 @@ class Node:
         self.clock = clock
         self.here: dict[str, None] = {}
         self.presence = SharedPresence(
-            backplane, clock, lambda name: self.here.keys(), GRACE, most, 1 << 20
+            backplane, clock, lambda _: None, lambda name: self.here.keys(), GRACE, most, 1 << 20
         )
         self.watcher = f"{name}-watcher"
         self.seen: dict[str, Any] = {}
