@@ -6,7 +6,7 @@ costs nothing. The load runs on another core, against one server at a time.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from . import load
 from .cases import Case, Ready
 from .machine import cores
 from .measure import WARM_UP, Measure, Reading, Unit
-from .peers import Server
+from .peers import Nodes, Server
 from .subjects import obstacle, options_of, speaks_tls, start
 
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED of Linux
 _QUIET = 0.05  # seconds without a tick of CPU time
 _PATIENCE = 3.0  # seconds within which a server should come to rest
 
@@ -51,26 +52,40 @@ class Served(Case):
         with ExitStack() as stack:
             certificate = stack.enter_context(new_certificate()) if self.tls else None
             for subject in self.subjects:
-                if why := obstacle(subject):
+                if why := self._obstacle(subject):
                     missing[subject] = why
                     continue
                 try:
-                    secured = certificate if speaks_tls(subject) else None
-                    server = stack.enter_context(
-                        start(subject, self.mode, self.deflate, certificate=secured)
-                    )
+                    server = stack.enter_context(self._started(subject, certificate))
                 except Exception as error:
                     measures[subject] = partial(_fail, error)
                 else:
                     measures[subject] = partial(self._load_on, server, subject)
             yield Ready(measures, missing)
 
-    def _load_on(self, server: Server, subject: str, seconds: float) -> Reading:
+    def _obstacle(self, subject: str) -> str:
+        """Why a subject cannot be measured; empty if it can."""
+        return obstacle(subject)
+
+    def _started(
+        self, subject: str, certificate: Path | None
+    ) -> AbstractContextManager[Server | Nodes]:
+        """What a subject has to have running."""
+        secured = certificate if speaks_tls(subject) else None
+        return start(subject, self.mode, self.deflate, certificate=secured)
+
+    def _load_on(self, server: Server | Nodes, subject: str, seconds: float) -> Reading:
+        result = self._loaded(server, subject, seconds)
+        _advance_close(server.pids)
+        return reading(result, self.unit)
+
+    def _loaded(self, server: Server | Nodes, subject: str, seconds: float) -> dict[str, Any]:
+        """What the load generator says."""
         command, *options = self.command
-        result = load.run(
+        return load.run(
             load.build().load,
             command,
-            *("--port", server.port),
+            *("--port", ",".join(map(str, server.ports))),
             *("--server-pid", ",".join(map(str, server.pids))),
             *("--warmup", WARM_UP),
             *("--seconds", seconds),
@@ -79,8 +94,6 @@ class Served(Case):
             *(["--tls"] if self.tls and speaks_tls(subject) else []),
             core=cores()[1],
         )
-        _advance_close(server.pids)
-        return reading(result, self.unit)
 
 
 @contextmanager
@@ -132,6 +145,11 @@ def cpu_ticks(pids: Iterable[int]) -> int:
     """CPU time that these processes have used, in ticks of the kernel's clock."""
     stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
     return sum(int(user) + int(system) for *_, user, system in (stat[:13] for stat in stats))
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """The same in seconds, and finer: a process has a clock with a number made of its id."""
+    return sum(time.clock_gettime(~pid << 3 | _CPU_CLOCK) for pid in pids)
 
 
 def _fail(error: Exception, seconds: float) -> Reading:

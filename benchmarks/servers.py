@@ -7,6 +7,8 @@ command line stays stable, because load generators of any origin use it.
 import argparse
 import asyncio
 import importlib.util
+import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -26,7 +28,7 @@ from sono_server import (
     serve_async,
 )
 
-from .peers.common import MAX_MESSAGE, more_descriptors
+from .peers.common import BACKLOG, MAX_MESSAGE, more_descriptors
 
 Application = Callable[[HTTPRequest], object]
 
@@ -66,9 +68,9 @@ def packets() -> Application:
     return _at_ws(Sono(open_channels=True))
 
 
-def lossless(history: History = DEFAULT_HISTORY) -> Application:
+def lossless(history: History = DEFAULT_HISTORY, backplane: str | None = None) -> Application:
     """The same for clients that may send as fast as they can, and with an answer to `echo`."""
-    sono = Sono(open_channels=True, limits=_FOR_FLOODS, history={"*": history})
+    sono = Sono(open_channels=True, limits=_FOR_FLOODS, history={"*": history}, backplane=backplane)
 
     @sono.on_request("echo")
     def answer(client: Client, data: object) -> object:
@@ -108,7 +110,9 @@ MODES: dict[str, tuple[Callable[[], Application], Limits]] = {
     "sono": (packets, _FOR_MEMBERS),
     "lossless": (lossless, _FOR_FLOODS),
     "requests": (lossless, _FOR_FLOODS),
+    "nodes": (lossless, _FOR_FLOODS),
 }
+_LOSSLESS = ("lossless", "nodes")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -134,6 +138,8 @@ def _parser() -> _Parser:
     add("--deflate", action="store_true", help="compress if clients offer it")
     add("--tls", metavar="PEM", help="serve TLS with this certificate and its key")
     add("--no-history", action="store_true", help="keep nothing of what is published")
+    add("--backplane", metavar="URL", help="the broker that servers of the mode nodes share")
+    add("--workers", type=int, metavar="N", help="processes that share the port")
     return parser
 
 
@@ -142,8 +148,12 @@ def _check(options: argparse.Namespace, parser: _Parser) -> None:
         parser.error("--uvloop needs --transport asyncio")
     if options.uvloop and not importlib.util.find_spec("uvloop"):
         parser.error("--uvloop needs uvloop: pip install uvloop")
-    if options.no_history and options.mode != "lossless":
-        parser.error("--no-history is for lossless")
+    if options.no_history and options.mode not in _LOSSLESS:
+        parser.error("--no-history is for lossless and nodes")
+    if options.backplane and options.mode != "nodes":
+        parser.error("--backplane is for nodes")
+    if options.workers is not None and (options.workers < 1 or options.transport != "selector"):
+        parser.error("--workers wants a number, and --transport selector")
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -155,19 +165,57 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _announce(server: Server | AsyncServer) -> None:
     """Print the address, and which path runs."""
-    host, port = server.address[:2]
+    _print_address(*server.address[:2])
+
+
+def _print_address(host: str, port: int) -> None:
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", flush=True)
     print("native" if native_available else "pure Python", file=sys.stderr, flush=True)
 
 
-def _serve(options: argparse.Namespace, application: Application) -> None:
+def _application(options: argparse.Namespace) -> Application:
+    if options.mode not in _LOSSLESS:
+        return MODES[options.mode][0]()
+    return lossless(History(count=0) if options.no_history else DEFAULT_HISTORY, options.backplane)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    application = _application(options)
     with serve(options.host, options.port, **_settings(options)) as server:
         server.call_soon(_announce, server)  # in the loop, which handles SIGTERM from then on
         for request in server:
             application(request)
 
 
-async def _serve_async(options: argparse.Namespace, application: Application) -> None:
+def _serve_with_workers(options: argparse.Namespace) -> None:
+    """Start processes that each listen at the same port, and wait for the end of all of them."""
+    listeners = [_shared(options.host, options.port)]
+    port = listeners[0].getsockname()[1]
+    listeners += [_shared(options.host, port) for _ in range(1, options.workers)]
+    for listener in listeners:
+        if os.fork() == 0:
+            for other in listeners:
+                if other is not listener:
+                    other.close()
+            application = _application(options)
+            with serve(sock=listener, **_settings(options)) as server:
+                for request in server:
+                    application(request)
+            return
+    for listener in listeners:
+        listener.close()
+    _print_address(options.host, port)
+    for _ in listeners:
+        os.wait()
+
+
+def _shared(host: str, port: int) -> socket.socket:
+    """A socket of its own for a worker: the kernel deals out the connections."""
+    return socket.create_server((host, port), backlog=BACKLOG, reuse_port=True)
+
+
+async def _serve_async(options: argparse.Namespace) -> None:
+    application = _application(options)
     async with serve_async(options.host, options.port, **_settings(options)) as server:
         _announce(server)
         async for request in server:
@@ -180,17 +228,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check(options, parser)
     more_descriptors()
-    kept = History(count=0) if options.no_history else DEFAULT_HISTORY
-    application = lossless(kept) if options.mode == "lossless" else MODES[options.mode][0]()
     try:
-        if options.transport == "selector":
-            _serve(options, application)
+        if options.workers:
+            _serve_with_workers(options)
+        elif options.transport == "selector":
+            _serve(options)
         elif options.uvloop:
             import uvloop
 
-            uvloop.run(_serve_async(options, application))
+            uvloop.run(_serve_async(options))
         else:
-            asyncio.run(_serve_async(options, application))
+            asyncio.run(_serve_async(options))
     except (OSError, ValueError) as error:
         parser.error(f"cannot listen on {options.host}:{options.port}: {error}")
     return 0

@@ -46,12 +46,15 @@ def obstacle(subject: str) -> str:
 
 
 def start(
-    subject: str, mode: str, deflate: bool = False, certificate: Path | None = None
+    subject: str,
+    mode: str,
+    deflate: bool = False,
+    certificate: Path | None = None,
+    backplane: str | None = None,
 ) -> AbstractContextManager[Server]:
     """A subject's server on the servers' core, for the length of a with statement."""
-    return running(
-        _BY_NAME[subject], mode, core=cores()[0], deflate=deflate, certificate=certificate
-    )
+    peer = _BY_NAME[subject]
+    return running(peer, mode, cores()[0], deflate, certificate, backplane)
 
 
 def options_of(subject: str, mode: str, command: str) -> list[str]:

@@ -30,6 +30,13 @@ CEILING = "ceiling (C)"
 PICOWS = "picows+uvloop"
 SONO_V2 = "sono v2"
 NO_HISTORY = "sono v2, no history"
+PYTHON_SOCKETIO = "python-socketio, redis"
+SOCKET_IO = "socket.io, redis-streams"
+BROKER = "redis"
+IN_MEMORY = "sono v2, in memory"
+"""Sono in one process without a broker, where others have one."""
+WORKERS = {count: f"sono, {count} workers" for count in (2, 4)}
+"""Processes of Sono that share a port."""
 MESSAGES_ALONE = "sono, messages alone"
 """Sono's server without channels, where others have them."""
 SSL_ALONE = "ssl alone"
@@ -100,6 +107,10 @@ TARGETS: tuple[Target, ...] = (
     Target("D1", "fan-out", "websockets", 5),
     Target("V1", "1,000 members", "sono", 0.9),
     Target("V2", "one member", NO_HISTORY, 0.77),  # it may cost 1.3 times as much
+    Target("B1", "2 x 500 members", PYTHON_SOCKETIO, 5),
+    Target("B1", "2 x 500 members", SOCKET_IO, 2),
+    Target("N1", "S2", "sono", 0.95),
+    *(Target("N1", f"F1, {members} members", IN_MEMORY, 0.95) for members in ("1,000", "5,000")),
     *(
         Target(row, f"{way}, {size}", peer, bounds[by_wall], by_wall)
         for row, way, peer, bounds in (

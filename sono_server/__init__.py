@@ -9,6 +9,7 @@ from .app import (
     HistoryPage,
     Presence,
     Promise,
+    RemoteClient,
     RequestFailed,
     Sono,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Promise",
     "Publisher",
     "Refused",
+    "RemoteClient",
     "RequestFailed",
     "Server",
     "Sono",

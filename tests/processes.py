@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,35 @@ class Program:
             text = complaints(line)
         found: dict[str, str] = json.loads(text)
         return found
+
+
+class Log:
+    """Standard error of a program, read as it comes."""
+
+    def __init__(self, started: Program) -> None:
+        assert started.process.stderr is not None
+        self._stream = started.process.stderr
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self._stream:
+            with self._news:
+                self._lines.append(line.decode().rstrip())
+                self._news.notify_all()
+
+    def wait_for(self, pattern: str, times: int = 1) -> None:
+        """Until so many lines match."""
+
+        def enough() -> bool:
+            return sum(bool(re.search(pattern, line)) for line in self._lines) >= times
+
+        with self._news:
+            assert self._news.wait_for(enough, PATIENCE), self._lines
+
+    def having(self, pattern: str) -> list[str]:
+        return [line for line in self._lines if re.search(pattern, line)]
 
 
 @contextlib.contextmanager

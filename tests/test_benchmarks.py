@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -26,14 +26,27 @@ from benchmarks.judge import Judgement, Outcome, Verdict, judge, missed
 from benchmarks.machine import describe
 from benchmarks.measure import Figures, Reading, in_turns, ratio, timed
 from benchmarks.memory import peak, private, resident
+from benchmarks.nodes import Shared
+from benchmarks.one_redis import flooded, publication
 from benchmarks.report import heading, lines, summary
 from benchmarks.rows import FILES, row_named
 from benchmarks.run import Result, run
 from benchmarks.served import cpu_ticks, reading
-from benchmarks.subjects import everybody, missing
-from benchmarks.targets import CEILING, TARGETS, Target, targets_of
+from benchmarks.subjects import everybody, missing, obstacle, start
+from benchmarks.targets import (
+    BROKER,
+    CEILING,
+    PYTHON_SOCKETIO,
+    SOCKET_IO,
+    SONO_V2,
+    TARGETS,
+    WORKERS,
+    Target,
+    targets_of,
+)
 from benchmarks.units import CALL, DELIVERY_COST, MESSAGES, duration, number, size
 from sono_core import native_available
+from tests.backplane.brokers import require_redis
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, as only Linux has it")
 
@@ -488,10 +501,61 @@ def test_who_takes_part_begins_with_sono() -> None:
 # -- the whole ----------------------------------------------------------------------------------
 
 
-@linux
-@pytest.mark.skipif(not native_available, reason="the row measures the extension")
-@pytest.mark.skipif(not shutil.which("cc"), reason="the load generator needs a C compiler")
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processor cores are needed")
+def measuring(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that puts load on servers."""
+    for mark in (
+        linux,
+        pytest.mark.skipif(not native_available, reason="the row measures the extension"),
+        pytest.mark.skipif(not shutil.which("cc"), reason="the load generator needs a C compiler"),
+        pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processor cores are needed"),
+    ):
+        test = mark(test)
+    return test
+
+
+@measuring
+@pytest.mark.parametrize(
+    ("row", "subjects"),
+    [("B1", (SOCKET_IO, PYTHON_SOCKETIO)), ("B2", (SONO_V2, BROKER)), ("N1", (WORKERS[2],))],
+)
+def test_servers_that_share_a_broker_are_measured(
+    row: str,
+    subjects: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require_redis()
+    case = row_named(row).cases[1 if row == "N1" else 0]
+    assert isinstance(case, Shared)
+    few = (*case.command, "--connections=20")
+    short = Row(row, "", (replace(case, subjects=subjects, command=few),))
+    monkeypatch.setattr(command, "row_named", lambda name: short)
+    assert command.main([row, "--rounds", "1", "--seconds", "0.1"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    figures = [line.split("|")[3].strip() for line in table if line.startswith(f"| {case.name}")]
+    for subject, figure in zip(subjects, figures, strict=True):
+        assert re.fullmatch(r"[\d.]+( ?[kMmµ]s?)?", figure) or obstacle(subject), table
+
+
+@measuring
+def test_a_broker_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with row_named("B1").cases[0].open() as ready:
+        assert ready.measures == {}
+        assert ready.missing["sono v2"] == "apt-get install redis-server"
+
+
+@measuring
+def test_one_redis_is_flooded_with_what_a_publisher_sends() -> None:
+    require_redis()
+    with start(BROKER, "nodes") as broker:
+        kind = publication(f"redis://127.0.0.1:{broker.port}")
+        taken = flooded(broker, kind, 1, 0.2)
+    assert 0 < taken.busy <= 1.1
+    assert 1e3 < taken.cost < 1e7, taken  # nanoseconds
+
+
+@measuring
 def test_a_tiny_row_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["s1", "--rounds", "1", "--seconds", "0.1"]) == 0
     captured = capsys.readouterr()

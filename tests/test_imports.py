@@ -59,7 +59,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
         sono_core.messaging.lossless.packets sono_core.messaging.lossless.nodes
         """,
         """
-        identities sessions questions pending presence following enquiries host records arrivals
+        failures orders identities sessions questions pending elsewhere presence shared_presence
+        following enquiries host records arrivals
         delivery memberships handing_over node conversation
         """,
     ),
@@ -87,8 +88,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.serving": (
         "CORE sono_io",
         """
-        log signals forks listeners memory forwarded options date static browser_client websocket
-        watchdog requests backlogs base
+        log signals forks listeners shares activation memory forwarded options date static
+        browser_client websocket watchdog requests backlogs base
         """,
     ),
     "sono_server.selector": ("CORE sono_io sono_server.serving", "transport server"),
@@ -96,7 +97,10 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sono_server.asgi": ("CORE sono_io sono_server.serving sono_server.aio", "application"),
     "sono_server.backplane.redis": (
         "CORE sono_server.serving sono_server.backplane.errors",
-        "keys scripts wire servers handover commands subscriber backplane",
+        """
+        keys scripts wire servers handover commands subscriber topology shard shards attendance
+        backplane
+        """,
     ),
     "sono_server.backplane": (
         """
@@ -115,13 +119,16 @@ PACKAGES: dict[str, tuple[str, str]] = {
         beats handling lossless calls dispatch handlers sono
         """,
     ),
-    "sono_server.operations": ("CORE sono_server.serving sono_server.app", "logs settings"),
+    "sono_server.operations": (
+        "CORE sono_server.serving sono_server.backplane sono_server.app",
+        "logs settings applications supervision children supervisor workers",
+    ),
     "sono_server.cli": (
         """
         CORE sono_server.serving sono_server.selector sono_server.aio sono_server.asgi
         sono_server.backplane sono_server.app sono_server.operations sono_client.cli
         """,
-        "mistakes demo application children serve reload publish command",
+        "mistakes demo application serve reload workers publish command",
     ),
     "sono_server.conformance": (
         "CORE sono_client sono_client.cli",
@@ -324,7 +331,7 @@ def test_server_and_client_do_not_import_each_other() -> None:
         other = {"sono_server": "sono_client", "sono_client": "sono_server"}.get(top)
         if other and any(name.split(".")[0] == other for name in names):
             seen.add(module)
-    names = ("command", "publish", "reload", "serve")
+    names = ("command", "publish", "reload", "serve", "workers")
     commands = {f"sono_server.cli.{name}" for name in names}
     conformance = {f"sono_server.conformance.{name}" for name in ("command", "remote")}
     assert seen == {*commands, *conformance, "sono_server.serving.browser_client"}

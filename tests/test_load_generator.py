@@ -252,6 +252,33 @@ def test_fanout_after_a_greeting_with_the_publisher_apart(run: Any) -> None:
     assert abs(result["messages"] - 4 * result["published"]) <= 2 * 4
 
 
+class Half(Room):
+    """One of two that serve as one: what is said here is said there as well, a moment later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elsewhere: Callable[[WebSocket, str], object] = self.publish
+
+    def publish(self, sender: WebSocket, message: str) -> None:
+        super().publish(sender, message)
+        self.elsewhere(sender, message)
+
+
+def test_several_servers_take_turns_and_a_publication_has_arrived_when_all_have_told_it(
+    programs: load.Programs,
+) -> None:
+    here, there = Half(), Half()
+    with running(here.enter) as first, running(there.enter) as second:
+        here.elsewhere = lambda *said: second.server.call_soon(Room.publish, there, *said)
+        ports = f"--port={first.address[1]},{second.address[1]}"
+        shape = "--connections=10", "--in-flight=2", "--tellers=2"
+        result = load.run(programs.load, "fanout", ports, *shape, *QUICK)
+    assert result["errors"] == 0, result
+    assert len(there.codes) == len(here.codes) == 5
+    assert abs(result["messages"] - 10 * result["published"]) <= 2 * 10 * 2
+    assert 0 < result["latency_us"]["p50"] <= result["latency_us"]["p99"]
+
+
 def test_pings_of_engine_io_are_answered(run: Any, programs: load.Programs) -> None:
     pongs: list[str] = []
 
@@ -589,7 +616,9 @@ def test_where_nobody_listens_the_run_ends(programs: load.Programs, command: str
         ((), "the first argument must be"),
         (("dance",), "the first argument must be"),
         (("echo",), "--port is required"),
-        (("echo", "--port=0"), "--port wants a whole number from 1 to 65535, not 0"),
+        (("echo", "--port=0"), "--port wants whole numbers from 1 to 65535"),
+        (("echo", "--port=1,2,"), "--port wants whole numbers from 1 to 65535"),
+        (("fanout", "--port=1", "--connections=2", "--tellers=3"), "--tellers cannot be more"),
         (("echo", "--port=1", "--size=1.5"), "--size wants a whole number"),
         (("echo", "--port=1", "--seconds=soon"), "--seconds wants a number"),
         (("echo", "--port=1", "--slow=1"), "--slow is not for this command"),

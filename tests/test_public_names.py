@@ -12,7 +12,8 @@ NAMES = {
     """,
     "sono_server": """
         AsyncPublisher AsyncServer Channel Client HTTPRequest History HistoryEntry HistoryPage
-        Presence Promise Publisher Refused RequestFailed Server Sono WebSocket serve serve_async
+        Presence Promise Publisher Refused RemoteClient RequestFailed Server Sono WebSocket serve
+        serve_async
     """,
     "sono_client": """
         About AsyncJoinedChannel AsyncSonoClient AsyncWebSocket ClientLimits ClientSession

@@ -21,6 +21,12 @@ loopback(unsigned host, unsigned port)
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK + host)};
 }
 
+unsigned
+port_of(const pool *of, const connection *it)
+{
+    return of->chosen->ports[it->number % of->chosen->port_count];
+}
+
 void
 connection_start(pool *of, connection *it, uint32_t number)
 {
@@ -36,7 +42,7 @@ connection_start(pool *of, connection *it, uint32_t number)
     setsockopt(it->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (it->slow)
         setsockopt(it->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
-    struct sockaddr_in server = loopback(0, (unsigned)of->chosen->port);
+    struct sockaddr_in server = loopback(0, port_of(of, it));
     if (of->sources > 1) { /* each address has its own ports to connect from */
         struct sockaddr_in source = loopback(number % of->sources, 0);
         setsockopt(it->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
@@ -57,7 +63,7 @@ connection_end(pool *of, connection *it, const char *wrong)
     if (it->fd < 0)
         return;
     if (of->opening && wrong)
-        fail("cannot connect to 127.0.0.1:%u: %s", (unsigned)of->chosen->port, wrong);
+        fail("cannot connect to 127.0.0.1:%u: %s", port_of(of, it), wrong);
     tls_end(it);
     close(it->fd);
     it->fd = -1;

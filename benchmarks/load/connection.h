@@ -93,7 +93,10 @@ bool passed_over(pool *of, connection *it, const message *got);
 /* Lets a connection send one message more; `connection_flush` sends it. */
 void pool_allow(pool *of, connection *it);
 
-/* Begins to connect; source addresses take turns. */
+/* The port of the server that a connection goes to. */
+unsigned port_of(const pool *of, const connection *it);
+
+/* Begins to connect; servers and source addresses take turns. */
 void connection_start(pool *of, connection *it, uint32_t number);
 void connection_event(pool *of, connection *it, uint32_t events);
 void connection_send(connection *it, unsigned opcode, const void *data, size_t size);

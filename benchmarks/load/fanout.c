@@ -16,29 +16,53 @@ static struct {
 static bool publishing; /* earlier messages are the server's greetings */
 static uint64_t last_heard;
 
-/* The connection whose copies show that a message has arrived. */
+/* A connection whose copies show that a message has arrived. */
 static connection *
-teller(pool *of)
+teller(pool *of, uint64_t place)
 {
-    return &of->connections[of->chosen->publisher_apart ? 1 : 0];
+    return &of->connections[place + of->chosen->publisher_apart];
+}
+
+static bool
+tells(pool *of, const connection *it)
+{
+    return it >= teller(of, 0) && it <= teller(of, of->chosen->tellers - 1);
+}
+
+/* Whether a message that this teller has just got has arrived: whether all of them have it. */
+static bool
+arrived(pool *of, const connection *it)
+{
+    for (uint64_t i = 0; i < of->chosen->tellers; i++)
+        if (teller(of, i)->received < it->received)
+            return false;
+    return true;
+}
+
+static uint64_t
+timed_every(const pool *of)
+{
+    return of->chosen->tellers > 1 ? 1 : TIMED_EVERY;
 }
 
 static void
 allow_one(pool *of)
 {
-    uint64_t number = of->published++;
+    uint64_t number = of->published++, every = timed_every(of);
     pool_allow(of, &of->connections[0]);
-    if (number % TIMED_EVERY == 0) {
-        times[number / TIMED_EVERY % TIMES].number = number;
-        times[number / TIMED_EVERY % TIMES].time = now();
+    if (number % every == 0) {
+        times[number / every % TIMES].number = number;
+        times[number / every % TIMES].time = now();
     }
 }
 
 static void
-note_latency(pool *of, uint64_t number)
+note_latency(pool *of, const connection *it)
 {
-    uint64_t place = number / TIMED_EVERY % TIMES;
-    if (number % TIMED_EVERY == 0 && times[place].number == number)
+    uint64_t number = it->received, every = timed_every(of), place = number / every % TIMES;
+    if (of->chosen->tellers > 1 && it != teller(of, of->chosen->tellers - 1))
+        return;
+    if (number % every == 0 && times[place].number == number)
         histogram_add(of->latency, now() - times[place].time);
 }
 
@@ -51,9 +75,9 @@ delivered(pool *of, connection *it, const message *got)
     if (other || !publishing)
         return;
     const char *wrong = check_message(&of->payload, got, it->received);
-    note_latency(of, it->received);
+    note_latency(of, it);
     it->received++;
-    if (it == teller(of))
+    if (tells(of, it) && arrived(of, it))
         allow_one(of);
     if (wrong) {
         pool_error(of, wrong);
@@ -66,7 +90,7 @@ delivered(pool *of, connection *it, const message *got)
 static void
 drained(pool *of, connection *it)
 {
-    if (it == teller(of))
+    if (tells(of, it))
         connection_flush(of, &of->connections[0]);
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ typedef struct {
 #define FIELD(name) offsetof(options, name)
 
 static const row ROWS[] = {
-    {"port", COUNT, FIELD(port), ALL, 1, 65535, "TCP port of the server on 127.0.0.1; required"},
+    {"port", STRING, FIELD(port), ALL, 0, 0,
+     "TCP port of the server on 127.0.0.1, required; several, separated by commas, take turns"},
     {"path", STRING, FIELD(path), ALL, 0, 0, "target of the upgrade request; /"},
     {"tls", FLAG, FIELD(tls), ALL, 0, 0, "TLS 1.3, without a look at the certificate"},
     {"resume-tls", FLAG, FIELD(resume_tls), CONNECT, 0, 0,
@@ -57,6 +59,9 @@ static const row ROWS[] = {
      "answers the text 2 with the text 3"},
     {"publisher-apart", FLAG, FIELD(publisher_apart), FANOUT | IDLE, 0, 0,
      "the publisher gets no copy; the second connection shows what has arrived"},
+    {"tellers", COUNT, FIELD(tellers), FANOUT, 1, 1e6,
+     "connections that must have a publication before it has arrived: of several servers, one\n"
+     "      each; 1. With more the latency is that of every copy of the last of them"},
     {"slow", COUNT, FIELD(slow), FANOUT, 0, 1e6, "further connections that never read; 0"},
     {"concurrency", COUNT, FIELD(concurrency), CONNECT | RESUME, 1, 1e5,
      "connections at a time; 16"},
@@ -84,7 +89,7 @@ static const struct {
      {.command = PACE, .connections = 100, .size = 64, .rate = 1000},
      "the same at times of the load's own: latencies count from when a message was due"},
     {"fanout",
-     {.command = FANOUT, .connections = 100, .size = 128},
+     {.command = FANOUT, .connections = 100, .size = 128, .tellers = 1},
      "one connection publishes to all"},
     {"connect",
      {.command = CONNECT, .concurrency = 16, .sources = 64},
@@ -172,24 +177,39 @@ set(options *result, const row *option, const char *text)
     }
 }
 
-static void
-read_pids(options *result)
+/* Reads whole numbers with commas between them; returns how many there are. */
+static unsigned
+read_list(const char *name, const char *whole, long most, unsigned room, long *numbers)
 {
-    for (const char *text = result->server_pid; text; text = *text ? text + 1 : NULL) {
+    unsigned count = 0;
+    for (const char *text = whole; text; text = *text ? text + 1 : NULL) {
         char *end;
-        long pid = strtol(text, &end, 10);
-        if (end == text || (*end && *end != ',') || pid <= 0 || result->pid_count == MAX_PIDS)
-            fail("--server-pid wants at most %d process ids with commas, not %s", MAX_PIDS,
-                 result->server_pid);
-        result->pids[result->pid_count++] = (int)pid;
+        long found = strtol(text, &end, 10);
+        if (end == text || (*end && *end != ',') || found <= 0 || found > most || count == room)
+            fail("--%s wants whole numbers from 1 to %ld with commas, %u at most, not %s", name,
+                 most, room, whole);
+        numbers[count++] = found;
         text = end;
     }
+    return count;
+}
+
+static void
+read_lists(options *result)
+{
+    long pids[MAX_PIDS], ports[MAX_PORTS];
+    result->pid_count = (int)read_list("server-pid", result->server_pid, INT_MAX, MAX_PIDS, pids);
+    for (int i = 0; i < result->pid_count; i++)
+        result->pids[i] = (int)pids[i];
+    result->port_count = read_list("port", result->port, 65535, MAX_PORTS, ports);
+    for (unsigned i = 0; i < result->port_count; i++)
+        result->ports[i] = (unsigned)ports[i];
 }
 
 static void
 check(const options *result)
 {
-    if (!result->port)
+    if (!result->port_count)
         fail("--port is required; see --help");
     if (result->tls && !tls_available())
         fail("--tls needs OpenSSL's headers: apt-get install libssl-dev");
@@ -199,6 +219,8 @@ check(const options *result)
         fail("only one of --binary, --utf8, --json and --template can be used");
     if (result->publisher_apart && result->connections < 2)
         fail("--publisher-apart needs two connections");
+    if (result->tellers + result->publisher_apart > result->connections)
+        fail("--tellers cannot be more than the connections that get a copy");
     for (const char *path = result->path; *path; path++)
         if (result->path[0] != '/' || *path <= ' ' || *path >= 0x7F)
             fail("--path must begin with / and hold printable ASCII only");
@@ -243,7 +265,7 @@ read_options(int argc, char **argv)
     }
     if (optind + 1 < argc)
         fail("%s is not an option; see --help", argv[optind + 1]);
-    read_pids(&result);
+    read_lists(&result);
     check(&result);
     return result;
 }

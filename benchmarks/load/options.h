@@ -16,16 +16,19 @@ typedef enum {
     PACE = 64
 } command;
 
-enum { MAX_PIDS = 64 };
+enum { MAX_PIDS = 64, MAX_PORTS = 16 };
 
 typedef struct {
     command command;
-    uint64_t port, connections, in_flight, size, slow, concurrency, sources, missed, rate;
+    uint64_t connections, in_flight, size, slow, concurrency, sources, missed, rate, tellers;
     double seconds, warmup;
-    const char *path, *subprotocol, *template, *greet, *expect_prefix, *skip_until, *server_pid;
+    const char *port, *path, *subprotocol, *template, *greet, *expect_prefix, *skip_until,
+        *server_pid;
     bool binary, utf8, json, deflate, engineio, publisher_apart, tls, resume_tls;
     int pids[MAX_PIDS]; /* from --server-pid */
     int pid_count;
+    unsigned ports[MAX_PORTS]; /* from --port */
+    unsigned port_count;
 } options;
 
 /* Reads the command line; ends the program with status 1 if it is wrong, with 0 after --help. */

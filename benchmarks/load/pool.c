@@ -160,8 +160,8 @@ pool_open(pool *of)
             ready = of->ready;
             patience = now() + PATIENCE * SECOND;
         } else if (now() >= patience) {
-            fail("the server at 127.0.0.1:%u answers no handshake for %d s; %llu of %llu are open",
-                 (unsigned)of->chosen->port, (int)PATIENCE, (unsigned long long)ready,
+            fail("the server at 127.0.0.1:%s answers no handshake for %d s; %llu of %llu are open",
+                 of->chosen->port, (int)PATIENCE, (unsigned long long)ready,
                  (unsigned long long)of->count);
         }
     }

@@ -105,7 +105,7 @@ wait_for(pool *of, size_t wanted, uint64_t messages)
     uint64_t until = now() + PATIENCE;
     while (ended_count < wanted || !of->connections[0].ready || published < messages) {
         if (now() >= until)
-            fail("the server at 127.0.0.1:%u opens no sessions", (unsigned)of->chosen->port);
+            fail("the server at 127.0.0.1:%s opens no sessions", of->chosen->port);
         pool_turn(of, until);
     }
 }

@@ -20,7 +20,7 @@ upgrade_request(const pool *of, connection *it, bytes *out)
                        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n"
                        "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\n"
                        "Sec-WebSocket-Version: 13\r\n%s%s%s%s%s%s\r\n",
-                       chosen->path, (unsigned)chosen->port, it->key,
+                       chosen->path, port_of(of, it), it->key,
                        chosen->subprotocol ? "Sec-WebSocket-Protocol: " : "",
                        chosen->subprotocol ? chosen->subprotocol : "",
                        chosen->subprotocol ? "\r\n" : "",

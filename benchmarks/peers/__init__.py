@@ -9,18 +9,37 @@ the same: whole messages, a handler for each of them, no compression unless aske
 
 import sys
 
-from benchmarks.targets import MESSAGES_ALONE, NO_HISTORY, SONO_V2, SSL_ALONE
+from benchmarks.targets import (
+    BROKER,
+    IN_MEMORY,
+    MESSAGES_ALONE,
+    NO_HISTORY,
+    PYTHON_SOCKETIO,
+    SOCKET_IO,
+    SONO_V2,
+    SSL_ALONE,
+    WORKERS,
+)
 
 from .peer import Command, Peer
-from .process import Server, running
-from .requirements import DENO, ORIGINAL, SONO_NATIVE, deno, distribution, package
+from .process import Nodes, Server, running
+from .requirements import (
+    DENO,
+    ORIGINAL,
+    REDIS_SERVER,
+    SONO_NATIVE,
+    deno,
+    distribution,
+    package,
+)
 
-__all__ = ["PEERS", "Peer", "Server", "missing", "running"]
+__all__ = ["PEERS", "Nodes", "Peer", "Server", "missing", "running"]
 
 RAW = ("echo", "fanout")
 PACKETS = ("sono",)
 LOSSLESS = ("lossless",)
 REQUESTS = ("requests",)
+NODES = ("nodes",)
 FOLDER = "benchmarks/peers"
 
 
@@ -60,23 +79,31 @@ _ENGINE_IO = (
     "--greet=40",
     "--skip-until=40",
 )
+_SOCKET_IO_ROOM = (
+    *_ENGINE_IO,
+    '--template=42["message","{}"]',
+    '--expect-prefix=42["message"',
+)
 _SOCKET_IO = {
-    "sono": (*_ENGINE_IO, '--template=42["message","{}"]', '--expect-prefix=42["message"'),
+    "sono": _SOCKET_IO_ROOM,
+    "nodes": _SOCKET_IO_ROOM,
     "requests": (*_ENGINE_IO, '--template=42{n}["echo","{}"]', "--expect-prefix=43"),
 }
-_SONO_TALK = {"sono": _json("--path=/ws"), "lossless": _json("--path=/ws")}
+_SONO_TALK = dict.fromkeys(("sono", "lossless", "nodes"), _json("--path=/ws"))
 _V2 = (
     "--path=/ws",
     "--subprotocol=sono.v2",
     '--greet={"type":"hello"}',
     '--skip-until={"type":"welcome"',
 )
+_V2_ROOM = (
+    *_V2,
+    '--template={"type":"publish","seq":{n},"channel":"Home","event":"message","data":"{}"}',
+    '--expect-prefix={"type":"event"',
+)
 _V2_TALK = {
-    "lossless": (
-        *_V2,
-        '--template={"type":"publish","seq":{n},"channel":"Home","event":"message","data":"{}"}',
-        '--expect-prefix={"type":"event"',
-    ),
+    "lossless": _V2_ROOM,
+    "nodes": _V2_ROOM,
     "requests": (
         *_V2,
         '--template={"type":"request","seq":{n},"name":"echo","data":"{}"}',
@@ -109,7 +136,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "sono",
         _module("servers"),
-        (*RAW, *PACKETS, *LOSSLESS),
+        (*RAW, *PACKETS, *LOSSLESS, *NODES),
         (SONO_NATIVE,),
         _SONO_TALK,
         tls=True,
@@ -137,7 +164,12 @@ PEERS: tuple[Peer, ...] = (
         _SONO_TALK,
         tls=True,
     ),
-    Peer(SONO_V2, _module("servers"), (*LOSSLESS, *REQUESTS), (SONO_NATIVE,), _V2_TALK),
+    Peer(SONO_V2, _module("servers"), (*LOSSLESS, *REQUESTS, *NODES), (SONO_NATIVE,), _V2_TALK),
+    Peer(IN_MEMORY, _module("servers"), (), (SONO_NATIVE,), _V2_TALK),
+    *(
+        Peer(name, _module("servers", f"--workers={count}"), (), (SONO_NATIVE,), _V2_TALK)
+        for count, name in WORKERS.items()
+    ),
     Peer(
         NO_HISTORY,
         _module("servers", "--no-history"),
@@ -185,6 +217,26 @@ PEERS: tuple[Peer, ...] = (
         (*PACKETS, *REQUESTS),
         (package("socket.io"),),
         _SOCKET_IO,
+    ),
+    Peer(
+        PYTHON_SOCKETIO,
+        _module("peers.python_socketio", "--loop=uvloop"),
+        NODES,
+        (*map(distribution, ("python-socketio", "aiohttp", "redis")), _UVLOOP),
+        _SOCKET_IO,
+    ),
+    Peer(
+        SOCKET_IO,
+        _node("socket_io.mjs"),
+        NODES,
+        tuple(map(package, ("socket.io", "@socket.io/redis-streams-adapter", "redis"))),
+        _SOCKET_IO,
+    ),
+    Peer(
+        BROKER,
+        _module("peers.redis"),
+        (),
+        (REDIS_SERVER, distribution("redis"), distribution("hiredis")),
     ),
     Peer(
         "the original on Deno",

@@ -7,14 +7,18 @@ export const MAX_MESSAGE = 64 << 20; // bytes, as for all servers
 export function parse(...modes) {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { port: { type: "string" }, deflate: { type: "boolean", default: false } },
+    options: {
+      port: { type: "string" },
+      deflate: { type: "boolean", default: false },
+      backplane: { type: "string" },
+    },
   });
   const [mode] = positionals;
   if (!modes.includes(mode) || values.port === undefined) {
-    console.error(`usage: node ${process.argv[1]} ${modes.join("|")} --port N [--deflate]`);
+    console.error(`usage: node ${process.argv[1]} ${modes.join("|")} --port N [--deflate] [--backplane URL]`);
     process.exit(2);
   }
-  return { mode, port: Number(values.port), deflate: values.deflate };
+  return { ...values, mode, port: Number(values.port) };
 }
 
 export function listen(server, port) {

@@ -32,6 +32,7 @@ def parse(
     add("--port", type=int, required=True, help="port on 127.0.0.1; 0 for any free one")
     add("--deflate", action="store_true", help="compress, as the library does by default")
     add("--tls", metavar="PEM", help="serve TLS with this certificate and its key")
+    add("--backplane", metavar="URL", help="the broker that servers share")
     for name, values in choices.items():
         add(f"--{name}", choices=values, default=values[0])
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
-from typing import IO
+from typing import IO, NamedTuple
 
 from benchmarks.load import on_core
 
@@ -36,6 +36,11 @@ class Server:
         self.port = port
 
     @property
+    def ports(self) -> list[int]:
+        """Where clients take turns to connect."""
+        return [self.port]
+
+    @property
     def pid(self) -> int:
         """The process that was started."""
         return self._process.pid
@@ -44,6 +49,23 @@ class Server:
     def pids(self) -> list[int]:
         """The process and all its descendants."""
         return [self.pid, *_descendants(self.pid)]
+
+
+class Nodes(NamedTuple):
+    """Servers that serve as one, and what they have in common."""
+
+    servers: Sequence[Server]
+    broker: Server
+
+    @property
+    def ports(self) -> list[int]:
+        """Where clients take turns to connect."""
+        return [server.port for server in self.servers]
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes, those of the broker too."""
+        return [pid for one in (*self.servers, self.broker) for pid in one.pids]
 
 
 def _descendants(pid: int) -> list[int]:
@@ -62,12 +84,14 @@ def running(
     core: int | None = None,
     deflate: bool = False,
     certificate: Path | None = None,
+    backplane: str | None = None,
 ) -> Iterator[Server]:
     """A peer's server, for the length of a with statement.
 
     Args:
         core: the only one that it may use; None for any.
         certificate: for TLS, with its key; the peer must have `tls`.
+        backplane: the URL of the broker that it shares with others.
 
     Raises:
         OSError: there is no such program.
@@ -75,7 +99,11 @@ def running(
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*peer.command(mode, 0, deflate), *([f"--tls={certificate}"] if certificate else [])],
+            [
+                *peer.command(mode, 0, deflate),
+                *([f"--tls={certificate}"] if certificate else []),
+                *([f"--backplane={backplane}"] if backplane else []),
+            ],
             cwd=ROOT,
             env={**os.environ, **peer.environment},
             stdin=subprocess.DEVNULL,

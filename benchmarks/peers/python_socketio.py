@@ -3,21 +3,23 @@
 from typing import Any
 
 from aiohttp import web
-from socketio import AsyncServer
+from socketio import AsyncRedisManager, AsyncServer
 
 from . import common
 
 HOME = "Home"
 
 
-async def start(port: int, deflate: bool) -> None:
+async def start(port: int, deflate: bool, backplane: str | None) -> None:
     """Serve."""
+    manager = {"client_manager": AsyncRedisManager(backplane)} if backplane else {}
     sio = AsyncServer(
         async_mode="aiohttp",
         async_handlers=False,  # keeps each client's messages in order, as the other peers do
         transports=["websocket"],
         http_compression=deflate,
         max_http_buffer_size=common.MAX_MESSAGE,
+        **manager,
     )
 
     async def enter(client: str, environment: Any) -> None:
@@ -43,5 +45,5 @@ async def start(port: int, deflate: bool) -> None:
 
 
 if __name__ == "__main__":
-    options = common.parse(["sono", "requests"], loop=("asyncio", "uvloop"))
-    common.run(start(options.port, options.deflate), options.loop)
+    options = common.parse(["sono", "requests", "nodes"], loop=("asyncio", "uvloop"))
+    common.run(start(options.port, options.deflate, options.backplane), options.loop)

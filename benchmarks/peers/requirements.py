@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -57,6 +59,15 @@ def _version_in(path: Path) -> str:
         raise MissingError(_NPM) from None
 
 
+def _redis_server_version() -> str:
+    program = shutil.which("redis-server")
+    if not program:
+        raise MissingError("apt-get install redis-server")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"v=([\d.]+)", said.stdout)
+    return found[1] if found else said.stdout.strip()
+
+
 def deno() -> Path:
     """The program itself: the `deno` that npm installs starts it as a child.
 
@@ -100,4 +111,5 @@ def _native() -> str:
 
 DENO = Requirement("deno", _deno_version)
 ORIGINAL = Requirement("the original", _original_version)
+REDIS_SERVER = Requirement("redis-server", _redis_server_version)
 SONO_NATIVE = Requirement("sono", _native)

@@ -7,7 +7,8 @@ slowloris     2,000 half-handshakes at a byte a second: p99 of honest clients th
 flood         one member sends 2,000 messages at once to 2,000: the longest wait of another
 messages      a million messages through closes, resets and slices, checked by an oracle
 returns       1,000 clients of sono.v2 that lose 20 connections each while 200 messages a second are
-              published: inside history nothing may be lost, doubled or out of order
+              published: inside history nothing may be lost, doubled or out of order; --nodes=3
+              spreads them over three servers that share a Redis
 storm         10,000 clients of sono.v2 are cut at once and resume: how long it takes
 
 Linux only. The exit status is 1 if a run missed a bar, 2 if it could not begin.
@@ -17,11 +18,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.load import LoadError
 from benchmarks.peers.common import more_descriptors
+from tests.backplane.brokers import broker
 from tests.faults.victims import victim
 
 from . import bars, returns
@@ -46,7 +49,12 @@ def _churn(chosen: argparse.Namespace) -> Outcome:
 
 def _returns(chosen: argparse.Namespace) -> Outcome:
     stay = max(_LEAST_STAY, chosen.minutes * 60 / chosen.drops - _AWAY)
-    return returns.returns(chosen.kind, chosen.clients, chosen.drops, chosen.rate, stay)
+    with ExitStack() as stack:
+        options: list[str] = []
+        if chosen.nodes > 1:
+            options = ["--backplane", stack.enter_context(broker()).url]
+        nodes = [stack.enter_context(victim(chosen.kind, *options)) for _ in range(chosen.nodes)]
+        return returns.returns(nodes, chosen.clients, chosen.drops, chosen.rate, stay)
 
 
 _RUNS = {
@@ -76,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")
     add("--drops", type=int, default=20, help="of each client of returns (default: %(default)s)")
     add("--rate", type=float, default=200.0, help="messages a second of returns (default: 200)")
+    add("--nodes", type=int, default=1, help="servers of returns, which share a Redis (default: 1)")
     add("--kind", choices=("selector", "asyncio"), default="selector", help="kind of server")
     add("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     return parser
@@ -104,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("only Linux tells what is needed here")
     if chosen.minutes < 0 or chosen.clients < 10 or chosen.messages < 100:
         parser.error("--minutes from 0, --clients from 10, --messages from 100 on")
-    if chosen.drops < 1 or not chosen.rate > 0:
-        parser.error("--drops from 1, --rate above 0")
+    if chosen.drops < 1 or not chosen.rate > 0 or chosen.nodes < 1:
+        parser.error("--drops from 1, --rate above 0, --nodes from 1 on")
     if missing := _missing(chosen.clients):
         parser.error(missing)
     try:

@@ -43,7 +43,8 @@ _LIMITS = ClientLimits(max_packets=100_000, max_bytes=64 * MIB)
 class Plan(msgspec.Struct, frozen=True):
     """What the clients of one process do."""
 
-    port: int
+    ports: list[int]
+    """Of the servers; each client has one of them."""
     path: str
     first: int
     """Number of the first client, of all processes."""
@@ -119,7 +120,7 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        host = f"127.0.0.1:{self.client.plan.port}"
+        host = f"127.0.0.1:{self.client.port}"
         request = Request(self.client.plan.path, host=host, subprotocols=("sono.v2",))
         self._connection.send(request)
         self.flush()
@@ -162,6 +163,7 @@ class Client:
 
     def __init__(self, plan: Plan, number: int, report: Report) -> None:
         self.plan = plan
+        self.port: int = plan.ports[number % len(plan.ports)]
         self.machine = ClientMachine(keep=_kept, client_limits=_LIMITS)
         self.wire: _Wire | None = None
         self.open = False
@@ -208,7 +210,7 @@ class Client:
                     await loop.create_connection(
                         lambda wire=wire: wire,  # type: ignore[misc]
                         "127.0.0.1",
-                        self.plan.port,
+                        self.port,
                         local_addr=(f"{address}.{1 + self._number % 250}", 0),
                     )
                     return

@@ -38,41 +38,42 @@ _TICK = 1e-9  # seconds: an amount of CPU that is not 0
 _ANSWER = 2000.0  # ms from hello that 99 of 100 may wait for their answer
 
 
-def returns(kind: str, clients: int, drops: int, rate: float, stay: float) -> Outcome:
+def returns(nodes: Sequence[Victim], clients: int, drops: int, rate: float, stay: float) -> Outcome:
     """Each client loses its connection so many times.
 
     Args:
-        kind: of the server.
+        nodes: servers that serve as one.
         rate: messages a second of all clients.
         stay: seconds for which a connection stays on average.
     """
-    with victim(kind) as server:
-        began = time.monotonic()
-        reports = _reports(server, clients, drops, rate, stay)
-        lasted = time.monotonic() - began
-        outcome = judge(reports, clients * drops)
-        waits = [1000 * wait for report in reports for wait in report.waits]
-        outcome.figures |= {
-            "seconds": round(lasted),
-            "ms from a new connection to its welcome, p50 and p99": [
-                round(percentile(waits, share), 1) for share in (0.5, 0.99) if waits
-            ],
-            "cores that the server used": round(server.stats()["cpu"] / lasted, 2),
-            "cores that the clients used": round(sum(r.cpu for r in reports) / lasted, 2),
-            "memory of the server in MB": round(private([server.pid]) / 1e6, 1),
-        }
-        return outcome
+    began = time.monotonic()
+    reports = _reports([node.address[1] for node in nodes], clients, drops, rate, stay)
+    lasted = time.monotonic() - began
+    outcome = judge(reports, clients * drops)
+    waits = [1000 * wait for report in reports for wait in report.waits]
+    used = sum(node.stats()["cpu"] for node in nodes)
+    outcome.figures |= {
+        "nodes": len(nodes),
+        "seconds": round(lasted),
+        "ms from a new connection to its welcome, p50 and p99": [
+            round(percentile(waits, share), 1) for share in (0.5, 0.99) if waits
+        ],
+        "cores that the servers used": round(used / lasted, 2),
+        "cores that the clients used": round(sum(r.cpu for r in reports) / lasted, 2),
+        "memory of the servers in MB": round(private([node.pid for node in nodes]) / 1e6, 1),
+    }
+    return outcome
 
 
 def _reports(
-    server: Victim, clients: int, drops: int, rate: float, stay: float
+    ports: list[int], clients: int, drops: int, rate: float, stay: float
 ) -> Sequence[Report]:
     number = math.ceil(clients / _CLIENTS_EACH)
     rooms = max(2, clients * _MEMBERSHIPS // _MEMBERS)
     channels = [f"{SHORT if room % 4 == 0 else 'room'} {room}" for room in range(rooms)]
     plans = [
         Plan(
-            port=server.address[1],
+            ports=ports,
             path="/ws",
             first=clients * part // number,
             clients=clients * (part + 1) // number - clients * part // number,

@@ -32,8 +32,16 @@ class Reply(Discreet, frozen=True):
     """What it takes to make, in bytes of `byte_rate`, beside the bytes that it has."""
 
 
+CHANNELS = "channels"
+MEMBERS = "members"
+
+
 def _never(packet: Any) -> bool:
     return False
+
+
+def _nothing(packet: Any) -> None:
+    return None
 
 
 class Dialect(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -68,8 +76,9 @@ class Dialect(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The message that tells a client of a refusal, from its `code` and `text`."""
     publishes: Callable[[Any], bool] = _never
     """Whether what a packet says is for the sender's current channel."""
-    lists: Callable[[Any], bool] = _never
-    """Whether a packet asks for the names of channels; `Hub.hidden` are left out of the answer."""
+    lists: Callable[[Any], str | None] = _nothing
+    """What a packet asks for the names of: `CHANNELS`, of which `Hub.hidden` are left out, or
+    `MEMBERS` of the client's current channel, as `Hub.present` says; None: of neither."""
 
     def written(self, publication: Publish | Deliver) -> Content:
         """An event as these clients get it, encoded once however often it is asked for.

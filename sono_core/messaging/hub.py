@@ -111,8 +111,13 @@ class Hub:
         """Whether clients may create a channel of that name, though they may create no others."""
         self.elsewhere: bool = False
         """Whether there may be other clients, of other processes."""
+        self.unlisted: Callable[[str], object] = _none
+        """Called with a channel that clients are told of no longer."""
         self.hidden: Collection[str] = ()
         """Channels that the client whose packet is dealt with is not told of."""
+        self.present: Collection[str] | None = None
+        """Who is present in its current channel, in all processes; None: the members here."""
+        self._others: Collection[str] = ()
         self.home = home
         self.create(home)
 
@@ -133,9 +138,34 @@ class Hub:
         return self._channels.keys()
 
     @property
+    def others(self) -> Collection[str]:
+        """Channels of other processes that clients are told of, as far as is known."""
+        return self._others
+
+    @others.setter
+    def others(self, names: Collection[str]) -> None:
+        if names != self._others:
+            self._others = names
+            self.written.clear()
+
+    @property
     def channels_listed(self) -> Iterator[str]:
         """The names of the channels that clients are told of, in the order of their creation."""
-        return (name for name, channel in self._channels.items() if channel.listed)
+        for name, channel in self._channels.items():
+            if channel.listed:
+                yield name
+        for name in self._others:
+            if name not in self._channels:
+                yield name
+
+    def may_be_entered(self, channel: str) -> bool:
+        """Whether there is that channel, or clients may create it."""
+        return channel in self._channels or self._open_channels or self.opens(channel)
+
+    def is_listed(self, channel: str) -> bool:
+        """Whether clients are told of a channel; there may be none."""
+        found = self._channels.get(channel)
+        return found is not None and found.listed
 
     def channel_of(self, client: str) -> str:
         """The client's current channel.
@@ -186,6 +216,7 @@ class Hub:
         if not listed:
             created.listed = False
             self.written.clear()
+            self.unlisted(channel)
 
     def check(self, channel: str) -> None:
         """Whether a channel may have that name.
@@ -272,7 +303,7 @@ class Hub:
             self._exit(client, channel)
 
     def _enter(self, client: str, name: str) -> None:
-        if not (name in self._channels or self._open_channels or self.opens(name)):
+        if not self.may_be_entered(name):
             raise MessagingError("unknown-channel", f"there is no channel {name}")
         members = self._channel(name).members
         if client not in members:
@@ -321,6 +352,10 @@ class Hub:
 
 
 def _nobody(channel: str, client: str) -> None:
+    """Nobody wants to know."""
+
+
+def _none(channel: str) -> None:
     """Nobody wants to know."""
 
 

@@ -115,9 +115,9 @@ class MessageAssembler:
         pieces = self._inflater.inflate(data, self._room, self._final, PIECES)
         self._room -= sum(map(len, pieces))
         self._inflated += pieces
-        self.final_blocks += pieces.count(b"")
-        for piece in pieces:
+        for piece in pieces:  # those behind what is illegal do not count
             self._validate(piece, False)
+            self.final_blocks += not piece
         self.unfinished = len(pieces) == PIECES
         if self.unfinished:
             return None

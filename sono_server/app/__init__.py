@@ -3,7 +3,7 @@
 from sono_core.errors import RequestFailed
 from sono_core.messaging.lossless import History
 
-from .clients import Channel, Client
+from .clients import Channel, Client, RemoteClient
 from .pages import HistoryEntry, HistoryPage, Presence
 from .receipts import Promise
 from .sono import Sono
@@ -16,6 +16,7 @@ __all__ = [
     "HistoryPage",
     "Presence",
     "Promise",
+    "RemoteClient",
     "RequestFailed",
     "Sono",
 ]

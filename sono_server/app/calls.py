@@ -13,9 +13,9 @@ from sono_core.errors import LocalProtocolError, RequestFailed
 from sono_core.events import Close
 from sono_core.limits import require_positive
 from sono_core.messaging import Deliver, Dialect, Hub, MessagingError, Publish, check_event
-from sono_core.messaging.lossless import Data, Page, Position, Receipt
+from sono_core.messaging.lossless import Data, Page, Position, Receipt, packets
 from sono_core.messaging.lossless.packets import Failure
-from sono_core.messaging.lossless.server import TooManyRequests, same
+from sono_core.messaging.lossless.server import TooManyRequests, same, unknown_client, written
 from sono_core.websocket import close_payload
 from sono_server.serving import Loop, WebSocket
 
@@ -120,11 +120,80 @@ class Calls(Hooks):
     def disconnect(self, identity: object, code: int, reason: str) -> int:
         """See `Sono.disconnect`."""
         close_payload(Close(code, reason))
+        if self.hub.elsewhere:
+            named = written(identity)
+            self.soon(lambda: self.lossless.disconnect_elsewhere(named, code, reason))
         clients = [each for each in list(self.clients.values()) if same(each.identity, identity)]
         for client in clients:
             self.close(client, code, reason)
         self.soon(lambda: self.lossless.disconnect(identity, code, reason))
         return len(clients)
+
+    # -- clients by their ids, wherever they are --------------------------------------------------
+
+    def send_to(self, id: str, event: str, message: object) -> Promise[bool]:
+        """See `RemoteClient.send`."""
+        check_event(event, self._limits)
+        delivery = Deliver(id, event, Data.of(message), None)
+        promise: Promise[bool] = Promise(self.loop)
+
+        def direct() -> None:
+            if self.hub.may_have(id):
+                self.lossless.node.direct(delivery).then(promise.settle)
+            else:
+                promise.complete(False)
+
+        return self._begun(promise, direct)
+
+    def request_of(self, id: str, name: str, data: object, timeout: float) -> Promise[Any]:
+        """See `RemoteClient.request`."""
+        check_event(name, self._limits)
+        require_positive("timeout", timeout, float)
+        promise: Promise[Any] = Promise(self.loop)
+        written_data = Data.of(data)
+
+        def answered(reply: Any, error: Failure | None) -> None:
+            if error is None:
+                promise.complete(reply)
+            else:
+                promise.fail(RequestFailed(error.code, error.message, error.temporary))
+
+        def ask() -> None:
+            node = self.lossless.node
+            if id in node.sessions or id in self.hub.clients:
+                node.ask_client(id, name, written_data, timeout, answered)
+            elif self.hub.elsewhere and self.hub.may_have(id):
+                node.elsewhere.ask(id, name, written_data, timeout, answered)
+            else:
+                answered(None, unknown_client(id))
+            if self.loop:
+                self.lossless.schedule()
+
+        return self._begun(promise, ask)
+
+    def close_anywhere(self, id: str, code: int, reason: str) -> Promise[bool]:
+        """See `RemoteClient.close`."""
+        close_payload(Close(code, reason))
+        promise: Promise[bool] = Promise(self.loop)
+
+        def answered(_: Any, error: Failure | None) -> None:
+            if error is None or error.code == "unknown-client":
+                promise.complete(error is None)
+            else:
+                promise.fail(RequestFailed(error.code, error.message, error.temporary))
+
+        def close() -> None:
+            node = self.lossless.node
+            if node.end_client(id, code, reason):
+                promise.complete(True)
+            elif self.hub.may_have(id):
+                node.elsewhere.end(id, code, reason, answered)
+                if self.loop:
+                    self.lossless.schedule()
+            else:
+                promise.complete(False)
+
+        return self._begun(promise, close)
 
     def admit(self, client: Client, channel: str) -> None:
         """See `Client.join`."""
@@ -214,12 +283,15 @@ class Calls(Hooks):
     def presence(self, channel: str) -> Promise[pages.Presence]:
         """See `Channel.presence`."""
         promise: Promise[pages.Presence] = Promise(self.loop)
-        snapshot = self.lossless.node.presence.snapshot
+        ask = self.lossless.node.presence.ask
 
-        def answer() -> None:
-            promise.complete(pages.presence(snapshot(channel, sys.maxsize)))
+        def answered(receipt: Receipt[packets.Members]) -> None:
+            if receipt.error is not None:
+                promise.fail(receipt.error)
+            else:
+                promise.complete(pages.presence(receipt.value))
 
-        return self._begun(promise, answer)
+        return self._begun(promise, lambda: ask(channel, sys.maxsize).then(answered))
 
     def _begun(self, promise: Promise[Result], begin: Callable[[], object]) -> Promise[Result]:
         """A promise of something that begins in the loop's thread."""

@@ -44,6 +44,15 @@ class Broadcaster(Protocol):
     ) -> "Promise[Any]":
         """See `Client.request`."""
 
+    def send_to(self, id: str, event: str, message: object, /) -> "Promise[bool]":
+        """See `RemoteClient.send`."""
+
+    def request_of(self, id: str, name: str, data: object, timeout: float, /) -> "Promise[Any]":
+        """See `RemoteClient.request`."""
+
+    def close_anywhere(self, id: str, code: int, reason: str, /) -> "Promise[bool]":
+        """See `RemoteClient.close`."""
+
     def close(self, client: "Client[Any]", code: int, reason: str, /) -> bool:
         """See `Client.close`."""
 
@@ -230,6 +239,62 @@ class Client(Generic[State]):
 
     def __repr__(self) -> str:
         return f"<Client {self.id}>"
+
+
+class RemoteClient:
+    """A client by its id, in whichever process it is; there may be none. From any thread.
+
+    What is asked of it fails with `BackplaneError` or `RequestFailed`, whose `code` is then
+    `unavailable` or `timeout`, if its process cannot be reached in time.
+    """
+
+    __slots__ = ("_broadcaster", "id")
+
+    def __init__(self, id: str, broadcaster: Broadcaster) -> None:
+        self.id: str = id
+        self._broadcaster = broadcaster
+
+    def send(self, event: str, message: object) -> "Promise[bool]":
+        """Send an event to this client alone.
+
+        Raises:
+            TypeError, LocalProtocolError: `message` cannot be written as JSON.
+            ValueError: the event's name is reserved or illegal.
+
+        Returns:
+            What becomes whether there is such a client.
+        """
+        return self._broadcaster.send_to(self.id, event, message)
+
+    def request(self, name: str, data: object = None, timeout: float = 30.0) -> "Promise[Any]":
+        """Ask the client something; see `Client.request`.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            TypeError, LocalProtocolError: `data` cannot be written.
+            ValueError: the name is illegal, or the time is not above 0.
+
+        Returns:
+            What becomes the reply. It fails with `RequestFailed`, whose `code` may also be
+            `unknown-client`, or `unknown-request` for one of the classic dialect.
+        """
+        return self._broadcaster.request_of(self.id, name, data, timeout)
+
+    def close(self, code: int = 1000, reason: str = "") -> "Promise[bool]":
+        """Begin the closing handshake, and end the session of a client that speaks `sono.v2`.
+
+        Raises:
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
+
+        Returns:
+            What becomes whether there was such a client.
+        """
+        return self._broadcaster.close_anywhere(self.id, code, reason)
+
+    def __repr__(self) -> str:
+        return f"<RemoteClient {self.id}>"
 
 
 class Channel:

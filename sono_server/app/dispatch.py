@@ -6,9 +6,11 @@ what a packet means.
 
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -16,6 +18,7 @@ from sono_core import BinaryMessage, Limits, Prepared, TextMessage, Timeouts
 from sono_core.errors import RequestFailed
 from sono_core.events import Close
 from sono_core.messaging import (
+    CHANNELS,
     Content,
     Deliver,
     Dialect,
@@ -27,7 +30,14 @@ from sono_core.messaging import (
     SharedTurn,
     size_of,
 )
-from sono_core.messaging.lossless import Backplane, Data, Histories, Position, Receipt
+from sono_core.messaging.lossless import (
+    Backplane,
+    BackplaneError,
+    Data,
+    Histories,
+    Position,
+    Receipt,
+)
 from sono_core.messaging.lossless.server import ENDED, UNAVAILABLE, Terms, unknown_client
 from sono_core.messaging.v2 import Speech
 from sono_server.serving import Alarm, Loop, WebSocket, logger
@@ -148,17 +158,19 @@ class Dispatcher(Calls):
         dialect = client._dialect
         assert isinstance(dialect, Dialect)
         delivered = self._delivered
-        cost = asked = hidden = None
+        cost = asked = hidden = present = None
         try:
             cost = dialect.weigh(message, self._limits)
             self._charge(client, cost)
             packet = dialect.parse(message, self._limits)
+            if self.hub.elsewhere and (wanted := dialect.lists(packet)):
+                present = yield from self._look_elsewhere(client, wanted)
             if self.on_join.functions:
                 if (channel := dialect.enters(packet)) is not None:
                     allowed = yield from self.may_enter(client, channel)
                     if not allowed:
                         raise MessagingError("forbidden", f"you may not enter {channel}")
-                elif dialect.lists(packet):
+                elif dialect.lists(packet) == CHANNELS:
                     hidden = yield from self.hidden_from(client)
             if self.on_publish.functions and dialect.publishes(packet):
                 asked = yield from self._require_permission(client, dialect.said(packet))
@@ -170,6 +182,7 @@ class Dispatcher(Calls):
                 raise MessagingError("forbidden", f"you are not in {asked} any more")
             if hidden:
                 self.hub.hidden = hidden
+            self.hub.present = present
             effects = dialect.receive(self.hub, client.id, packet, self._limits)
         except (MessagingError, RequestFailed) as error:
             if cost is None:
@@ -184,7 +197,30 @@ class Dispatcher(Calls):
         finally:
             if hidden:
                 self.hub.hidden = ()
+            self.hub.present = None
             self._caused_by(client, delivered)
+
+    def _look_elsewhere(self, client: Client, wanted: str) -> Steps:
+        """Find out what other processes know of what a packet asks; returns who is present, if it
+        asks that.
+
+        Raises:
+            MessagingError: that cannot be known now.
+        """
+        node = self.lossless.node
+        promise: Promise[Any] = Promise(self.loop)
+        channel = self.hub.channel_of(client.id)
+        if wanted == CHANNELS:
+            node.look_elsewhere().then(promise.settle)
+        else:
+            node.presence.ask(channel, sys.maxsize).then(promise.settle)
+        try:
+            found = yield promise
+        except BackplaneError:
+            raise MessagingError(UNAVAILABLE.code, UNAVAILABLE.message) from None
+        if wanted == CHANNELS or channel != self.hub.channel_of(client.id):
+            return None  # the application has moved it meanwhile: it is told who is here
+        return [member for member, _ in found.members]
 
     def _require_permission(self, client: Client, said: tuple[str, object] | None) -> Steps:
         """Ask the application whether a client may say that where it is, and return the channel.

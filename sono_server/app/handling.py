@@ -10,7 +10,7 @@ from typing import Any
 from sono_core import Limits
 from sono_core.errors import RequestFailed
 from sono_core.messaging import Publish
-from sono_core.messaging.lossless import Data, packets
+from sono_core.messaging.lossless import BackplaneError, Data, packets
 from sono_core.messaging.lossless.packets import Failure
 from sono_core.messaging.lossless.server import (
     Answer,
@@ -161,14 +161,24 @@ class Handling:
         elif isinstance(work, Answer):
             yield from self._answer(line, client, work)
         elif isinstance(work, Enumerate):
-            names = []
-            for channel in work.channels:
-                if not (yield from self._denied(client, channel)):
-                    names.append(channel)
-            conversation.enumerated(work, names)
+            conversation.enumerated(work, (yield from self._enumerate(client)))
         else:
             assert isinstance(work, Do)
             conversation.do(work)
+
+    def _enumerate(self, client: Client) -> Steps:
+        """Channels that a client may join, wherever they are; None if that cannot be known now."""
+        looked: Promise[Any] = Promise(self._owner.loop)
+        self.node.look_elsewhere().then(looked.settle)
+        try:
+            yield looked
+        except BackplaneError:
+            return None
+        names = []
+        for channel in self.node.listed():
+            if not (yield from self._denied(client, channel)):
+                names.append(channel)
+        return names
 
     def _hear_of(self, news: News) -> Steps:
         client, owner = news.client, self._owner

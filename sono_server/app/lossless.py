@@ -24,6 +24,7 @@ from sono_core.messaging.lossless import (
     Histories,
     MemoryBackplane,
     Position,
+    Receipt,
     packets,
 )
 from sono_core.messaging.lossless.server import (
@@ -34,6 +35,7 @@ from sono_core.messaging.lossless.server import (
     Node,
     Settings,
     same,
+    written,
 )
 from sono_core.messaging.v2 import PacketError, Speech
 from sono_server.serving import Alarm, Loop, WebSocket, logger
@@ -68,6 +70,7 @@ def settings_of(limits: Limits, timeouts: Timeouts) -> Settings:
         max_joined=limits.max_joined,
         max_requests=limits.max_requests,
         max_members=limits.max_members,
+        max_channels=limits.max_channels,
         max_listing=limits.max_listing,
         max_present=limits.max_presence,
         max_presence=limits.max_presence_bytes,
@@ -154,6 +157,7 @@ class Lossless(Handling):
         """The server has ended: so have the sessions that wait for their clients, unless these may
         go on elsewhere."""
         self.node.close(CloseCode.GOING_AWAY)
+        self.node.elsewhere.end_all()
         self._backplane.close()
 
     # -- connections ------------------------------------------------------------------------------
@@ -192,8 +196,11 @@ class Lossless(Handling):
 
     def disconnect(self, identity: Any, code: int, reason: str) -> None:
         """End connections of an identity that are just being opened."""
+        self._close_silent(lambda one: same(one, identity), code, reason)
+
+    def _close_silent(self, is_theirs: Callable[[Any], bool], code: int, reason: str) -> None:
         for line in list(self._silent):
-            if line.client is not None and same(line.client.identity, identity):
+            if line.client is not None and is_theirs(line.client.identity):
                 line.socket.close(code, reason)
 
     def closed(self, socket: WebSocket, close: Close) -> None:
@@ -248,6 +255,40 @@ class Lossless(Handling):
                 self._owner.withhold(delivery.event, 1)
             else:
                 client._socket.send(client._dialect.written(delivery))
+
+    def missed_orders(self) -> None:
+        """See `Host`."""
+        text = "this process was cut off from the backplane: clients of identities that others have"
+        logger.error("%s disconnected meanwhile may still be connected here", text)
+
+    def disconnect_elsewhere(self, identity: bytes, code: int, reason: str) -> None:
+        """Tell all other nodes of an identity that is disconnected, until they know it."""
+
+        def told(receipt: Receipt[Position]) -> None:
+            if receipt.error is not None:
+                text = "other processes do not know yet which identity is disconnected: %s"
+                logger.error(text, receipt.error)
+                self.schedule()
+
+        self.node.elsewhere.disconnect(identity, code, reason).then(told)
+
+    def end_client(self, client: str, code: int, reason: str) -> None:
+        """See `Host`."""
+        self._owner.close(self._owner.clients[client], code, reason)
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        """See `Host`."""
+
+        def is_theirs(one: Any) -> bool:
+            try:
+                return written(one) == identity
+            except TypeError:  # so nobody can have named it
+                return False
+
+        for client in list(self._owner.clients.values()):
+            if is_theirs(client.identity):
+                self._owner.close(client, code, reason)
+        self._close_silent(is_theirs, code, reason)
 
     def attached(self, client: str, connection: Line) -> None:
         """See `Host`."""

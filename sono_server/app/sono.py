@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sono_core import Limits, Timeouts
-from sono_core.arguments import Unpack, is_coroutine_function
+from sono_core.arguments import Unpack, is_coroutine_function, require_type
 from sono_core.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS
 from sono_core.messaging import Dialect, Hub, RateLimiter
 from sono_core.messaging.classic import CLASSIC
@@ -41,7 +41,7 @@ from sono_server.serving import (
 )
 
 from . import trampoline
-from .clients import Channel, Client, Ways
+from .clients import Channel, Client, RemoteClient, Ways
 from .dispatch import Dispatcher
 from .handlers import Handlers
 from .identities import ANYBODY, Known, known
@@ -122,6 +122,15 @@ class Sono(Handlers):
         """All clients by their ids; a live view, to be copied in other threads."""
         return MappingProxyType(self._dispatcher.clients)
 
+    def client(self, id: str) -> RemoteClient:
+        """The client of that id, in whichever process it is that shares the backplane.
+
+        Raises:
+            TypeError: the id is not a str.
+        """
+        require_type("id", id, str)
+        return RemoteClient(id, self._dispatcher)
+
     @property
     def channels(self) -> dict[str, Channel]:
         """All channels by their names."""
@@ -164,7 +173,8 @@ class Sono(Handlers):
         self._dispatcher.emit(None, event, message)
 
     def disconnect(self, *, identity: object, code: int = 4013, reason: str = "") -> int:
-        """End the sessions and connections of all clients of an identity. From any thread.
+        """End the sessions and connections of all clients of an identity, in all processes that
+        share the backplane. From any thread.
 
         `sono.v2` clients stay away after 4013. Those that are just being let in under that identity
         are closed too; what `authenticate` says from now on is yours.
@@ -175,11 +185,12 @@ class Sono(Handlers):
             reason: at most 123 bytes.
 
         Returns:
-            How many clients that were.
+            How many clients of this process that were.
 
         Raises:
             ValueError: `identity` is None, as it is of all clients if nobody says who they are.
-            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str.
+            TypeError, LocalProtocolError: the code may not be sent, or the reason is not a str; or
+                the identity cannot be written, and there are other processes to be told of it.
         """
         if identity is None:
             raise ValueError("identity must not be None")

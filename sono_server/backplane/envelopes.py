@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Data, packets
 from sono_core.messaging.lossless.nodes import LetGo, LetGone, Said
+from sono_core.messaging.lossless.server import Order
 from sono_server.backplane.errors import UnreadableError
 
 VERSION = 1
@@ -34,6 +35,11 @@ class _Packet(msgspec.Struct, array_like=True, tag="packet"):
     data: _Written | None
 
 
+class _Order(msgspec.Struct, array_like=True, tag="order"):
+    order: Order
+    data: _Written | None
+
+
 class _Data(msgspec.Struct, array_like=True, tag="data"):
     data: _Written
 
@@ -42,7 +48,7 @@ class _Said(msgspec.Struct, array_like=True, tag="said"):
     said: Said
 
 
-_read = msgspec.msgpack.Decoder(_Publication | _Packet | _Data | _Said).decode
+_read = msgspec.msgpack.Decoder(_Publication | _Packet | _Order | _Data | _Said).decode
 _write = msgspec.msgpack.Encoder().encode
 
 
@@ -50,12 +56,12 @@ class Envelopes:
     """Writes what a node keeps in the backplane: see `Codec`."""
 
     def encode(self, body: Any) -> bytes:
-        """Write a publication, a packet of a client's own stream, the data of a member, or what one
-        node says to another.
+        """Write a publication, a packet of a client's own stream, an order, a member's data, or
+        what one node says to another.
 
         Payloads are `Data`.
         """
-        content: _Publication | _Packet | _Data | _Said
+        content: _Publication | _Packet | _Order | _Data | _Said
         if isinstance(body, Publish):
             payload = _written(body.payload)
             content = _Publication(body.channel, body.event, payload, body.sender, body.skip)
@@ -64,11 +70,12 @@ class Envelopes:
         elif isinstance(body, (LetGo, LetGone)):
             content = _Said(body)
         else:
+            kind = _Order if isinstance(body, Order) else _Packet
             data = getattr(body, "data", UNSET)
             if isinstance(data, Data):
-                content = _Packet(replace(body, data=None), _written(data))
+                content = kind(replace(body, data=None), _written(data))
             else:
-                content = _Packet(body, None)
+                content = kind(body, None)
         return _write((VERSION, content))
 
     def decode(self, content: bytes) -> Any:
@@ -91,9 +98,8 @@ class Envelopes:
             return Data(*found.data)
         if isinstance(found, _Said):
             return found.said
-        if found.data is None:
-            return found.packet
-        return replace(found.packet, data=Data(*found.data))
+        said = found.order if isinstance(found, _Order) else found.packet
+        return said if found.data is None else replace(said, data=Data(*found.data))
 
 
 def _written(data: Data) -> _Written:

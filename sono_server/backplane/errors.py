@@ -15,6 +15,10 @@ class UnreadableError(BackplaneError):
     temporary = False
 
 
+class CrowdedError(BackplaneError):
+    """The members of a channel have too much public data already."""
+
+
 class TooLargeError(BackplaneError):
     """A body has more bytes than the broker is to carry."""
 

@@ -4,64 +4,32 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from sono_core.arguments import is_coroutine_function
 from sono_server.app import Sono
+from sono_server.operations import Application, parse_application
 
 from .mistakes import ApplicationFailed, Mistake
 
-DEFAULT_ATTRIBUTE = "sono"
-_NAMES = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_FORM = re.compile(
-    rf"(?:(?P<file>.+?\.py)|(?P<module>[\w-]+(?:\.[\w-]+)*))"
-    rf"(?::(?P<attribute>{_NAMES})(?P<call>\(\))?)?"
-)
 _OUR_FRAMES = {__file__, importlib.__file__}
 
 
-class Application(NamedTuple):
-    """The parts of APP."""
-
-    text: str
-    file: Path | None
-    module: str
-    """The dotted name; of a file, its name without the ending."""
-    attribute: str
-    """A name in the module, perhaps dotted."""
-    is_factory: bool
-    """Whether the attribute is to be called."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the application lies, and is imported from."""
-        return self.file.parent if self.file else Path.cwd()
-
-
 def parse(text: str) -> Application:
-    """Read `module:attribute` or `path/to/file.py:attribute`; `()` at the end means a factory.
+    """See `parse_application`.
 
     Raises:
-        Mistake: it is neither, or there is no such file.
+        Mistake: it names none.
     """
-    form = _FORM.fullmatch(text)
-    if form is None:
-        raise Mistake(
-            f"{text!r} names no application: write module:attribute or path/to/file.py:attribute"
-        )
-    file = Path(form["file"]).absolute() if form["file"] else None
-    if file and not file.is_file():
-        raise Mistake(f"there is no file {form['file']}")
-    attribute = form["attribute"] or DEFAULT_ATTRIBUTE
-    return Application(
-        text, file, file.stem if file else form["module"], attribute, bool(form["call"])
-    )
+    try:
+        return parse_application(text)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
 
 
 def load(application: Application) -> Sono:

@@ -16,9 +16,9 @@ from sono_client.cli import Mistake as ClientMistake
 from sono_client.cli import add_commands, complain, say, standard_streams
 from sono_core import __version__, native_available
 from sono_core.quoting import shown_url
-from sono_server.operations import settings
+from sono_server.operations import BOOT, INHERITED, Inherited, settings
 
-from . import children, publish, reload, serve
+from . import publish, reload, serve, workers
 from .mistakes import ApplicationFailed, Mistake
 
 _SERVE = """\
@@ -37,7 +37,9 @@ Start a server for an application, or without APP a chat page to try Sono out.
 An application that registers coroutine functions runs on asyncio.
 
 Ctrl-C or SIGTERM closes every connection and ends the server; a second one ends it at once.
-SIGHUP loads the certificates of --tls-cert again.
+SIGHUP loads the certificates of --tls-cert again; with --workers it replaces one worker after the
+other, and their clients are told to come back (1012). Sockets of systemd (LISTEN_FDS) are taken
+instead of --host, --port and --unix.
 
 exit status: 0 after a stop, 1 if the application cannot be loaded, 2 for a mistake in the arguments
 or an address that cannot be listened on"""
@@ -116,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         help="for development only: start again when a *.py file in the application's folder"
         " changes; needs watchfiles",
     )
-    command.add_argument(children.INHERITED, dest="inherited", help=argparse.SUPPRESS)
+    command.add_argument(INHERITED, dest="inherited", help=argparse.SUPPRESS)
     command.add_argument(
         "--path",
         type=_path,
@@ -129,8 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--port",
         type=_port,
-        default=8080,
-        help="port to listen on, 0 for any free one (default: %(default)s)",
+        help=f"port to listen on, 0 for any free one (default: {serve.PORT})",
     )
     command.add_argument(
         "--origin",
@@ -197,6 +198,20 @@ def _parser() -> argparse.ArgumentParser:
         " (default: memory, which is this process alone)",
     )
     command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="serve in N processes, which share the --backplane; SIGHUP replaces one after the"
+        " other (default: in this process)",
+    )
+    command.add_argument(
+        "--boot",
+        type=_seconds,
+        default=BOOT,
+        metavar="SECONDS",
+        help="how long a worker may take until it is ready (default: %(default)g)",
+    )
+    command.add_argument(
         "--unix", metavar="PATH", help="listen on this Unix socket instead of a port"
     )
     command.add_argument(
@@ -260,6 +275,14 @@ def _serve(arguments: argparse.Namespace) -> int:
         for option in ("path", "reload"):
             if getattr(arguments, option):
                 raise Mistake(f"--{option} needs APP")
+    if arguments.inherited:
+        # A cached module counts as new for a second after it was changed, if its size is the same.
+        sys.dont_write_bytecode |= arguments.reload
+        if arguments.reload and arguments.drain is None:
+            arguments.drain = reload.DRAIN
+        return serve.run(arguments, Inherited(arguments.inherited))
+    if arguments.workers is not None:
+        return workers.run(arguments)
     if arguments.reload:
         return reload.run(arguments)
     return serve.run(arguments)

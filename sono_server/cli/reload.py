@@ -10,15 +10,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
 
 from sono_client.cli import tell
+from sono_server.operations import children
 from sono_server.serving import remove_file
 
-from . import application, children, serve
+from . import application, serve
 from .mistakes import Mistake
 
 DRAIN = 1.0
@@ -33,12 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         Mistake: an argument is wrong, or watchfiles is not installed.
-        ApplicationFailed: this is a child, and the application cannot be loaded.
     """
     if arguments.drain is None:
         arguments.drain = DRAIN
-    if arguments.inherited:
-        return _run_child(arguments)
     if os.name == "nt":
         raise Mistake("--reload does not work on Windows")
     try:
@@ -111,7 +108,7 @@ class _Parent:
         """Start a child, unless a signal has ended the parent."""
         if self.stopped.is_set():
             return
-        self._child, self._lifeline = children.start(self._arguments, self._listeners)
+        self._child, self._lifeline = children.start(self._arguments.argv, self._listeners)
 
     def look(self, changed: set[str]) -> int | None:
         """Replace the child if files have changed, and see whether it has ended.
@@ -149,10 +146,3 @@ class _Parent:
             child.wait()
         self._child = None
         os.close(self._lifeline)
-
-
-def _run_child(arguments: argparse.Namespace) -> int:
-    inherited = children.inherit(arguments)
-    # A cached module counts as new for a second after it was changed, if its size is the same.
-    sys.dont_write_bytecode = True
-    return serve.run(arguments, inherited.listeners)

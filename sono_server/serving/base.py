@@ -79,6 +79,7 @@ class BaseServer:
         """What is held for all peers: `held` of `limit` bytes; `evicted` connections."""
         self._listeners = listeners
         self._options = options
+        self._goodbye = ends.SERVER_STOPS[options.close_code]  # what peers are told at the end
         self._max_connections = options.max_connections or default_max_connections()
         self._deflaters = SharedDeflaters()
         self.buffer: memoryview = memoryview(bytearray(RECEIVE_SIZE))
@@ -121,12 +122,22 @@ class BaseServer:
 
     # -- for applications -------------------------------------------------------------------------
 
-    def stop(self) -> None:
+    def stop(self, close_code: int | None = None) -> None:
         """Stop accepting, close every connection with `close_code` and end the iteration.
 
         Connections that are still open after the drain time are cut off; a second call cuts them
         off at once. May be called from any thread, or a signal handler.
+
+        Args:
+            close_code: 1001 or 1012, in place of that in the options.
+
+        Raises:
+            ValueError: it is another one; the server runs on.
         """
+        if close_code is not None:
+            if close_code not in ends.SERVER_STOPS:
+                raise ValueError(f"close_code must be 1001 or 1012, not {close_code}")
+            self._goodbye = ends.SERVER_STOPS[close_code]
         self._stop_requests += 1
         self._wake()
 
@@ -306,8 +317,7 @@ class BaseServer:
             request = self._requests.popleft()
             if request.pending and not self._stop_requests:
                 return request
-            end = ends.SERVER_STOPS[self._options.close_code]
-            request._session.go_away(end.code, end.reason, self.time())
+            request._session.go_away(self._goodbye.code, self._goodbye.reason, self.time())
         return None
 
     def _tidy_up(self) -> None:
@@ -343,7 +353,7 @@ class BaseServer:
 
     def _say_goodbye(self, now: float, at_once: int) -> None:
         """Close those whose turn it is: if all left at once, all would come back at once."""
-        end = ends.SERVER_STOPS[self._options.close_code]
+        end = self._goodbye
         while self._leaving and (at_once or self._goodbye_due <= now):
             if at_once:
                 at_once -= 1

@@ -47,10 +47,15 @@ def listen(
     else:
         listeners = _listen_on_ports(host, port) if unix is None else [_listen_on_path(unix)]
     for listener in listeners:
-        listener.setblocking(False)
-        if listener.family in _INTERNET:
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+        prepare(listener)
     return listeners
+
+
+def prepare(listener: socket.socket) -> None:
+    """Make a listener what servers expect: it does not block, and its connections do not delay."""
+    listener.setblocking(False)
+    if listener.family in _INTERNET:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
 
 
 def remove_file(listener: socket.socket) -> None:
@@ -98,20 +103,36 @@ def _remove_dead(path: str) -> None:
 
 
 def _listen_on_ports(host: str | None, port: int) -> list[socket.socket]:
+    with contextlib.ExitStack() as opened:
+        listeners = bind(host, port)
+        for listener in listeners:
+            opened.enter_context(listener)
+        for listener in listeners:
+            listener.listen(BACKLOG)
+        opened.pop_all()
+        return listeners
+
+
+def bind(host: str | None, port: int) -> list[socket.socket]:
+    """Sockets that have the addresses for which `listen` asks, and do not listen yet.
+
+    Raises:
+        OSError: somebody listens there, or an address is not allowed or unknown.
+    """
     if host is not None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses = list(dict.fromkeys((info[0], info[4][0]) for info in found))
-        return _listen_all([(family, str(address)) for family, address in addresses], port)
+        return _bind_all([(family, str(address)) for family, address in addresses], port)
     loopback = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     try:
-        return _listen_all(loopback, port)
+        return _bind_all(loopback, port)
     except OSError as error:
         if error.errno in _NO_SUCH_FAMILY:
-            return _listen_all(loopback[:1], port)
+            return _bind_all(loopback[:1], port)
         raise
 
 
-def _listen_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.socket]:
+def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.socket]:
     attempt = 1
     while True:
         with contextlib.ExitStack() as opened:
@@ -119,7 +140,7 @@ def _listen_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.
             try:
                 for family, address in addresses:
                     chosen = sockets[0].getsockname()[1] if sockets else port
-                    sockets.append(opened.enter_context(_listen_one(family, address, chosen)))
+                    sockets.append(opened.enter_context(_bind_one(family, address, chosen)))
             except OSError as error:
                 # The kernel may choose a port for one family that is taken in the other.
                 again = port == 0 and sockets and error.errno == errno.EADDRINUSE
@@ -131,14 +152,23 @@ def _listen_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.
             return sockets
 
 
-def _listen_one(family: int, address: str, port: int) -> socket.socket:
+def _bind_one(family: int, address: str, port: int) -> socket.socket:
+    listener = new_listener(family)
+    try:
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def new_listener(family: int) -> socket.socket:
+    """A socket for the internet that is neither bound nor listens."""
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address, port))
-        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

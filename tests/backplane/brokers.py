@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,11 +65,21 @@ class Broker:
     def log(self) -> str:
         return Path(self._folder, "log").read_text()
 
-    def command(self, *words: str | int) -> Any:
-        """Say something to it, as an administrator would."""
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def command(self, *words: str | int | bytes, raw: bool = False) -> Any:
+        """Say something to it, as an administrator would.
+
+        Args:
+            raw: whether the reply is not read by redis-py.
+        """
         from redis import Redis
 
         with Redis(port=self.port, password=self._password) as client:
+            if raw:
+                client.response_callbacks.clear()
             return client.execute_command(*words)
 
     def kill(self) -> None:
@@ -162,6 +172,116 @@ class Guarded:
 def guarded() -> Iterator[Guarded]:
     """One that is running."""
     one = Guarded()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.close()
+
+
+MASTERS = 3
+
+
+class Clustered:
+    """Three masters with a replica each. A master that is away leaves the others as they were."""
+
+    def __init__(self, *options: str) -> None:
+        cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+        lasting = ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
+        self._options = (*cluster, *lasting, *options)
+        self._buses: list[str] = []
+        self.nodes: list[Broker] = []
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"redis+cluster://{hosts}"
+
+    def start(self) -> None:
+        attempts = 0
+        while len(self.nodes) < 2 * MASTERS:
+            bus = str(free_port())
+            node = Broker("--cluster-port", bus, *self._options)
+            try:
+                node.start()
+            except AssertionError:  # somebody has taken one of its ports meanwhile
+                node.close()
+                attempts += 1
+                assert attempts < 5
+                continue
+            self.nodes.append(node)
+            self._buses.append(bus)
+        first, *others = self.nodes
+        masters, replicas = self.nodes[:MASTERS], self.nodes[MASTERS:]
+        for number, node in enumerate(self.nodes):
+            node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        bounds = [number * 16384 // MASTERS for number in range(MASTERS + 1)]
+        for node, begin, end in zip(masters, bounds, bounds[1:], strict=False):
+            node.command("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
+        for node in others:
+            node.command("CLUSTER", "MEET", "127.0.0.1", first.port, self._buses[0])
+        self._until(lambda: all(len(self.known_by(node)) == len(self.nodes) for node in self.nodes))
+        for master, replica in zip(masters, replicas, strict=True):
+            replica.command("CLUSTER", "REPLICATE", self.id(master))
+        self._until(lambda: all(self._settled(node) for node in self.nodes))
+
+    def _settled(self, node: Broker) -> bool:
+        masters = [words for words in self.known_by(node) if "master" in words[2]]
+        link = node.command("INFO", "replication").get("master_link_status", "up")
+        ok = b"cluster_state:ok" in node.command("CLUSTER", "INFO", raw=True)
+        return ok and len(masters) == MASTERS and link == "up"
+
+    def _until(self, happens: Callable[[], bool]) -> None:
+        until = time.monotonic() + PATIENCE
+        while not happens():
+            assert time.monotonic() < until, self.nodes[0].log()
+            time.sleep(0.02)
+
+    def known_by(self, node: Broker) -> list[list[str]]:
+        """What `CLUSTER NODES` says, without those that are in a handshake."""
+        lines = node.command("CLUSTER", "NODES", raw=True).decode().splitlines()
+        return [line.split() for line in lines if "handshake" not in line]
+
+    def id(self, node: Broker) -> str:
+        return str(node.command("CLUSTER", "MYID", raw=True).decode())
+
+    def owner(self, name: str) -> Broker:
+        """The master that has a key."""
+        slot = self.slot(name)
+        for words in self.known_by(next(node for node in self.nodes if node.running)):
+            for held in words[8:] if "fail" not in words[2] else ():
+                first, _, last = held.partition("-")
+                if first.isdigit() and int(first) <= slot <= int(last or first):
+                    port = int(words[1].partition("@")[0].rpartition(":")[2])
+                    return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"nobody has {name}")
+
+    def slot(self, name: str) -> int:
+        from redis.crc import key_slot
+
+        return int(key_slot(name.encode()))
+
+    def replica(self, master: Broker) -> Broker:
+        return self.nodes[self.nodes.index(master) + MASTERS]
+
+    def move(self, slot: int, source: Broker, target: Broker) -> None:
+        """As `redis-cli --cluster reshard` moves a slot."""
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.id(source))
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.id(target))
+        while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            source.command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        for node in (target, source):
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", self.id(target))
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+
+@contextmanager
+def clustered(*options: str) -> Iterator[Clustered]:
+    """One that is running."""
+    one = Clustered(*options)
     try:
         one.start()
         yield one

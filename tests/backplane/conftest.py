@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backplane.brokers import broker, guarded, require_redis
+from tests.backplane.brokers import broker, clustered, guarded, require_redis
 from tests.backplane.each_backplane import BACKPLANES, Rig
 
 _numbers = itertools.count(1)
@@ -29,7 +29,16 @@ def sentinel_url() -> Iterator[str]:
         yield one.url
 
 
-ON_REDIS = ["redis", pytest.param("sentinel", marks=pytest.mark.slow)]
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """Of a cluster of six nodes, likewise."""
+    require_redis()
+    with clustered() as one:
+        yield one.url
+
+
+SLOW = ("sentinel", "cluster")
+ON_REDIS = ["redis", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)]
 
 
 @pytest.fixture(params=[*BACKPLANES, *ON_REDIS])

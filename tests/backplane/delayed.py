@@ -28,7 +28,7 @@ class DelayedBackplane(Backplane):
     """Each operation is done at one of its steps, and its receipt at a later one.
 
     What was done before an operation was called is seen by it, and what is published in one stream
-    is published in the order of the calls, as in any backplane.
+    is published in the order of the calls, as in any backplane, and so is who comes and goes.
 
     Args:
         inner: does the work, at once.
@@ -56,6 +56,7 @@ class DelayedBackplane(Backplane):
         self._under_way: list[Callable[[], object]] = []
         self._publishing: dict[str, deque[object]] = {}  # in each stream, in order
         self._saving: dict[str, deque[object]] = {}  # of each session, in order
+        self._rosters: dict[str, deque[object]] = {}  # likewise who comes and goes
         self._wrapped: dict[tuple[str, object], Callable[[Entry], object]] = {}
 
     # -- time -----------------------------------------------------------------------------------
@@ -172,7 +173,8 @@ class DelayedBackplane(Backplane):
                 later,
                 on_change=on_change and self._later(on_change),
                 on_volatile=on_volatile and self._later(on_volatile),
-            )
+            ),
+            self._publishing.setdefault(stream, deque()),
         )
 
     def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:
@@ -186,10 +188,12 @@ class DelayedBackplane(Backplane):
         return self._call(lambda: self._inner.free(stream))
 
     def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
-        return self._call(lambda: self._inner.enter(stream, member, data, size))
+        line = self._rosters.setdefault(stream, deque())
+        return self._call(lambda: self._inner.enter(stream, member, data, size), line)
 
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
-        return self._call(lambda: self._inner.exit(stream, member))
+        line = self._rosters.setdefault(stream, deque())
+        return self._call(lambda: self._inner.exit(stream, member), line)
 
     def members(self, stream: str) -> Receipt[Roster]:
         return self._call(lambda: self._inner.members(stream))

@@ -70,13 +70,16 @@ class OnRedis:
         return receipt.value
 
     def settle(self) -> None:
-        """A probe comes back behind all that is told; what is asked then, behind all replies."""
-        while True:
+        """A probe comes back behind all that is told; one that is asked then, behind replies."""
+        back = 0
+        while back < 2:
             probe = self.backplane.probe()
+            if probe.done:  # no server is known yet
+                self.step()
+                continue
             with contextlib.suppress(BackplaneError):  # nothing was heard yet
                 self.wait(probe)
-                break
-        self.wait(self.backplane.load_session("-", "-"))
+                back += 1
 
     def close(self) -> None:
         self.backplane.close()

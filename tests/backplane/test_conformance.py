@@ -263,6 +263,18 @@ def test_a_follower_is_told_every_entry_after_its_position(rig: Rig) -> None:
     assert {entry.at.epoch for entry in later} == {follower.position.epoch}
 
 
+def test_what_is_published_after_the_call_is_told_though_following_has_not_begun(rig: Rig) -> None:
+    filled(rig, 2)
+    told: list[Entry] = []
+    following = rig.backplane.subscribe(STREAM, told.append)
+    published = [rig.backplane.publish(STREAM, n, 1, ALL) for n in range(3)]
+    begin = rig.wait(following)
+    positions = [rig.wait(receipt) for receipt in published]
+    assert positions[0] == Position(begin.epoch, begin.offset + 1)
+    rig.settle()
+    assert set(positions) <= {entry.at for entry in told}
+
+
 def test_all_followers_are_told_and_those_of_other_streams_are_not(rig: Rig) -> None:
     here, too, there = Follower(rig), Follower(rig), Follower(rig, "#other")
     filled(rig, 2)

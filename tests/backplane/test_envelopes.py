@@ -13,6 +13,7 @@ from msgspec import UNSET
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Data, Position, packets
 from sono_core.messaging.lossless.nodes import LetGo, LetGone
+from sono_core.messaging.lossless.server.orders import Answer, Ask, Disconnect, End
 from sono_server.backplane import Envelopes, UnreadableError
 from sono_server.backplane.envelopes import VERSION
 
@@ -59,9 +60,17 @@ entries = (
 said = st.builds(LetGo, texts, st.integers(1, 9), texts) | st.builds(
     LetGone, texts, st.integers(1, 9), st.integers(0, 2**53 - 1)
 )
+numbers = st.integers(0, 2**53 - 1)
+codes = st.integers(1000, 4999)
+orders = (
+    st.builds(Disconnect, texts, st.binary(max_size=8), codes, texts)
+    | st.builds(End, texts, numbers, texts, codes, texts)
+    | st.builds(Ask, texts, numbers, texts, texts, st.floats(0, 100), st.none() | payloads)
+    | st.builds(Answer, texts, numbers, st.none() | failures, st.none() | payloads)
+)
 
 
-@given(publications | entries | payloads | said)
+@given(publications | entries | orders | payloads | said)
 def test_what_is_written_is_read_again(body: Any) -> None:
     found = ENVELOPES.decode(ENVELOPES.encode(body))
     assert type(found) is type(body)

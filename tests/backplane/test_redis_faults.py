@@ -18,7 +18,7 @@ from sono_core.messaging.lossless.feed import Feed
 from sono_core.messaging.lossless.history import History
 from sono_core.messaging.lossless.positions import Position
 from sono_core.messaging.lossless.streams import Entry, Missing
-from tests.backplane.brokers import Broker, Guarded, broker, guarded, require_redis
+from tests.backplane.brokers import Broker, Clustered, Guarded, broker, guarded, require_redis
 from tests.servers import PATIENCE
 
 STREAM = "#room"
@@ -35,14 +35,17 @@ def server() -> Iterator[Broker]:
 class Node:
     """A process with one feed, whose audience keeps what it is told."""
 
-    def __init__(self, server: Broker | Guarded, **options: object) -> None:
+    def __init__(
+        self, server: Broker | Guarded | Clustered, stream: str = STREAM, **options: object
+    ) -> None:
         from tests.backplane.on_redis import OnRedis
 
         self.rig = OnRedis(server.url, "test", **options)
         self.backplane = self.rig.backplane
         self.bodies: list[object] = []
         self.gaps: list[Missing] = []
-        self.feed: Feed[str] = Feed(STREAM, self.backplane, self)
+        self.stream = stream
+        self.feed: Feed[str] = Feed(stream, self.backplane, self)
         self.backplane.suspected = self.check
         self.suspected = 0
 
@@ -55,11 +58,11 @@ class Node:
 
     def check(self) -> None:
         self.suspected += 1
-        self.backplane.tops([STREAM]).then(self._compare)
+        self.backplane.tops([self.stream]).then(self._compare)
 
     def _compare(self, receipt: Receipt[dict[str, object]]) -> None:
         if receipt.error is None:
-            self.feed.check(receipt.value[STREAM].at)  # type: ignore[attr-defined]
+            self.feed.check(receipt.value[self.stream].at)  # type: ignore[attr-defined]
 
     def deliver(self, entry: Entry) -> None:
         self.bodies.append(entry.body)
@@ -71,7 +74,7 @@ class Node:
         raise AssertionError("nobody is behind")
 
     def publish(self, body: object, size: int = 10) -> Receipt[Position]:
-        return self.backplane.publish(STREAM, body, size, ALL)
+        return self.backplane.publish(self.stream, body, size, ALL)
 
     def until(self, happens: Callable[[], object]) -> None:
         given_up = time.monotonic() + PATIENCE

@@ -13,6 +13,7 @@ from sono_core.messaging.lossless.history import History
 from sono_core.messaging.lossless.positions import Position
 from sono_server.backplane import TooLargeError, UnreadableError, UnusableError
 from tests.backplane.brokers import Broker, broker, require_redis
+from tests.servers import free_port
 
 if TYPE_CHECKING:
     from tests.backplane.on_redis import OnRedis
@@ -52,6 +53,11 @@ def publish(rig: OnRedis, body: object = "x", size: int = 1) -> Position:
         "redis+sentinel://:secret@localhost:port/service",
         "redis+sentinel://localhost/service/first",
         "redis+sentinel://localhost/service?colour=red",
+        "redis+cluster://:secret@localhost:port",
+        "redis+cluster://",
+        "redis+cluster://localhost,,localhost:7001",
+        "redis+cluster://localhost/1",
+        "redis+cluster://localhost?colour=red",
         "",
     ],
 )
@@ -82,6 +88,36 @@ def test_a_refused_password_fails_what_waits_and_says_why(password: str) -> None
         rig.close()
         rig = node(server.url.replace("://", "://:right@"))
         assert publish(rig).offset == 1
+        rig.close()
+
+
+def test_a_url_that_is_not_one_for_the_server_is_named() -> None:
+    require_redis()
+    from sono_server.backplane.redis import Bounds
+
+    for options, scheme, text in (
+        ((), "redis+cluster", "the broker is in no cluster"),
+        (("--cluster-enabled", "yes", "--cluster-port", str(free_port())), "redis", "in a cluster"),
+    ):
+        with broker("--requirepass", "right", *options, password="right") as server:
+            url = f"{scheme}://:right@127.0.0.1:{server.port}"
+            rig = node(url, bounds=Bounds(age=0.3))
+            with pytest.raises(UnusableError, match=text) as refused:
+                publish(rig)
+            assert "right" not in str(refused.value)
+            rig.close()
+
+
+@pytest.mark.parametrize("password", ["", ":wrong@"])
+def test_a_password_that_a_cluster_refuses_fails_what_waits_and_says_why(password: str) -> None:
+    require_redis()
+    from sono_server.backplane.redis import Bounds
+
+    with broker("--requirepass", "right", password="right") as server:
+        url = f"redis+cluster://{password}127.0.0.1:{server.port}"
+        rig = node(url, bounds=Bounds(age=0.3))
+        with pytest.raises(UnusableError, match="password"):
+            publish(rig)
         rig.close()
 
 
@@ -184,7 +220,8 @@ def test_what_is_said_in_a_channel_by_others_is_ignored(server: Broker) -> None:
     rig.wait(rig.backplane.subscribe(STREAM, bodies.append))
     for said in ("", "E", "E a b c\n", "C e 1 1 1 99999\nx", "V", "?", "E e 1 1\n\xff"):
         server.command("PUBLISH", "test:{#room}", said)
-    server.command("PUBLISH", rig.backplane._probe, "no number")
+    (shard,) = rig.backplane._shards._shards.values()
+    server.command("PUBLISH", shard.probe_channel, "no number")
     rig.settle()
     assert bodies == []
     rig.close()
@@ -217,7 +254,7 @@ def test_keys_that_nobody_uses_expire(server: Broker) -> None:
     rig.clock.now += 301  # keys of publications begin another generation
     publish(rig)
     keys = server.command("KEYS", "*")
-    assert len(keys) == 7
+    assert len(keys) == 9
     assert all(server.command("TTL", key) > 0 for key in keys)
     rig.close()
 

@@ -34,6 +34,12 @@ def on(server: Broker, **options: Any) -> Any:
     return OnRedis(server.url, "test", **options)
 
 
+def only(rig: Any) -> Any:
+    """The one server that it has."""
+    (shard,) = rig.backplane._shards._shards.values()
+    return shard
+
+
 # -- what threads hand over to the loop ---------------------------------------------------------
 
 
@@ -105,7 +111,7 @@ def test_a_loop_that_has_too_much_to_do_gets_everything_later(server: Broker) ->
             raise BufferError("100000 calls wait")
         return take(call)
 
-    for handover in (rig.backplane._heard, rig.backplane._handover):
+    for handover in (rig.backplane._shards.messages, rig.backplane._shards.replies):
         handover._call_soon = call_soon
     said: list[Any] = []
     followed = rig.backplane.subscribe("#room", lambda entry: said.append(entry.body))
@@ -125,9 +131,9 @@ def test_a_loop_that_has_too_much_to_do_gets_everything_later(server: Broker) ->
 def test_connections_are_made_however_many_were_lost(server: Broker) -> None:
     from sono_server.backplane.redis.servers import links
 
-    connect, _ = links(f"{server.url}?max_connections=2")
+    connect = links(f"{server.url}?max_connections=2").connect
     for _ in range(5):
-        link = connect()
+        link = connect(None)
         link.open()
         link.close()
 
@@ -225,9 +231,9 @@ def test_who_waits_to_follow_or_leave_waits_no_longer_than_publications_do() -> 
         followed = rig.backplane.subscribe("#room", hear)
         with pytest.raises(BackplaneError, match="does not answer"):
             rig.wait(followed)
-        assert not rig.backplane._subscriber._pending
+        assert not only(rig).subscriber._pending
         server.start()
-        while rig.backplane._subscriber.connections < 2:  # then it is followed all the same
+        while only(rig).subscriber.connections < 2:  # then it is followed all the same
             rig.settle()
         rig.wait(rig.backplane.publish("#room", "hi", 2, HISTORY))
         rig.settle()
@@ -242,7 +248,7 @@ def test_changes_that_wait_while_the_broker_is_away_take_no_more_and_more_memory
         rig = on(server, bounds=Bounds(age=0.05))
         rig.settle()
         server.kill()
-        subscriber = rig.backplane._subscriber
+        subscriber = only(rig).subscriber
         for number in range(300):
             receipt = rig.backplane.subscribe(f"#room-{number % 3}", print)
             rig.backplane.unsubscribe(f"#room-{number % 3}", print)
@@ -316,8 +322,8 @@ def test_a_broker_that_is_stopped_does_not_keep_a_node_from_ending(server: Broke
         asked = everything(rig, "x")
         rig.close()
         assert all(receipt.done for receipt in asked)
-        assert not rig.backplane._commands._thread.is_alive()
-        assert not rig.backplane._subscriber._thread.is_alive()
+        assert not only(rig).commands._thread.is_alive()
+        assert not only(rig).subscriber._thread.is_alive()
     finally:
         server.signal(signal.SIGCONT)
 
@@ -401,6 +407,22 @@ def test_what_was_not_done_is_not_done_behind_what_was_asked_later() -> None:
     assert "late" not in done
 
 
+def test_what_asks_how_far_streams_are_overtakes_and_fails_nothing() -> None:
+    from redis.exceptions import ResponseError
+
+    from sono_server.backplane.redis.commands import Command, _sorted
+    from sono_server.backplane.redis.scripts import PUBLISH, TELL, TOPS
+
+    def fails(reply: object, error: BackplaneError | None) -> None:
+        assert error is None
+
+    batch = [Command(script, ["a"], [], fails, 0, True) for script in (PUBLISH, TOPS, TELL)]
+    again, finished = _sorted(batch, [ResponseError("SONOOTHER"), [], 1])
+    for tell in finished:
+        tell()
+    assert [command for command, _ in again] == batch[:1]
+
+
 # -- times of expiry ----------------------------------------------------------------------------
 
 
@@ -437,6 +459,6 @@ def test_a_connection_waits_no_longer_than_what_is_asked(server: Broker) -> None
     from sono_server.backplane.redis import Bounds
 
     rig = on(server, bounds=Bounds(age=0.5))
-    connection = rig.backplane._commands._connect()._connection
+    connection = only(rig).commands._connect()._connection
     assert (connection.socket_timeout, connection.socket_connect_timeout) == (0.5, 0.5)
     rig.close()

@@ -188,7 +188,7 @@ DEFECTS = {
     "one byte too many": ("size <= history.size:", "size <= history.size + 1:"),
     "the size is forgotten": ("or self._size > size", "or False"),
     "it ends too early": ("now - kept[0][0] > age", "now - kept[0][0] >= age"),
-    "a hole is no hole": ("elif len(entries) < upto.offset - after:", "elif False:"),
+    "a hole is no hole": ("elif len(entries) < upto.offset - after.offset:", "elif False:"),
     "the top is the limit": ("upto = entries[-1].at", "upto = top"),
     "an offset is not raised": (
         "self.top = top = Position(self.epoch, self.top.offset + 1)",

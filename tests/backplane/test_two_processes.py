@@ -19,13 +19,51 @@ from tests.processes import Program, program
 from tests.servers import PATIENCE, Address, get, status
 
 APPLICATION = """
-from sono_server import Sono
+from sono_server import Promise, RequestFailed, Sono
 
 sono = Sono(open_channels=True)
 
 @sono.on("shout")
 def shout(client, message):
     sono.emit(message.upper(), "shouted")
+
+sono.channel("secret", listed=False)
+
+def soon(asked, use):
+    promise = Promise()
+
+    def done(asked):
+        try:
+            promise.complete(use(asked.result()))
+        except RequestFailed as error:
+            promise.complete(error.code)
+
+    asked.then(done)
+    return promise
+
+@sono.on_request("who")
+def who(client, channel):
+    return soon(sono.channel(channel).presence(), lambda found: list(found.members))
+
+@sono.on_request("tell")
+def tell(client, id):
+    return soon(sono.client(id).send("hey", "you"), bool)
+
+@sono.on_request("ask")
+def ask(client, id):
+    return soon(sono.client(id).request("colour", "which?"), list)
+
+@sono.on_request("end")
+def end(client, id):
+    return soon(sono.client(id).close(4000, "enough"), bool)
+
+@sono.authenticate
+def authenticate(request):
+    return {"name": request.query, "more": [1, None]}
+
+@sono.on_request("revoke")
+def revoke(client, data):
+    return sono.disconnect(identity={"more": [1, None], "name": "ann"})
 """
 APPLICATIONS = {
     "plain": APPLICATION,
@@ -51,9 +89,11 @@ class Nodes:
         return status(get(self.addresses[node], "/healthz")) == 200
 
     @asynccontextmanager
-    async def client(self, node: int, **options: Any) -> AsyncIterator[AsyncSonoClient]:
+    async def client(
+        self, node: int, name: str = "", **options: Any
+    ) -> AsyncIterator[AsyncSonoClient]:
         host, port = self.addresses[node]
-        async with AsyncSonoClient(f"ws://{host}:{port}/ws", **options) as one:
+        async with AsyncSonoClient(f"ws://{host}:{port}/ws?{name}", **options) as one:
             yield one
 
 
@@ -331,5 +371,152 @@ def test_who_was_on_a_node_that_ended_in_good_order_is_unknown_unless_it_may_com
                 await bob.send(classic, "chat", "hi")
             assert refused.value.code == "unknown-client"
             await bob.send(away, "chat", "it waits")
+
+    run(test())
+
+
+# -- who is where -------------------------------------------------------------------------------
+
+
+class Watch:
+    """A client that watches who is in a channel."""
+
+    def __init__(self, room: AsyncJoinedChannel) -> None:
+        self.room = room
+        self._news = asyncio.Event()
+        room.on_presence(lambda _: self._news.set())
+
+    async def until(self, there: dict[str, Any]) -> None:
+        while self.room.presence != there:
+            self._news.clear()
+            await self._news.wait()
+
+
+def test_who_is_in_a_channel_is_known_on_all_nodes(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with (
+            nodes.client(0) as ann,
+            nodes.client(1) as bob,
+            nodes.client(0, dialect="classic") as cat,
+        ):
+            ann_id, bob_id, cat_id = await ids(ann, bob, cat)
+            watches = [Watch(await one.join("room", presence=True)) for one in (ann, bob)]
+            await bob.present("room", {"name": "Bob"})
+            await cat.change_channel("room")
+            everybody = {ann_id: None, bob_id: {"name": "Bob"}, cat_id: None}
+            for watch in watches:
+                await watch.until(everybody)
+            for one, node in ((ann, 0), (bob, 1)):
+                listed = await one.request("sono.members", {"channel": "room"})
+                assert dict(listed["members"]) == everybody, node
+                assert listed["count"] == 3
+                assert sorted(await one.request("who", "room")) == sorted(everybody)
+            assert set(await cat.grab("mychannelclients")) == set(everybody)
+            await cat.change_channel("Home")
+            for watch in watches:
+                await watch.until({ann_id: None, bob_id: {"name": "Bob"}})
+            await bob.leave("room")
+            await watches[0].until({ann_id: None})
+
+    run(test())
+
+
+def test_channels_of_all_nodes_are_listed_but_secret_ones(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with (
+            nodes.client(0) as ann,
+            nodes.client(1) as bob,
+            nodes.client(1, dialect="classic") as cat,
+        ):
+            await ann.join("room")
+            await ann.join("secret")
+            expected = {"Home", "room"}
+            for _ in range(2):  # the second is answered from what is known
+                assert set((await bob.request("sono.channels"))["channels"]) == expected
+                assert set(await cat.grab("channels")) == expected
+
+    run(test())
+
+
+def test_those_on_a_node_that_is_killed_are_gone(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann, nodes.client(1) as bob:
+            bob_id, ann_id = await ids(bob, ann)
+            watch = Watch(await bob.join("room", presence=True))
+            await ann.join("room")
+            await watch.until({bob_id: None, ann_id: None})
+            nodes.programs[0].end(signal.SIGKILL)
+            await watch.until({bob_id: None})
+
+    run(test())
+
+
+def test_those_on_a_node_that_was_stopped_come_back_with_it(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with nodes.client(0) as ann, nodes.client(1) as bob:
+            bob_id, ann_id = await ids(bob, ann)
+            watch = Watch(await bob.join("room", presence=True))
+            await ann.join("room")
+            both = {bob_id: None, ann_id: None}
+            await watch.until(both)
+            nodes.programs[0].process.send_signal(signal.SIGSTOP)
+            await watch.until({bob_id: None})
+            nodes.programs[0].process.send_signal(signal.SIGCONT)
+            await watch.until(both)
+
+    run(test())
+
+
+# -- one client, wherever it is -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_the_application_reaches_a_client_of_any_node(nodes: Nodes, node: int) -> None:
+    async def test() -> None:
+        async with (
+            nodes.client(0) as asker,
+            nodes.client(node) as ann,
+            nodes.client(node, dialect="classic") as cat,
+        ):
+            ann_id, cat_id = await ids(ann, cat)
+            told: asyncio.Queue[Any] = asyncio.Queue()
+            for one in (ann, cat):
+                one.on("hey", told.put_nowait)
+
+            @ann.on_request("colour")
+            def colour(data: Any) -> Any:
+                return [data, "blue"]
+
+            for id in (ann_id, cat_id):
+                assert await asker.request("tell", id) is True
+                assert (await told.get())["message"] == "you"
+            assert await asker.request("ask", ann_id) == ["which?", "blue"]
+            assert await asker.request("ask", cat_id) == "unknown-request"
+            for id in ("nobody", "x" * 100):
+                assert await asker.request("tell", id) is False
+                assert await asker.request("ask", id) == "unknown-client"
+                assert await asker.request("end", id) is False
+            for id in (ann_id, cat_id):
+                assert await asker.request("end", id) is True
+                while await asker.request("tell", id):  # until it has answered the Close
+                    pass
+
+    run(test())
+
+
+def test_an_identity_is_disconnected_on_all_nodes(nodes: Nodes) -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(nodes.client(node, "ann", dialect=dialect))
+                for node in (0, 1)
+                for dialect in ("v2", "classic")
+            ]
+            bob = await stack.enter_async_context(nodes.client(0))
+            names = await ids(*clients)
+            assert await bob.request("revoke") == 2
+            for id in names:
+                while await bob.request("tell", id):
+                    pass
 
     run(test())

@@ -31,12 +31,12 @@ from sono_server.serving import BACKLOG
 class Application:
     """Answers requests, and counts how connections end."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, backplane: str | None = None) -> None:
         self.closed: Counter[int] = Counter()
         self._open: set[WebSocket] = set()
         self._members: set[WebSocket] = set()
         history = {"short*": History(count=2)}
-        self._sono = Sono(open_channels=True, limits=limits, history=history)
+        self._sono = Sono(open_channels=True, limits=limits, history=history, backplane=backplane)
         self._sono.on_disconnect(lambda client, close: self._note(close))
         self._routes: dict[str, Callable[[HTTPRequest], object]] = {
             "/echo": lambda request: self._enter(request, self._open, _echo),
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drain", type=float, default=10.0, help="seconds to drain on SIGTERM")
     add("--send-buffer", type=int, default=0, help="bytes; the system's own if 0")
     add("--descriptors", type=int, default=0, help="limit of open files")
+    add("--backplane", help="URL of what it shares with others; default: nothing")
     add("--stepping-clock", action="store_true", help="time.time() jumps by an hour")
     return parser
 
@@ -136,7 +137,7 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(filename=os.devnull)  # a pipe would soon be full
     chosen = _parser().parse_args(arguments)
     limits, timeouts = changed(chosen.set)
-    application = Application(limits)
+    application = Application(limits, chosen.backplane)
     options: dict[str, Any] = {
         "sock": _listener(chosen.port, chosen.send_buffer),
         "limits": limits,

@@ -16,6 +16,7 @@ from benchmarks.soak.returns import SHORT, judge
 from sono_core.messaging.lossless import Position
 from sono_core.messaging.lossless.client import Done, Missed, Pending, Settled
 from sono_core.messaging.lossless.packets import Event, Failure
+from tests.backplane.brokers import require_redis
 from tests.faults.victims import KINDS
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PLAN = Plan(
-    port=1,
+    ports=[1],
     path="/ws",
     first=0,
     clients=1,
@@ -50,6 +51,18 @@ def test_those_that_come_back_lose_nothing(kind: str, tmp_path: Path) -> None:
     written = json.loads(file.read_text())
     assert (status, written["failures"]) == (0, [])
     assert written["figures"]["drops"] == 60
+    assert written["figures"]["heard"] > written["figures"]["published"] > 0
+
+
+@pytest.mark.slow
+def test_those_that_are_on_three_nodes_lose_nothing(tmp_path: Path) -> None:
+    require_redis()
+    file = tmp_path / "figures.json"
+    command = ["returns", "--nodes=3", "--clients=30", "--drops=3", "--minutes=0", "--rate=60"]
+    status = main([*command, f"--json={file}"])
+    written = json.loads(file.read_text())
+    assert (status, written["failures"]) == (0, [])
+    assert written["figures"]["drops"] == 90
     assert written["figures"]["heard"] > written["figures"]["published"] > 0
 
 

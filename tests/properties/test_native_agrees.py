@@ -194,6 +194,12 @@ def test_scanning_msgpack(data: bytes, depth: int, containers: int, binary: bool
     assert found == pure_scan_msgpack(data, depth, containers, binary)
 
 
+def test_blocks_behind_text_that_is_illegal_do_not_count() -> None:
+    stream = Stream(Role.CLIENT, Terms(False, 15), b"\xc1\x06\x13\xd4ph\x02\x00", (8,), ())
+    of = Limits(max_message=100, max_frame=1, max_fragments=1)
+    check_delivery(stream, Chunking(0, [], [False]), of, (1, 1))
+
+
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
 def test_masking(data: bytes, mask: bytes) -> None:
     assert accelerator.apply_mask(data, mask) == pure_apply_mask(data, mask)

@@ -69,14 +69,14 @@ def test_a_name_stands_for_all_its_addresses_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_ipv6_the_default_is_ipv4_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = listeners._listen_one
+    original = listeners._bind_one
 
     def ipv4_only(family: int, address: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "no such family")
         return original(family, address, port)
 
-    monkeypatch.setattr(listeners, "_listen_one", ipv4_only)
+    monkeypatch.setattr(listeners, "_bind_one", ipv4_only)
     with listening(None) as (sock,):
         assert sock.getsockname()[0] == "127.0.0.1"
 
@@ -102,7 +102,7 @@ class TakenInTheOtherFamily:
 
     def __init__(self, times: int) -> None:
         self.times = times
-        self.original = listeners._listen_one
+        self.original = listeners._bind_one
         self.opened: list[socket.socket] = []
 
     def __call__(self, family: int, address: str, port: int) -> socket.socket:
@@ -120,7 +120,7 @@ def test_a_free_port_that_is_taken_in_the_other_family_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken = TakenInTheOtherFamily(3)
-    monkeypatch.setattr(listeners, "_listen_one", taken)
+    monkeypatch.setattr(listeners, "_bind_one", taken)
     try:
         with listening(None) as (first, second):
             assert first.getsockname()[1] == second.getsockname()[1]
@@ -132,7 +132,7 @@ def test_a_free_port_that_is_taken_in_the_other_family_is_tried_again(
 
 def test_it_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = TakenInTheOtherFamily(10**6)
-    monkeypatch.setattr(listeners, "_listen_one", taken)
+    monkeypatch.setattr(listeners, "_bind_one", taken)
     with pytest.raises(OSError, match="in use"):
         listen(None, 0)
     assert len(taken.opened) == 16
@@ -143,7 +143,7 @@ def test_a_chosen_port_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
     with listening("127.0.0.1") as (free,):
         port = free.getsockname()[1]
     taken = TakenInTheOtherFamily(1)
-    monkeypatch.setattr(listeners, "_listen_one", taken)
+    monkeypatch.setattr(listeners, "_bind_one", taken)
     with pytest.raises(OSError, match="in use"):
         listen(None, port)
 

@@ -45,6 +45,15 @@ def test_stop_drains_with_1001_and_ends_the_iteration() -> None:
         dial(server.address)
 
 
+def test_stop_may_say_that_the_server_will_be_back() -> None:
+    with running(lambda request: request.accept()) as server, Wire(server.address) as wire:
+        with pytest.raises(ValueError, match=r"^close_code must be 1001 or 1012"):
+            server.server.stop(1000)
+        server.server.stop(1012)
+        assert wire.next() == Close(1012, "the server is stopping", True)
+        wire.flush()
+
+
 def test_stop_flushes_what_waits() -> None:
     members: queue.Queue[WebSocket] = queue.Queue()
     with (

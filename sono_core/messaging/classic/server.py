@@ -3,7 +3,18 @@
 from collections.abc import Iterable
 
 from sono_core.limits import MAX_UTF8, Limits
-from sono_core.messaging import Content, Deliver, Dialect, Effect, Hub, Publish, Reply, size_of
+from sono_core.messaging import (
+    CHANNELS,
+    MEMBERS,
+    Content,
+    Deliver,
+    Dialect,
+    Effect,
+    Hub,
+    Publish,
+    Reply,
+    size_of,
+)
 from sono_core.messaging.lossless import Data
 from sono_core.native import PART
 
@@ -52,9 +63,14 @@ def publishes(packet: Packet) -> bool:
     return isinstance(packet, (Message, Broadcast))
 
 
-def lists(packet: Packet) -> bool:
-    """Whether a packet asks which channels there are."""
-    return isinstance(packet, Grab) and packet.payload.message == "channels"
+_LISTS = {"channels": CHANNELS, "mychannelclients": MEMBERS}
+
+
+def lists(packet: Packet) -> str | None:
+    """See `Dialect.lists`."""
+    if not isinstance(packet, Grab) or not isinstance(packet.payload.message, str):
+        return None
+    return _LISTS.get(packet.payload.message)
 
 
 def receive(hub: Hub, client: str, packet: Packet, limits: Limits) -> list[Effect | Reply]:
@@ -108,6 +124,8 @@ def _listed(hub: Hub, client: str, kind: object, limits: Limits) -> Names:
             return packets.names_within(shown, _room_for_names(limits))
         case "channels":
             return _kept(hub, kind, hub.channels_listed, limits)
+        case "mychannelclients" if hub.present is not None:
+            return packets.names_within(hub.present, _room_for_names(limits))
         case "mychannelclients":
             return _kept(hub, (kind, current), hub.members(current), limits)
         case "myid":

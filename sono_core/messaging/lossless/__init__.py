@@ -22,6 +22,7 @@ from .history import DEFAULT_HISTORY, Histories, History
 from .memory import MemoryBackplane
 from .positions import EVERYBODY, MAX_NUMBER, OWN, Position, channel_of, stream_of
 from .replay import Start
+from .rosters import RosterView
 from .streams import FENCE_AGE, KEY_AGE, MAX_KEYS, Batch, Entry, Missing, Page
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Position",
     "Receipt",
     "Roster",
+    "RosterView",
     "SavedSession",
     "Start",
     "Top",

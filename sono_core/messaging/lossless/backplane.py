@@ -7,7 +7,7 @@ at once, in the thread that made the call.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -297,8 +297,8 @@ class Backplane(ABC):
         The stream is not freed meanwhile. The same `on_entry` again replaces what there was.
 
         Returns:
-            A position after which every entry is told. Entries may be told before the receipt is
-            done.
+            A position after which every entry is told; what is published on this node after the
+            call is behind it. Entries may be told before the receipt is done.
         """
 
     @abstractmethod
@@ -325,9 +325,11 @@ class Backplane(ABC):
 
     @abstractmethod
     def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
-        """Be present in a stream's channel, or change one's public data there.
+        """Be present in a stream's channel, or change one's public data there. Who comes and goes
+        on one node does so in the order of the calls.
 
         Args:
+            data: is not changed any more; as the body in `publish`.
             size: bytes of the data.
 
         Returns:
@@ -345,6 +347,15 @@ class Backplane(ABC):
     @abstractmethod
     def members(self, stream: str) -> Receipt[Roster]:
         """Who is present."""
+
+    def announce(self, stream: str, listed: bool) -> None:  # noqa: B027 - nobody else would ask
+        """Say whether clients of other nodes may be told of the channel of a stream in which
+        somebody of this node is present."""
+
+    def announced(self) -> Receipt[Collection[str]]:
+        """Streams of channels, in which somebody is present on any node, that clients may be told
+        of. A backplane of one node need not know them."""
+        return Receipt.of(())
 
     # -- sessions -------------------------------------------------------------------------------
 

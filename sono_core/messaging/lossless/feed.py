@@ -193,6 +193,8 @@ class Feed(Generic[M]):
         else:
             self.position = receipt.value
             self._sort_out()
+            # Who came before begins here: what has come early is behind it, and may be its own.
+            self._replays.moved()
             started.complete(receipt.value)
             self._go_on()
 

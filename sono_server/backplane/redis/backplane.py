@@ -2,13 +2,13 @@
 
 import math
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
+from sono_core.errors import SonoError
 from sono_core.limits import MIB
 from sono_core.messaging.lossless import (
     DEFAULT_HISTORY,
@@ -30,12 +30,13 @@ from sono_server.backplane.errors import TooLargeError, UnreadableError
 from sono_server.serving import logger
 
 from . import scripts, wire
-from .commands import CLOSED, Bounds, Command, Commands
-from .handover import Handover
+from .attendance import Attendance
+from .commands import Bounds, Command
 from .keys import PREFIX, Keys
 from .scripts import Script
-from .servers import Identity, links
-from .subscriber import LATE, Subscriber
+from .servers import links
+from .shards import Shards
+from .subscriber import LATE
 from .wire import Codec
 
 T = TypeVar("T")
@@ -48,8 +49,8 @@ LEASE = 15.0
 """Seconds after its last probe until a node counts as gone."""
 _NO_FENCE = ("", 1)
 _TOPS = 128  # streams that are asked about in one command
+_LONG = 1 << 16  # bytes that a question counts for whose answer may be long
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
-_MEMBER = 128  # bytes of memory that a member takes in the broker beside its data, about
 
 
 class _Subscription(msgspec.Struct, frozen=True, eq=False):
@@ -59,18 +60,19 @@ class _Subscription(msgspec.Struct, frozen=True, eq=False):
 
 
 class RedisBackplane(Backplane):
-    """Keeps everything in a server of Redis 7 or later, or Valkey.
+    """Keeps everything in a server of Redis 7 or later, or Valkey, or in those of a cluster.
 
-    It has two threads, each with a connection: for what is asked, and for what is told. Whatever it
-    calls it calls in the thread in which it was called itself.
+    It has two threads for each server, each with a connection: for what is asked, and for what is
+    told; and one more that watches a cluster. Whatever it calls it calls in the thread in which it
+    was called itself.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, as redis-py knows them.
+        url: see `servers.links`.
         call_soon: has a function called in the thread of the caller, from any thread.
         codec: writes bodies and data.
         prefix: of all keys and channels; deployments that share a server need one each. None: as
             `prefix=` in the URL's query says, or `sono`.
-        bounds: of what waits while the server is away.
+        bounds: of what waits while a server is away, for each.
         presence: bytes that the members of one roster may take.
         listens: whether it hears what is told; who only publishes need not.
         clock: what time it is, in seconds, for tests of time; None: the server knows.
@@ -95,31 +97,31 @@ class RedisBackplane(Backplane):
     ) -> None:
         most = min(LATE, bounds.age)
         options = {"socket_timeout": most, "socket_connect_timeout": min(2.0, most)} | options
-        connect, named = links(url, **options)
+        servers = links(url, **options)
         self.node: str = secrets.token_urlsafe(9)
         """The name of this node among the others, anew for each start: a process that is forked
         before that must not have its parent's."""
         self._begun = False
         self.shared = True
         self.interval = PROBE
-        self._keys = Keys(prefix or named or PREFIX)
+        self._keys = Keys(prefix or servers.prefix or PREFIX)
         self._codec = codec
-        self._presence = presence
-        self._listens = listens
         self._clock = clock
-        self._handover = Handover(call_soon)
-        self._commands = Commands(connect, self._handover, self._arrived, bounds)
-        self._heard = Handover(call_soon)
-        self._subscriber = Subscriber(connect, self._heard, self._told, self._suspect, bounds.age)
-        self._probe = ""
+        self._listens = listens
+        self._shards = Shards(
+            servers,
+            self._keys,
+            call_soon,
+            self._told,
+            self._suspect,
+            self._renewed,
+            bounds,
+            listens,
+        )
         self._subscriptions: dict[str, list[_Subscription]] = {}
         self._leaving: dict[str, Receipt[None]] = {}  # streams that are just being left
-        self._present: dict[tuple[str, str], tuple[bytes, int]] = {}  # who entered here
-        self._identity: Identity | None = None
-        self._probes = 0
-        self._probing: dict[int, Receipt[None]] = {}  # what has not come back
-        self.heard: float = -math.inf
-        """When a probe came back last, by `time.monotonic`."""
+        self._attendance = Attendance(self._put, self._keys, presence)
+        self._asked = 0  # commands, in all: with the node's name a new epoch
         self._publications = 0
         self._complaints = 0
 
@@ -131,12 +133,9 @@ class RedisBackplane(Backplane):
             return
         self._begun = True
         self.node = secrets.token_urlsafe(9)
-        self._probe = self._keys.probe(self.node)
         if self._listens:
             self._renew()
-        self._commands.start()
-        if self._listens:
-            self._subscriber.start(self._probe)
+        self._shards.start(self.node)
 
     def close(self) -> None:
         """End: leave what is followed, and run what waits. It fails if the server does not answer.
@@ -144,32 +143,32 @@ class RedisBackplane(Backplane):
         All receipts are done when this returns, as whoever was called may call nobody any more.
         """
         self._begun = False
-        self.heard = -math.inf
-        self._subscriber.close()
-        self._heard.drain()
+        self._shards.close(self._leave)
+
+    def _leave(self) -> None:
         if self._listens:
-            self._put(Receipt(), _nothing, scripts.END_LEASE, (self._keys.node(self.node),))
-        self._commands.close()
-        self._handover.drain()
-        self._forget_probes(CLOSED)
+            self._put(Receipt(), wire.nothing, scripts.DIE, (self._keys.lease(self.node),))
+        self._attendance.leave()
 
     def tick(self) -> None:
-        """Try whether what is told arrives, see `probe`; and tell the others to be there."""
+        """Try whether what is told arrives, and say that this node lives."""
         self.probe()
+        self._attendance.renew()
         self._renew()
 
     def _renew(self) -> None:
-        lease = (self._keys.node(self.node),)
-        self._put(Receipt(), _nothing, scripts.LEASE, lease, round(1000 * LEASE))
+        lease = (self._keys.lease(self.node),)
+        self._put(Receipt(), wire.nothing, scripts.LIVE, lease, round(1000 * LEASE), urgent=True)
 
     def alive(self, node: str) -> Receipt[bool]:
         """See `Backplane.alive`: within LEASE seconds, by the broker's clock."""
-        return self._put(Receipt(), bool, scripts.ALIVE, (self._keys.node(node),))
+        return self._put(Receipt(), bool, scripts.ALIVE, (self._keys.lease(node),))
 
     @property
     def ready(self) -> bool:
-        """Whether a probe came back lately, and the server answers."""
-        return self.connected and time.monotonic() - self.heard < LATE
+        """Whether a probe came back lately from the server, or each one of a cluster, and what is
+        asked waits for none of them."""
+        return self._shards.ready
 
     # -- streams --------------------------------------------------------------------------------
 
@@ -188,7 +187,7 @@ class RedisBackplane(Backplane):
             history: None: what the stream has, or the default.
         """
         arguments = stream, body, size, history, key, fence
-        return self._publish(Receipt(), _position, *arguments, must_be=False)
+        return self._publish(Receipt(), wire.replied_position, *arguments, must_be=False)
 
     def send(
         self,
@@ -201,7 +200,8 @@ class RedisBackplane(Backplane):
     ) -> Receipt[Position | None]:
         """See `Backplane.send`; carries what `publish` carries."""
         arguments = stream, body, size, history, key, fence
-        return self._publish(Receipt(), _position_or_none, *arguments, must_be=True)
+        read = wire.replied_position_or_none
+        return self._publish(Receipt(), read, *arguments, must_be=True)
 
     def _publish(
         self,
@@ -235,7 +235,7 @@ class RedisBackplane(Backplane):
             return receipt
         said = b"V\n" + content
         return self._run(
-            receipt, _nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
+            receipt, wire.nothing, scripts.TELL, stream, said, size=len(said), repeatable=False
         )
 
     def read(self, stream: str, after: Position, limit: int | None = None) -> Receipt[Batch]:
@@ -279,15 +279,38 @@ class RedisBackplane(Backplane):
             subscription,
         ]
 
+        begins: Receipt[Position] = Receipt()
+        # Before what is published from now on, however long it takes until the server has heard
+        # that the stream is followed.
+        self._run(begins, wire.replied_position, scripts.PIN, stream)
+
         def followed(error: BackplaneError | None) -> None:
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, _position, scripts.PIN, stream)
+                begins.then(catch_up)
+
+        def catch_up(begins: Receipt[Position]) -> None:
+            if begins.error is not None:
+                receipt.fail(begins.error)
+            else:
+                self.read(stream, begins.value).then(caught_up)
+
+        def caught_up(missed: Receipt[Batch]) -> None:
+            if missed.error is not None:
+                receipt.fail(missed.error)
+                return
+            if self._subscribed(stream, on_entry):
+                for entry in missed.value.entries:
+                    on_entry(entry)
+            receipt.complete(begins.value)
 
         # Also if others follow it: it is answered behind theirs, which may not be done yet.
-        self._subscriber.follow(self._keys.channel(stream), followed)
+        self._shards.follow(self._keys.channel(stream), followed)
         return receipt
+
+    def _subscribed(self, stream: str, on_entry: Callable[[Entry], object]) -> bool:
+        return any(one.on_entry == on_entry for one in self._subscriptions.get(stream, ()))
 
     def unsubscribe(self, stream: str, on_entry: Callable[[Entry], object]) -> Receipt[None]:
         """See `Backplane.unsubscribe`."""
@@ -307,10 +330,10 @@ class RedisBackplane(Backplane):
             if error is not None:
                 receipt.fail(error)
             else:
-                self._run(receipt, _nothing, scripts.END_ROSTER, stream)
+                self._run(receipt, wire.nothing, scripts.END_ROSTER, stream)
             leaving.complete(None)
 
-        self._subscriber.leave(self._keys.channel(stream), left)
+        self._shards.leave(self._keys.channel(stream), left)
         return receipt
 
     def tops(self, streams: Sequence[str]) -> Receipt[dict[str, Top]]:
@@ -318,30 +341,33 @@ class RedisBackplane(Backplane):
         tops: dict[str, Top] = {}
         whole: Receipt[dict[str, Top]] = Receipt()
         missing = 0
+        failure: SonoError | None = None
 
         def one_more(receipt: Receipt[Any], names: Sequence[str]) -> None:
-            nonlocal missing
-            if receipt.error is not None:
-                whole.fail(receipt.error)
-                return
-            for name, found in zip(names, receipt.value, strict=True):
+            nonlocal missing, failure
+            failure = receipt.error or failure
+            for name, found in zip(names, () if receipt.error else receipt.value, strict=False):
                 if found:
                     tops[name] = wire.top(*found)
                 elif name in self._subscriptions:
                     missing += 1
-                    made = self._run(Receipt(), _listed, scripts.PIN, name)
+                    made = self._run(Receipt(), lambda reply: [reply], scripts.PIN, name)
                     made.then(partial(one_more, names=[name]))
             missing -= 1
-            if not missing:
+            if missing:
+                return
+            if failure is not None and not tops:
+                whole.fail(failure)
+            else:  # those that could be had: some servers of a cluster may be away
                 whole.complete(tops)
 
-        parts = [streams[at : at + _TOPS] for at in range(0, len(streams), _TOPS)]
+        parts = [*self._shards.together(streams, _TOPS)]
         missing = len(parts)
         if not parts:
             whole.complete(tops)
         for names in parts:
             keys = [key for name in names for key in self._keys.of_stream(name)[::4]]
-            asked: Receipt[Any] = self._put(Receipt(), _as_is, scripts.TOPS, keys)
+            asked: Receipt[Any] = self._put(Receipt(), wire.as_is, scripts.TOPS, keys)
             asked.then(partial(one_more, names=names))
         return whole
 
@@ -363,25 +389,19 @@ class RedisBackplane(Backplane):
         receipt: Receipt[Position] = Receipt()
         if (content := self._written(receipt, data)) is None:
             return receipt
-        self._present[stream, member] = content, size
-        receipt.then(partial(self._entered, stream, member))
-        return self._enter(receipt, stream, member, content, size)
-
-    def _enter(
-        self, receipt: Receipt[Position], stream: str, member: str, content: bytes, size: int
-    ) -> Receipt[Position]:
-        arguments = (member, self.node, content, _MEMBER + size, self._presence)
-        return self._run(receipt, _position, scripts.ENTER, stream, *arguments, size=len(content))
-
-    def _entered(self, stream: str, member: str, receipt: Receipt[Position]) -> None:
-        if receipt.error is not None:
-            self._present.pop((stream, member), None)
+        return self._attendance.enter(receipt, stream, member, content, size)
 
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
         """See `Backplane.exit`."""
-        self._present.pop((stream, member), None)
+        return self._attendance.exit(Receipt(), stream, member)
 
-        return self._run(Receipt(), _position_or_none, scripts.EXIT, stream, member)
+    def announce(self, stream: str, listed: bool) -> None:
+        """See `Backplane.announce`."""
+        self._attendance.announce(stream, listed)
+
+    def announced(self) -> Receipt[Collection[str]]:
+        """See `Backplane.announced`."""
+        return self._attendance.announced()
 
     def members(self, stream: str) -> Receipt[Roster]:
         """See `Backplane.members`."""
@@ -392,10 +412,21 @@ class RedisBackplane(Backplane):
                 (*wire.member(value), name)
                 for name, value in zip(found[::2], found[1::2], strict=True)
             )
-            members = {name.decode(): self._codec.decode(data) for _, data, name in there}
+            read: dict[bytes, Any] = {}  # most members have the same, which is nothing
+            for _, data, _ in there:
+                if data not in read:
+                    read[data] = self._data(data)
+            members = {name.decode(errors="replace"): read[data] for _, data, name in there}
             return Roster(wire.position(epoch, version), members)
 
-        return self._run(Receipt(), roster, scripts.MEMBERS, stream)
+        return self._run(Receipt(), roster, scripts.MEMBERS, stream, size=_LONG)
+
+    def _data(self, content: bytes) -> Any:
+        """Public data of a member; None if a node of another version wrote it."""
+        try:
+            return self._codec.decode(content)
+        except UnreadableError:
+            return None
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -412,7 +443,7 @@ class RedisBackplane(Backplane):
         """See `Backplane.save_session`."""
         arguments = (math.ceil(age * 1000), owner, generation, " ".join(keys), record)
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.SAVE, names, *arguments, size=len(record))
+        return self._put(Receipt(), wire.nothing, scripts.SAVE, names, *arguments, size=len(record))
 
     def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:
         """See `Backplane.load_session`."""
@@ -427,7 +458,7 @@ class RedisBackplane(Backplane):
     def drop_session(self, session: str, generation: int) -> Receipt[None]:
         """See `Backplane.drop_session`."""
         names = (self._keys.session(session),)
-        return self._put(Receipt(), _nothing, scripts.DROP, names, generation)
+        return self._put(Receipt(), wire.nothing, scripts.DROP, names, generation)
 
     # -- whether it works -----------------------------------------------------------------------
 
@@ -437,59 +468,24 @@ class RedisBackplane(Backplane):
         The receipt is done when it has come back, behind all that was told before. If the server
         has it and it does not come back within LATE seconds, the connection is made anew.
         """
-        self._probes += 1
-        number = self._probes
-        back = self._probing[number] = Receipt()
-        said: Receipt[None] = self._put(
-            Receipt(),
-            _nothing,
-            scripts.TELL,
-            (),
-            str(number),
-            channel=self._probe,
-            repeatable=False,
-        )
-        said.then(partial(self._probed, number))
-        return back
-
-    def _probed(self, number: int, receipt: Receipt[None]) -> None:
-        if receipt.error is None:
-            self._subscriber.probed(number)
-        elif back := self._probing.pop(number, None):
-            back.fail(receipt.error)
-
-    def _came_back(self, number: int) -> None:
-        self.heard = time.monotonic()
-        for one in [one for one in self._probing if one <= number]:
-            self._probing.pop(one).complete(None)
+        return self._shards.probe()
 
     @property
     def connected(self) -> bool:
-        """Whether the server answered last time."""
-        return self._commands.connected
-
-    def _arrived(self, identity: Identity) -> None:
-        """The server is another one, or was lost: what was present here is said again."""
-        former, self._identity = self._identity, identity
-        if former is not None and former != identity:
-            for (stream, member), (content, size) in list(self._present.items()):
-                self._enter(Receipt(), stream, member, content, size)
-            self._suspect()
+        """Whether the server answered last time, or each one of a cluster."""
+        return self._shards.connected
 
     def _suspect(self) -> None:
-        self._forget_probes(BackplaneError("the connection that would hear it is another"))
-        self.suspected()
-        self.probe()
+        self.suspected()  # what it is now
 
-    def _forget_probes(self, error: BackplaneError) -> None:
-        lost, self._probing = self._probing, {}
-        for receipt in lost.values():
-            receipt.fail(error)
+    def _renewed(self) -> None:
+        """What was kept of some streams is another server's: what was present here is said again.
+
+        It is said of all streams, as what is noted of this node may be there, too.
+        """
+        self._attendance.lost(other=not self._shards.clustered)
 
     def _told(self, channel: str, content: bytes) -> None:
-        if channel == self._probe:
-            self._came_back(wire.number(content))
-            return
         stream = self._keys.stream(channel)
         subscriptions = self._subscriptions.get(stream)
         if not subscriptions:
@@ -555,6 +551,7 @@ class RedisBackplane(Backplane):
         channel: str = "",
         size: int = 0,
         repeatable: bool = True,
+        urgent: bool = False,
     ) -> Receipt[T]:
         def done(reply: Any, error: BackplaneError | None) -> None:
             if error is not None:
@@ -571,8 +568,11 @@ class RedisBackplane(Backplane):
                 receipt.complete(value)
 
         now = "" if self._clock is None else round(1000 * self._clock())
-        complete = (secrets.token_urlsafe(9), now, channel, *arguments)
-        self._commands.put(Command(script, keys, complete, done, _RECORD + size, repeatable))
+        self._asked += 1
+        complete = (f"{self.node}.{self._asked:x}", now, channel, *arguments)
+        command = Command(script, keys, complete, done, _RECORD + size, repeatable)
+        command.urgent = urgent
+        self._shards.put(command)
         return receipt
 
 
@@ -581,23 +581,3 @@ def _saved(session: str, reply: Sequence[bytes] | None) -> SavedSession | None:
         return None
     record, generation, owner = reply
     return SavedSession(session, record, int(generation), owner.decode())
-
-
-def _position(reply: Sequence[bytes]) -> Position:
-    return wire.position(reply[0], reply[1])
-
-
-def _position_or_none(reply: Sequence[bytes] | None) -> Position | None:
-    return None if reply is None else _position(reply)
-
-
-def _listed(reply: Any) -> list[Any]:
-    return [reply]
-
-
-def _as_is(reply: Any) -> Any:
-    return reply
-
-
-def _nothing(reply: Any) -> None:
-    """Nobody wants to know more than that it was done."""

@@ -4,10 +4,13 @@ All of a stream have the stream's name in braces, so that a cluster keeps them i
 """
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 
 PREFIX = "sono"
 """Of all names, unless another is chosen: deployments that share a server need one each."""
 
+_STREAMS = 1024  # whose names are kept: those in which much is said have them at once
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 
 
@@ -18,7 +21,7 @@ class Keys:
         ValueError: the prefix has other characters than letters, digits and `_.:-`, or above 64.
     """
 
-    __slots__ = ("prefix",)
+    __slots__ = ("of_stream", "prefix")
 
     def __init__(self, prefix: str = PREFIX) -> None:
         if not _PREFIX.fullmatch(prefix):
@@ -26,9 +29,10 @@ class Keys:
                 f"prefix must be 1 to 64 letters, digits, '_', '.', ':' and '-', not {prefix!r}"
             )
         self.prefix: str = prefix
-
-    def of_stream(self, stream: str) -> tuple[str, ...]:
+        self.of_stream: Callable[[str], tuple[str, ...]] = lru_cache(_STREAMS)(self._of_stream)
         """Of a stream: its hash, entries, newer and older keys of publications, roster, fences."""
+
+    def _of_stream(self, stream: str) -> tuple[str, ...]:
         name = self.channel(stream)
         return name, f"{name}:s", f"{name}:k", f"{name}:o", f"{name}:r", f"{name}:f"
 
@@ -44,9 +48,18 @@ class Keys:
         """Of a session, by its public id."""
         return f"{self.prefix}:session:{{{session}}}"
 
-    def node(self, node: str) -> str:
+    def lease(self, node: str) -> str:
         """Of a node, while it is there."""
-        return f"{self.prefix}:node:{{{node}}}"
+        return f"{self.prefix}:alive:{{{node}}}"
+
+    @property
+    def nodes(self) -> str:
+        """Of the nodes' leases."""
+        return f"{self.prefix}:nodes"
+
+    def node(self, name: str) -> str:
+        """Of the streams in which a node has members."""
+        return f"{self.prefix}:node:{{{name}}}"
 
     def probe(self, node: str) -> str:
         """Where a node hears its own probes."""

@@ -19,7 +19,7 @@ from sono_core.messaging.lossless import FENCE_AGE, KEY_AGE, MAX_KEYS
 
 LAYOUT = "1"
 """Of keys and fields. A script of another layout refuses to touch what this one has written."""
-IDLE = 24 * 3600
+IDLE = 3600
 """Seconds after which a stream is forgotten that nobody follows, reads or publishes in, unless its
 history is kept for longer."""
 REFRESH = 10.0
@@ -302,16 +302,34 @@ end
 return {{f[9], f[10]}}
 """
 
+# A member may have come to another node meanwhile, which speaks for it then.
 _EXIT = """
 if not f[9] then return false end
-local known = call('HGET', r, ARGV[5])
-if known then
+local node, charged = string.match(call('HGET', r, ARGV[5]) or '', '^(%S+) %d+ (%d+) ')
+if node == ARGV[6] then
   call('HDEL', r, ARGV[5])
-  f[11] = int(tonumber(f[11]) - tonumber(string.match(known, '^%S+ %d+ (%d+) ')))
+  f[11] = int(tonumber(f[11]) - tonumber(charged))
   changed(ARGV[5], 0, '')
   end_roster()
 end
 return {f[9], f[10]}
+"""
+
+_REAP = """
+if not f[9] then return 0 end
+local left, found = tonumber(ARGV[6]), call('HGETALL', r)
+for n = 1, #found, 2 do
+  local node, charged = string.match(found[n + 1], '^(%S+) %d+ (%d+) ')
+  if node == ARGV[5] then
+    if left == 0 then return 1 end
+    left = left - 1
+    call('HDEL', r, found[n])
+    f[11] = int(tonumber(f[11]) - tonumber(charged))
+    changed(found[n], 0, '')
+  end
+end
+end_roster()
+return 0
 """
 
 _MEMBERS = """
@@ -325,8 +343,64 @@ return 1
 """
 
 _TELL = """
-redis.call('PUBLISH', ARGV[4], ARGV[5])
+redis.call('PUBLISH', KEYS[1], ARGV[5])
 return 1
+"""
+
+# The leases of nodes: when each ends, and under '=' when one was renewed last. A broker that stood
+# still for a while has let nobody renew a lease, so all last longer then. What a crashed node has
+# left is given to one node to see to; if that crashes, too, to another one 10 s later.
+_LEASE = f"""
+{_NOW}
+local nodes, name, length = KEYS[1], ARGV[5], tonumber(ARGV[6])
+local call = redis.call
+local still = now - tonumber(call('ZSCORE', nodes, '=') or now)
+if still > 3000 or still < 0 then  -- or its clock was set back
+  for _, one in ipairs(call('ZRANGE', nodes, 0, -1)) do call('ZINCRBY', nodes, still, one) end
+end
+local ends = tonumber(call('ZSCORE', nodes, name))
+if ARGV[7] == '0' and (not ends or ends <= now) then return {{0, {{}}}} end
+call('ZADD', nodes, now, '=', now + length, name)
+call('EXPIRE', nodes, {IDLE})
+local crashed = {{}}
+for _, one in ipairs(call('ZRANGEBYSCORE', nodes, '-inf', now, 'LIMIT', 0, 5)) do
+  if one ~= '=' then
+    local former = string.match(one, '^!?(.*)')
+    call('ZREM', nodes, one)
+    call('ZADD', nodes, now + 10000, '!' .. former)
+    crashed[#crashed + 1] = former
+  end
+end
+return {{1, crashed}}
+"""
+
+_NODES = """
+local found = {}
+for _, one in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if not string.match(one, '^[=!]') then found[#found + 1] = one end
+end
+return found
+"""
+
+_BURY = """
+redis.call('ZREM', KEYS[1], ARGV[5], '!' .. ARGV[5])
+return 1
+"""
+
+_NOTE = f"""
+redis.call('HSET', KEYS[1], ARGV[5], ARGV[6])
+redis.call('EXPIRE', KEYS[1], {IDLE})
+return 1
+"""
+
+_UNNOTE = """
+redis.call('HDEL', KEYS[1], ARGV[5])
+return 1
+"""
+
+_NOTED = f"""
+redis.call('EXPIRE', KEYS[1], {IDLE})
+return redis.call('HGETALL', KEYS[1])
 """
 
 # Of a session.
@@ -367,13 +441,19 @@ return 1
 
 
 class Script:
-    """One of them, as `EVALSHA` wants it."""
+    """One of them, as `EVALSHA` wants it: for a server alone, and for those of a cluster, each of
+    which tells what is in its own slots (sharded pub/sub)."""
 
-    __slots__ = ("sha", "text")
+    __slots__ = ("shas", "texts")
 
     def __init__(self, text: str, prelude: str = _PRELUDE) -> None:
-        self.text: str = prelude + text
-        self.sha: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        alone = prelude + text
+        sharded = alone.replace("'PUBLISH'", "'SPUBLISH'").replace("'NUMSUB'", "'SHARDNUMSUB'")
+        self.texts: tuple[str, str] = (alone, sharded)
+        """By whether the server is in a cluster."""
+        self.shas: tuple[str, ...] = tuple(
+            hashlib.sha1(one.encode(), usedforsecurity=False).hexdigest() for one in self.texts
+        )
 
 
 PUBLISH = Script(_PUBLISH)
@@ -391,15 +471,30 @@ FREE = Script(_FREE)
 ENTER = Script(_ENTER)
 """ARGV: member, node, data, bytes that count for it, bytes of a roster. Gives the version."""
 EXIT = Script(_EXIT)
-"""ARGV: member. Gives the version, or nothing."""
+"""ARGV: member, node. Gives the version, or nothing."""
+REAP = Script(_REAP)
+"""ARGV: node, members. Announces that those of a node are gone; gives whether there are more."""
 MEMBERS = Script(_MEMBERS)
 """Gives the version, and each member with `NODE ORDER BYTES DATA`."""
 END_ROSTER = Script(_END_ROSTER)
 """Forgets it if it is empty and nobody looks at it."""
 TOPS = Script(_TOPS, "")
 """KEYS: hash and roster of several streams. Gives of each what `PIN` gives, or nothing."""
+LEASE = Script(_LEASE, "")
+"""KEYS: the nodes. ARGV: node, milliseconds, whether it is new. Gives whether it has its lease,
+and nodes that have crashed."""
+NODES = Script(_NODES, "")
+"""KEYS: the nodes. Gives those that have leases."""
+BURY = Script(_BURY, "")
+"""KEYS: the nodes. ARGV: one that is no more."""
+NOTE = Script(_NOTE, "")
+"""KEYS: of a node. ARGV: stream, whether clients are told of its channel."""
+UNNOTE = Script(_UNNOTE, "")
+"""KEYS: of a node. ARGV: stream."""
+NOTED = Script(_NOTED, "")
+"""KEYS: of a node. Gives each stream, and whether clients are told of it."""
 TELL = Script(_TELL, "")
-"""ARGV: what followers are told."""
+"""KEYS: a channel. ARGV: what its followers are told."""
 SAVE = Script(_SAVE, "")
 """KEYS: of a session. ARGV: milliseconds, owner, generation, digests of its keys, record."""
 LOAD = Script(f"{_LOAD} return {{f[5], f[2], f[3]}}", "")
@@ -409,11 +504,11 @@ CLAIM = Script(_CLAIM, "")
 the former owner, or nothing."""
 DROP = Script(_DROP, "")
 """KEYS: of a session. ARGV: generation."""
-LEASE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[5])", "")
+LIVE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[5])", "")
 """KEYS: of a node. ARGV: milliseconds for which it is there."""
 ALIVE = Script("return redis.call('EXISTS', KEYS[1])", "")
 """KEYS: of a node. Gives whether it is there."""
-END_LEASE = Script("return redis.call('DEL', KEYS[1])", "")
+DIE = Script("return redis.call('DEL', KEYS[1])", "")
 """KEYS: of a node."""
 ALL = (
     PUBLISH,
@@ -423,15 +518,22 @@ ALL = (
     FREE,
     ENTER,
     EXIT,
+    REAP,
     MEMBERS,
     END_ROSTER,
     TOPS,
+    LEASE,
+    NODES,
+    BURY,
+    NOTE,
+    UNNOTE,
+    NOTED,
     TELL,
     SAVE,
     LOAD,
     CLAIM,
     DROP,
-    LEASE,
+    LIVE,
     ALIVE,
-    END_LEASE,
+    DIE,
 )

@@ -21,14 +21,24 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from sono_core.messaging.lossless import BackplaneError, Fenced
 from sono_core.quoting import shown_url
-from sono_server.backplane.errors import UnusableError
+from sono_server.backplane.errors import CrowdedError, UnusableError
 from sono_server.serving import logger
 
 OLDEST = (7, 0)
 """The first version of Redis that has what the scripts need."""
 SENTINEL_PORT = 26379
 """Of a Sentinel whose URL names none."""
+PORT = 6379
+"""Of a node of a cluster whose URL names none."""
+Address = tuple[str, int]
+"""Host and port."""
 _SENTINELS = ("redis+sentinel", "rediss+sentinel")
+_CLUSTERS = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+# By whether the server is in a cluster: why the other scheme is wanted.
+_WRONG_SCHEME = (
+    "the broker is in no cluster: its URL begins with redis:// or rediss://",
+    "the broker is in a cluster: its URL begins with redis+cluster:// or rediss+cluster://",
+)
 _EVICTS = "set maxmemory-policy to noeviction"
 
 
@@ -48,10 +58,15 @@ class Link:
     """A connection to a server: it is made once, and never anew.
 
     What it raises is in FAILED; a reply that is an error raises `ResponseError`.
+
+    Args:
+        connection: of redis-py.
+        clustered: whether the server is to be in a cluster.
     """
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection  # redis-py's; it has no complete types
+    def __init__(self, connection: Any, clustered: bool = False) -> None:
+        self.clustered: bool = clustered
+        self._connection = connection  # it has no complete types
 
     def open(self) -> None:
         """Connect, and say who this is."""
@@ -85,20 +100,33 @@ class Link:
         """What can be waited for, if it is not readable."""
         return self._connection._get_socket()  # redis-py has no public way
 
+    def ask(self, *commands: Sequence[str]) -> dict[str, str]:
+        """What a server says of itself to commands such as `INFO`, by names.
+
+        Raises:
+            UnusableError: they have `INFO cluster`, and it is in no cluster and should be, or the
+                reverse.
+        """
+        self.send(*commands)
+        found: dict[str, str] = {}
+        for _ in commands:
+            for line in self.receive().decode(errors="replace").splitlines():
+                name, _, value = line.partition(":")
+                found[name] = value
+        wanted = "1" if self.clustered else "0"
+        if found.get("cluster_enabled", wanted) != wanted:
+            raise UnusableError(_WRONG_SCHEME[not self.clustered])
+        return found
+
     def introduce(self) -> Identity:
         """Ask the server who it is.
 
         Raises:
-            UnusableError: it is too old.
+            UnusableError: it is too old, or the URL is not one for it.
             ConnectionResetError: it is a replica, which takes nothing.
         """
-        sections = ("server", "replication", "memory")
-        self.send(*(("INFO", section) for section in sections))
-        found: dict[str, str] = {}
-        for _ in sections:
-            for line in self.receive().decode(errors="replace").splitlines():
-                name, _, value = line.partition(":")
-                found[name] = value
+        sections = ("server", "replication", "memory", "cluster")
+        found = self.ask(*(("INFO", section) for section in sections))
         version = found.get("redis_version", "0.0")
         if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
             raise UnusableError(
@@ -111,13 +139,25 @@ class Link:
         return Identity(found["run_id"], found["master_replid"])
 
 
-def links(url: str, **options: Any) -> tuple[Callable[[], Link], str | None]:
-    """What makes connections to the server at a URL, and the prefix in it.
+class Servers(NamedTuple):
+    """What a URL names."""
+
+    connect: Callable[[Address | None], Link]
+    """Makes a connection to a node of the cluster; None: to the server, or the master."""
+    prefix: str | None
+    """Of keys, if the URL names one."""
+    seeds: tuple[Address, ...]
+    """Nodes of a cluster, any of which knows the others; none: it is no cluster."""
+
+
+def links(url: str, **options: Any) -> Servers:
+    """What makes connections to the server, or the servers, at a URL.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py knows them, or
-            `redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]`; `prefix=`
-            in its query is ours, and so is `sentinel_password=`.
+            `redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]`, or
+            `redis+cluster://[user:password@]host[:port],host[:port]`; `prefix=` in its query is
+            ours, and so is `sentinel_password=`.
         options: of redis-py's connections.
 
     Raises:
@@ -134,20 +174,46 @@ def links(url: str, **options: Any) -> tuple[Callable[[], Link], str | None]:
             "decode_responses": False,
             **options,
         }
+        seeds: tuple[Address, ...] = ()
         if parts.scheme in _SENTINELS:
             pool = _sentinels(parts, query, options)
         else:
-            url = f"{url.partition('?')[0]}?{urlencode(query)}"  # `urlunsplit` drops slashes
-            pool = ConnectionPool.from_url(url, **options)
+            base = url.partition("?")[0]  # `urlunsplit` drops slashes
+            if parts.scheme in _CLUSTERS:
+                base, seeds = _cluster(parts)
+            pool = ConnectionPool.from_url(f"{base}?{urlencode(query)}", **options)
+            if seeds and pool.connection_kwargs.pop("db", 0):
+                raise ValueError("a cluster has one database")
         make = partial(pool.connection_class, **pool.connection_kwargs)
         make()  # which reads the options
     except (ValueError, TypeError):  # whose words may quote a password
         raise ValueError(
             "backplane must be redis://, rediss:// or unix:// and what redis-py knows behind it, "
-            f"or redis+sentinel://host,host/service, not {shown_url(url)!r}"
+            "redis+sentinel://host,host/service or redis+cluster://host,host, "
+            f"not {shown_url(url)!r}"
         ) from None
+
     # The pool itself would make no more than so many in all; a proxy in there refers to it weakly.
-    return lambda kept=pool: Link(make()), prefix
+    def connect(address: Address | None = None, kept: Any = pool) -> Link:
+        where = {} if address is None else {"host": address[0], "port": address[1]}
+        return Link(make(**where), bool(seeds))
+
+    return Servers(connect, prefix, seeds)
+
+
+def _cluster(parts: SplitResult) -> tuple[str, tuple[Address, ...]]:
+    """The URL of a cluster's first node, and the addresses of all that are named."""
+    user, at, hosts = parts.netloc.rpartition("@")
+    seeds = _addresses(hosts, PORT)
+    if not all(host for host, _ in seeds):
+        raise ValueError("a host is missing")
+    first = hosts.partition(",")[0]
+    return f"{_CLUSTERS[parts.scheme]}://{user}{at}{first}{parts.path}", seeds
+
+
+def _addresses(hosts: str, port: int) -> tuple[Address, ...]:
+    found = (urlsplit(f"//{host}") for host in hosts.split(","))
+    return tuple((one.hostname or "", one.port or port) for one in found)
 
 
 def _sentinels(
@@ -159,10 +225,6 @@ def _sentinels(
     service, _, database = parts.path.strip("/").partition("/")
     if not service or not hosts:
         raise ValueError("a host or the service is missing")
-    addresses = []
-    for host in hosts.split(","):
-        one = urlsplit(f"//{host}")
-        addresses.append((one.hostname or "", one.port or SENTINEL_PORT))
     secure = {"ssl": True} if parts.scheme == "rediss+sentinel" else {}
     timeouts = {name: value for name, value in options.items() if "timeout" in name}
     asked = {**timeouts, **secure, "password": query.pop("sentinel_password", None)}
@@ -170,7 +232,7 @@ def _sentinels(
         name: URL_QUERY_ARGUMENT_PARSERS.get(name, str)(value) for name, value in query.items()
     }
     options = {**options, **secure, **parsed, "username": user, "password": password}
-    sentinel = Sentinel(addresses, sentinel_kwargs=asked)
+    sentinel = Sentinel(_addresses(hosts, SENTINEL_PORT), sentinel_kwargs=asked)
     return SentinelConnectionPool(service, sentinel, db=int(database or 0), **options)
 
 
@@ -188,7 +250,7 @@ _CLASSES = (
 _WORDS = {
     "SONOLAYOUT": (UnusableError, "another version of Sono has written there, in another layout"),
     "SONOFENCED": (Fenced, "the session goes on elsewhere"),
-    "SONOFULL": (BackplaneError, "too much is present already"),
+    "SONOFULL": (CrowdedError, "too much is present already"),
     "WRONGTYPE": (UnusableError, "a key under the prefix is not Sono's"),
     "OOM": _FULL,
 }

@@ -12,8 +12,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+
+from redis.crc import key_slot
+from redis.exceptions import MovedError
 
 from sono_core.messaging.lossless import BackplaneError
 from sono_server.serving import logger
@@ -32,6 +35,7 @@ LATE = 5.0
 CHANGES = 100_000
 """Channels that wait to be followed or left."""
 
+_SHARDED = b"s"  # begins the commands, and the kinds of messages, of sharded pub/sub
 _RECORD = 200  # bytes of memory that one of them takes beside its own, about
 _SHARE = 1000  # messages that are taken before the thread looks around
 _TURN = 1.0  # seconds after which the thread looks around at the latest
@@ -60,6 +64,9 @@ class Subscriber:
         handover: to the thread of whoever is told.
         told: is called there with what was said.
         suspect: is called there when anything may have been missed.
+        astray: is called there with a slot that the server has no longer, so that what is said in
+            its channels is heard elsewhere.
+        troubled: called in the thread if the server is lost.
         patience: seconds for which a change waits while the broker is away; then it fails, and
             holds all the same from the next connection on.
     """
@@ -70,6 +77,8 @@ class Subscriber:
         handover: Handover,
         told: Callable[[str, bytes], object],
         suspect: Callable[[], object],
+        astray: Callable[[int], object],
+        troubled: Callable[[], object],
         patience: float,
     ) -> None:
         self.connections: int = 0
@@ -82,7 +91,11 @@ class Subscriber:
         self._handover = handover
         self._told = told
         self._suspect = suspect
+        self._astray = astray
+        self._troubled = troubled
         self._patience = patience
+        self._retired = False
+        self._shard = b""  # or _SHARDED
         self._probe = ""
         self._lock = threading.Lock()
         self._closed = False
@@ -122,8 +135,7 @@ class Subscriber:
 
     def close(self) -> None:
         """End. A broker that does not answer is waited for no longer than CLOSING seconds."""
-        self._closed = True
-        self._wake()
+        self.stop()
         thread = self._thread
         while thread is not None and thread.is_alive():
             before = self._received
@@ -136,6 +148,25 @@ class Subscriber:
         self._changes.clear()
         self._awaited.clear()
         self._give_up(CLOSED, math.inf)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has nothing to do any more."""
+        return self._thread is None or not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Begin to end, as `close` does, which is still to be called."""
+        self._closed = True
+        self._wake()
+
+    def retire(self) -> None:
+        """End, as its channels are followed elsewhere."""
+        self._retired = True
+        self.stop()
+
+    def forget(self, channel: str) -> None:
+        """A channel is followed elsewhere: what waits for it here waits no longer."""
+        self._change(b"forget", channel, _nobody)
 
     def follow(self, channel: str, then: Then) -> None:
         """Be told what is said in a channel; `then` is called when everything is that comes."""
@@ -152,7 +183,8 @@ class Subscriber:
 
     def _change(self, command: bytes, channel: str, then: Then) -> None:
         with self._lock:
-            refused = CLOSED if self._closed else FULL if len(self._pending) >= CHANGES else None
+            full = len(self._pending) >= CHANGES and command != b"forget"
+            refused = CLOSED if self._closed else FULL if full else None
             if refused is None:
                 change = _Change(command, channel, then)
                 self._changes.append(change)
@@ -190,6 +222,8 @@ class Subscriber:
             if not self._closed:
                 self._sleep(delay, sleeper)
                 delay = min(2 * delay, LAST_DELAY)
+        if self._retired:
+            self._give_up(None, math.inf)
         waker, self._waker = self._waker, None
         for end in (waker, sleeper):
             if end is not None:
@@ -214,6 +248,7 @@ class Subscriber:
 
     def _lost(self, error: Exception) -> None:
         self.failures += 1
+        self._troubled()
         if not self._away:
             self._away = True
             unexpected = None if isinstance(error, EXPECTED) else error
@@ -243,15 +278,23 @@ class Subscriber:
         """Follow all channels again on a new connection."""
         self.connections += 1
         self._owed_probe = None
+        self._shard = _SHARDED if link.clustered else b""
         wanted = [self._probe, *self._wanted]
-        for at in range(0, len(wanted), MANY):
-            link.send(("SUBSCRIBE", *wanted[at : at + MANY]))
-        missing = set(wanted)
+        if link.clustered:
+            wanted.sort(key=_slot)
+        self._send(link, [(b"subscribe", channel) for channel in wanted])
+        missing = dict.fromkeys(wanted)
         while missing:  # what is said meanwhile is told, too
             kind, channel = self._next(link)
             if kind == b"subscribe":
-                missing.discard(channel)
+                missing.pop(channel, None)
                 self._answer(self._awaited.pop(channel, ()))
+            elif kind == b"unsubscribe":  # of itself, as a slot leaves it
+                missing.pop(channel, None)
+                self._confirmed(kind, channel)
+            elif kind == b"moved":
+                self._refused(int(channel))
+                missing = {one: None for one in missing if _slot(one) != int(channel)}
         if self._away:
             self._away = False
             logger.warning("the backplane hears again")
@@ -261,22 +304,27 @@ class Subscriber:
     def _end(self, link: Link) -> None:
         """Follow nothing any more, and be sure that the broker knows it."""
         self._send_changes(link)
-        link.send(("UNSUBSCRIBE",))
+        link.send((self._shard + b"unsubscribe",))
         left = 1
         while left:
             kind, channel, count = link.receive()
             self._received += 1
-            if kind == b"message":
+            if kind == self._shard + b"message":
                 self._keep(channel.decode(), count)
-            elif kind == b"unsubscribe":
+            elif kind == self._shard + b"unsubscribe":
                 left = count
         self._answer(change for change in self._pending if change.command == b"unsubscribe")
         self._flush()
 
     def _next(self, link: Link) -> tuple[bytes, str]:
-        """Take one message; returns its kind and channel."""
-        kind, channel, content = link.receive()
-        self._received += 1
+        """Take one message; returns its kind and channel, or `moved` and a slot."""
+        try:
+            kind, channel, content = link.receive()
+        except MovedError as error:
+            return b"moved", str(error.slot_id)
+        finally:
+            self._received += 1
+        kind = kind.removeprefix(self._shard)
         name = channel.decode()
         if kind == b"message":
             if name == self._probe:
@@ -322,27 +370,54 @@ class Subscriber:
     def _send_changes(self, link: Link) -> None:
         with self._lock:
             changes, self._changes = self._changes, deque()
-        batches: list[tuple[bytes, list[str]]] = []
+        sent: list[tuple[bytes, str]] = []
         for change in changes:  # all, before one is sent: sending may fail
             command, channel = change.command, change.channel
-            self._awaited.setdefault(channel, deque()).append(change)
             if command == b"subscribe":
                 self._wanted[channel] = None
             else:
                 self._wanted.pop(channel, None)
-            if not batches or batches[-1][0] != command or len(batches[-1][1]) >= MANY:
-                batches.append((command, []))
+            if command == b"forget":
+                self._answer([*self._awaited.pop(channel, ()), change])
+            else:
+                self._awaited.setdefault(channel, deque()).append(change)
+                sent.append((command, channel))
+        self._send(link, sent)
+
+    def _send(self, link: Link, changes: Sequence[tuple[bytes, str]]) -> None:
+        """Ask for changes: many at once, in a cluster those of one slot."""
+        batches: list[tuple[tuple[bytes, int], list[bytes | str]]] = []
+        for command, channel in changes:
+            kind = self._shard + command, _slot(channel) if link.clustered else 0
+            if not batches or batches[-1][0] != kind or len(batches[-1][1]) >= MANY:
+                batches.append((kind, []))
             batches[-1][1].append(channel)
-        for command, channels in batches:
-            link.send((command, *channels))
+        for at in range(0, len(batches), MANY):
+            some = batches[at : at + MANY]
+            link.send(*([command, *channels] for (command, _), channels in some))
 
     def _confirmed(self, command: bytes, channel: str) -> None:
         """The first change of a channel that waits is made, unless another connection made it."""
+        if command == b"moved":
+            self._refused(int(channel))
+            return
         waiting = self._awaited.get(channel)
         if waiting and waiting[0].command == command:
             self._answer([waiting.popleft()])
             if not waiting:
                 del self._awaited[channel]
+        elif command == b"unsubscribe" and channel in self._wanted:  # its slot goes elsewhere
+            self._inbox.append(partial(self._astray, _slot(channel)))
+
+    def _refused(self, slot: int) -> None:
+        """The server has a slot no longer. Whoever waits for it need not: its channels are followed
+        elsewhere, and suspected then."""
+        for channel in [channel for channel in self._awaited if _slot(channel) == slot]:
+            waiting = self._awaited[channel]
+            self._answer([waiting.popleft()])
+            if not waiting:
+                del self._awaited[channel]
+        self._inbox.append(partial(self._astray, slot))
 
     def _answer(self, changes: Iterable[_Change]) -> None:
         """What was changed holds, behind all that came before."""
@@ -362,7 +437,7 @@ class Subscriber:
         """Nobody waits too long for what is asked for; it holds all the same, once it can."""
         self._give_up(AWAY, time.monotonic() - self._patience)
 
-    def _give_up(self, error: BackplaneError, latest: float) -> None:
+    def _give_up(self, error: BackplaneError | None, latest: float) -> None:
         calls: list[Callable[[], object]] = []
         with self._lock:
             pending = self._pending
@@ -372,6 +447,14 @@ class Subscriber:
                 if then is not None:
                     calls.append(partial(then, error))
         self._handover.put(calls)
+
+
+def _slot(channel: str) -> int:
+    return int(key_slot(channel.encode()))
+
+
+def _nobody(_: BackplaneError | None) -> None:
+    """Nobody waits for it."""
 
 
 def _forget_wakes(sleeper: socket.socket) -> None:

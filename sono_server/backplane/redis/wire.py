@@ -81,3 +81,22 @@ def member(value: bytes) -> tuple[int, bytes]:
     """When a member came, as a number, and its data."""
     _, order, _, data = value.split(b" ", 3)
     return int(order), data
+
+
+def replied_position(reply: Sequence[bytes]) -> Position:
+    """What `PUBLISH` and `ENTER` give."""
+    return position(reply[0], reply[1])
+
+
+def replied_position_or_none(reply: Sequence[bytes] | None) -> Position | None:
+    """What scripts give that may find nothing."""
+    return None if reply is None else replied_position(reply)
+
+
+def as_is(reply: Any) -> Any:
+    """The caller reads it."""
+    return reply
+
+
+def nothing(reply: Any) -> None:
+    """Nobody wants to know more than that it was done."""

@@ -10,9 +10,10 @@ from .conversation import (
     Identify,
     Work,
 )
-from .delivery import UNAVAILABLE, unknown_client
-from .identities import ENDED, EXPIRES_AT, Terms, same
+from .failures import UNAVAILABLE, unknown_client
+from .identities import ENDED, EXPIRES_AT, Terms, same, written
 from .node import Host, Node, Settings
+from .orders import Order
 from .presence import Presence
 from .questions import Questions, TooManyRequests
 from .sessions import Bounds, Numbering, Session, Sessions
@@ -32,6 +33,7 @@ __all__ = [
     "Identify",
     "Node",
     "Numbering",
+    "Order",
     "Presence",
     "Questions",
     "Session",
@@ -42,4 +44,5 @@ __all__ = [
     "Work",
     "same",
     "unknown_client",
+    "written",
 ]

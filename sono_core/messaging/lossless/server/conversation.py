@@ -15,7 +15,7 @@ from sono_core.quoting import Discreet
 
 from . import enquiries
 from .arrivals import Replaced
-from .delivery import NO_STREAMS, unknown_client
+from .failures import NO_STREAMS, UNAVAILABLE, unknown_client
 from .handing_over import REPLACED
 from .node import Foreign, Node, Opening
 from .sessions import Session
@@ -61,9 +61,8 @@ class Answer(Work, frozen=True):
 
 
 class Enumerate(Work, frozen=True):
-    """Which of these channels may it join? `Conversation.enumerated` takes them."""
-
-    channels: list[str]
+    """Which of the channels that are `Node.listed`, once the node has `look_elsewhere`, may it
+    join? `Conversation.enumerated` takes them."""
 
 
 class Do(Work, frozen=True):
@@ -148,7 +147,7 @@ class Conversation:
                 return Hear(packet, packet.event, packet.data)
             case packets.Request() if packet.name == enquiries.CHANNELS:
                 waits = self._node.await_answer(session, packet)
-                return Enumerate(packet, self._node.listed()) if waits else None
+                return Enumerate(packet) if waits else None
             case packets.Request() if not packet.name.startswith(enquiries.PREFIX):
                 waits = self._node.await_answer(session, packet)
                 return Answer(packet, packet.name, packet.data) if waits else None
@@ -320,13 +319,17 @@ class Conversation:
         else:
             self._node.answer(session, packet.seq, data)
 
-    def enumerated(self, work: Enumerate, channels: list[str]) -> None:
-        """The application has said which channels it may join."""
+    def enumerated(self, work: Enumerate, channels: list[str] | None) -> None:
+        """The application has said which channels it may join; None: nobody knows which there
+        are."""
         packet, session = work.packet, self._living
         assert isinstance(packet, packets.Request)
         if session is None or not self._node.awaits_answer(session, packet):
             return
-        self._node.list_channels(session, packet.seq, channels)
+        if channels is None:
+            self._node.refuse(session, packet.seq, UNAVAILABLE)
+        else:
+            self._node.list_channels(session, packet.seq, channels)
 
     def do(self, work: Do) -> None:
         """It is its turn."""

@@ -16,6 +16,7 @@ from sono_core.messaging.lossless import (
     EVERYBODY,
     OWN,
     Backplane,
+    Change,
     Data,
     Entry,
     Fence,
@@ -25,24 +26,25 @@ from sono_core.messaging.lossless import (
     Page,
     Position,
     Receipt,
+    Top,
     channel_of,
     packets,
     stream_of,
 )
 from sono_core.messaging.lossless.packets import Failure
 
+from .failures import UNAVAILABLE, unknown_client
 from .following import Following
 from .host import Host, Settings
+from .orders import CONTROL, Order
 from .pending import Pending
 from .presence import Presence
 from .questions import GONE, Answered, Questions
 from .records import NOWHERE
 from .sessions import Numbering, Session, Sessions
+from .shared_presence import SharedPresence
 
 FULL = (1013, "there are too many sessions")
-NO_STREAMS = (1013, "what keeps the streams did not answer")
-UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
-UNKNOWN = Failure("unknown", "its server was lost, and nobody knows whether it was done")
 _ENVELOPE = 256  # bytes of a packet beside its data, about
 _ASKED = 32
 """Bits for the requests of one node: those of the next have other ids, as the client knows both."""
@@ -116,8 +118,11 @@ class Delivery:
         clock: Callable[[], float],
     ) -> None:
         self.sessions: Sessions = Sessions(settings.sessions)
-        self.presence: Presence = Presence(
-            self._members, settings.grace, settings.max_members, settings.max_presence
+        bounds = settings.grace, settings.max_members, settings.max_presence
+        self.presence: Presence = (
+            SharedPresence(backplane, clock, self._follow, self._members, *bounds)
+            if backplane.shared
+            else Presence(self._members, *bounds)
         )
         self.host: Host = host
         self._hub = hub
@@ -133,7 +138,14 @@ class Delivery:
         self._asked = Pending(settings.max_requests)  # what they are asked
         hub.elsewhere = backplane.shared
         self._following.follow(EVERYBODY)
-        hub.entered, hub.left = self.entered, self.left
+        if backplane.shared:
+            self._following.follow(CONTROL)
+        hub.entered, hub.left, hub.unlisted = self.entered, self.left, self.unlisted
+        self._survey: Receipt[Collection[str]] | None = None  # of channels of other nodes
+        self._surveyed = 0.0
+
+    def _follow(self, channel: str) -> Receipt[Position] | None:
+        return self._following.follow(stream_of(channel))
 
     def _members(self, channel: str) -> Collection[str]:
         return self._hub.members(channel) if channel in self._hub.channels else ()
@@ -158,6 +170,14 @@ class Delivery:
 
     def left(self, channel: str, client: str) -> None:
         """It is none any more."""
+        raise NotImplementedError
+
+    def unlisted(self, channel: str) -> None:
+        """Clients are told of a channel no longer."""
+        raise NotImplementedError
+
+    def ordered(self, order: Order) -> None:
+        """A node wants something done with a client."""
         raise NotImplementedError
 
     # -- numbers ----------------------------------------------------------------------------------
@@ -373,7 +393,9 @@ class Delivery:
 
     def delivered(self, name: str, entry: Entry, behind: Collection[str]) -> None:
         """See `Listener.delivered`."""
-        if not name.startswith(OWN):
+        if name == CONTROL:
+            self.ordered(entry.body)
+        elif not name.startswith(OWN):
             self.host.deliver(entry.body, name, entry.at, behind)
         elif (client := name[1:]) not in behind:
             if client in self.sessions:
@@ -389,12 +411,24 @@ class Delivery:
 
     def told(self, name: str, body: Any) -> None:
         """See `Listener.told`."""
-        if not name.startswith(OWN):
+        if name == CONTROL:
+            self.ordered(body)
+        elif not name.startswith(OWN):
             self.host.deliver(body, name, None, ())
         elif kept := self._kept.get(name[1:]):
             self._send(kept.session, body)
         else:
             self._direct_here(name[1:], body)
+
+    def changed(self, name: str, change: Change) -> None:
+        """See `Listener.changed`."""
+        if channel := channel_of(name):
+            self.presence.changed(channel, change)
+
+    def compared(self, name: str, top: Top) -> None:
+        """See `Listener.compared`."""
+        if channel := channel_of(name):
+            self.presence.compared(channel, top.roster)
 
     def came(self, client: str) -> Receipt[Position] | None:
         """A client of another dialect has come: what is for it alone may come from elsewhere.
@@ -416,6 +450,9 @@ class Delivery:
 
     def missed(self, name: str, missing: Missing, behind: Collection[str]) -> None:
         """See `Listener.missed`."""
+        if name == CONTROL:
+            self.host.missed_orders()
+            return
         channel = channel_of(name)
         members: Collection[str]
         if name.startswith(OWN):
@@ -457,11 +494,6 @@ class Delivery:
     def _send(self, session: Session, packet: packets.FromServer) -> None:
         if session.attached is not None:
             self.host.send(session.attached, packet)
-
-
-def unknown_client(client: str) -> Failure:
-    """Why nobody is told what is for a client alone."""
-    return Failure("unknown-client", f"there is no client {client[:200]}")
 
 
 def event(publication: Publication, stream: str, at: Position | None) -> packets.Event:

@@ -8,6 +8,7 @@ from sono_core.errors import SonoError
 from sono_core.messaging.lossless import (
     OWN,
     Backplane,
+    Change,
     Entry,
     Feed,
     Missing,
@@ -29,6 +30,12 @@ class Listener(Protocol):
 
     def told(self, name: str, body: Any) -> None:
         """So is something volatile."""
+
+    def changed(self, name: str, change: Change) -> None:
+        """So is who came or went; it may come twice, late, in another order, or never."""
+
+    def compared(self, name: str, top: Top) -> None:
+        """This is how far a stream is; it is asked about every 10 s."""
 
     def missed(self, name: str, missing: Missing, behind: Collection[str]) -> None:
         """So is a gap."""
@@ -250,6 +257,7 @@ class Following:
             for name, top in receipt.value.items():
                 if feed := self._feeds.get(name):
                     feed.check(top.at)
+                    self.listener.compared(name, top)
         if self._again:
             self._again = False
             self._compare()
@@ -261,7 +269,10 @@ class Following:
             feed = self._feeds[name] = Feed(name, self._backplane, audience)
             audience.behind = feed.behind
         if feed.position is None and name not in self._starting:
-            started = feed.start(on_volatile=partial(self.listener.told, name))
+            started = feed.start(
+                on_change=partial(self.listener.changed, name),
+                on_volatile=partial(self.listener.told, name),
+            )
             self._starting[name] = started
             started.then(partial(self._started, name))
         return feed

@@ -22,6 +22,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of the server that wait for one client, and as many of the client."""
     max_members: int
     """Members in a snapshot."""
+    max_channels: int = 100_000
+    """Channels of other nodes that clients are told of."""
     max_listing: int
     """Bytes of what is listed."""
     max_present: int
@@ -53,6 +55,15 @@ class Host(Protocol):
 
     def direct(self, delivery: Deliver) -> None:
         """Give something to one client of another dialect."""
+
+    def end_client(self, client: str, code: int, reason: str) -> None:
+        """Close a client of another dialect."""
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        """End all clients of an identity, as `identities.written` writes it."""
+
+    def missed_orders(self) -> None:
+        """Other nodes may have disconnected identities, and this one does not know which."""
 
     def attached(self, client: str, connection: Any) -> None:
         """From now on a client gets what is delivered, on that connection."""

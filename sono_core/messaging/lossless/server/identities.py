@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -21,43 +22,61 @@ class Written(msgspec.Struct, frozen=True):
     digest: bytes
 
 
-def written(identity: Any) -> bytes | None:
-    """What tells an identity from others on all nodes, whenever it ends; None if nothing does, as
-    it cannot be written."""
-    if isinstance(identity, Written):
-        return identity.digest
-    kind = f"{type(identity).__module__}.{type(identity).__qualname__}"
-    try:
-        content = _write((kind, msgspec.to_builtins(_lasting(identity), order="deterministic")))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return None
-    return hashlib.sha256(content).digest()
-
-
-_write = msgspec.msgpack.Encoder(order="deterministic").encode
-
-
 def same(one: Any, other: Any) -> bool:
     """Whether two identities are the same, whenever they end. 1 is not True."""
     if isinstance(other, Written):
-        return written(one) == other.digest
+        try:
+            return written(one) == other.digest
+        except TypeError:
+            return False
     if type(one) is not type(other):
         return False
     return bool(one == other or _lasting(one) == _lasting(other))
 
 
+def written(identity: Any) -> bytes:
+    """What nodes call an identity among themselves, whenever it ends: 32 bytes, from which nobody
+    finds out more. Those that are written alike are the same there.
+
+    Raises:
+        TypeError: it cannot be written.
+    """
+    if isinstance(identity, Written):
+        return identity.digest
+    parts = _parts(identity)
+    if parts is not None:
+        parts.pop(EXPIRES_AT, None)
+    value = identity if parts is None else parts
+    try:
+        text = msgspec.json.encode(value, order="deterministic")
+    except UnicodeEncodeError:  # lone surrogates, which Python's own module escapes
+        plain = msgspec.to_builtins(value, str_keys=True)
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=True).encode()
+    except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise TypeError(f"the identity cannot be written: {error}") from None
+    kind = f"{type(identity).__module__}.{type(identity).__qualname__}"
+    return hashlib.sha256(kind.encode() + b"\0" + text).digest()
+
+
+def _parts(identity: Any) -> dict[str, Any] | None:
+    """What an identity consists of, as far as it is compared; None if it has no parts."""
+    if isinstance(identity, Mapping):
+        return dict(identity)
+    if isinstance(identity, msgspec.Struct):
+        return {name: getattr(identity, name) for name in identity.__struct_fields__}
+    if dataclasses.is_dataclass(identity):
+        fields = dataclasses.fields(identity)
+        return {field.name: getattr(identity, field.name) for field in fields if field.compare}
+    return None
+
+
 def _lasting(identity: Any) -> Any:
     """An identity without the time of its end."""
-    if isinstance(identity, Mapping):
-        parts = dict(identity)
-    elif isinstance(identity, msgspec.Struct):
-        parts = {name: getattr(identity, name) for name in identity.__struct_fields__}
-    elif dataclasses.is_dataclass(identity):
-        fields = dataclasses.fields(identity)
-        parts = {field.name: getattr(identity, field.name) for field in fields if field.compare}
-    else:
+    parts = _parts(identity)
+    if parts is None or EXPIRES_AT not in parts:
         return identity
-    return parts if parts.pop(EXPIRES_AT, parts) is not parts else identity
+    del parts[EXPIRES_AT]
+    return parts
 
 
 class Terms:

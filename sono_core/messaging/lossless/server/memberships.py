@@ -3,7 +3,10 @@
 docs/protocol.md, section 3.
 """
 
+from collections.abc import Collection
 from functools import partial
+from itertools import islice
+from typing import Any
 
 from sono_core.messaging import MessagingError
 from sono_core.messaging.lossless import (
@@ -21,10 +24,12 @@ from sono_core.messaging.lossless import (
 from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries
-from .delivery import NO_STREAMS, UNAVAILABLE, Delivery, Turn, named
+from .delivery import Delivery, Turn, named
+from .failures import NO_STREAMS, UNAVAILABLE
 from .following import Overtaken
 from .records import NOWHERE
 from .sessions import Session
+from .shared_presence import SURVEY
 
 _QUOTED = 128  # characters of a name
 
@@ -59,7 +64,7 @@ class Memberships(Delivery):
             self.save(session)
         self._begin(session, packet.seq, channel, packet.at, begins)
         if packet.presence and client in self._members(channel):
-            self._send(session, self.presence.watch(channel, client))
+            self._watch(session, channel)
 
     def move(self, session: Session, packet: packets.Move) -> None:
         """Carry out a `move` that the application allows."""
@@ -183,14 +188,44 @@ class Memberships(Delivery):
         elif packet.name == enquiries.MEMBERS:
             query = enquiries.read(enquiries.MembersQuery, packet.data)
             self._require_member(session, query.channel)
-            snapshot = self.presence.snapshot(query.channel)
-            self.answer(session, packet.seq, enquiries.members(snapshot))
+            asked = self.presence.ask(query.channel)
+            asked.then(partial(self._counted, session, packet.seq))
         else:
             raise enquiries.Unanswerable("unknown-request", f"there is no {packet.name[:_QUOTED]}")
 
     def _require_member(self, session: Session, channel: str) -> None:
         if session.id not in self._members(channel):
             raise enquiries.Unanswerable("not-a-member", f"you are not in {channel[:_QUOTED]}")
+
+    def _watch(self, session: Session, channel: str) -> None:
+        """Tell a client who is in a channel, from now on."""
+        snapshot = self.presence.watch(channel, session.id)
+        if snapshot is not None:
+            self._send(session, snapshot)
+
+    def _counted(self, session: Session, seq: int, receipt: Receipt[packets.Members]) -> None:
+        if receipt.error is not None:
+            self.refuse(session, seq, UNAVAILABLE)
+        else:
+            self.answer(session, seq, enquiries.members(receipt.value))
+
+    def look_elsewhere(self) -> Receipt[Any]:
+        """Find out which channels there are on other nodes: `Hub.others`. What is known stays so
+        for SURVEY seconds, as it takes a while to find out."""
+        now = self._clock()
+        if self._survey is None or self._surveyed + SURVEY <= now:
+            self._surveyed = now
+            self._survey = self._backplane.announced()
+            self._survey.then(self._found_elsewhere)
+        return self._survey
+
+    def _found_elsewhere(self, receipt: Receipt[Collection[str]]) -> None:
+        if receipt.error is None:
+            names = islice(map(channel_of, receipt.value), self._settings.max_channels)
+            may_be_entered = self._hub.may_be_entered
+            self._hub.others = dict.fromkeys(
+                name for name in names if name and may_be_entered(name)
+            )
 
     def _paged(self, session: Session, seq: int, receipt: Receipt[Page]) -> None:
         if receipt.error is not None:
@@ -251,6 +286,11 @@ class Memberships(Delivery):
         """See `Hub.entered`."""
         self._following.follow(stream_of(channel))
         self.presence.entered(channel, client, self._clock())
+        self._backplane.announce(stream_of(channel), self._hub.is_listed(channel))
+
+    def unlisted(self, channel: str) -> None:
+        """See `Hub.unlisted`."""
+        self._backplane.announce(stream_of(channel), False)
 
     def left(self, channel: str, client: str) -> None:
         """See `Hub.left`."""
@@ -261,8 +301,12 @@ class Memberships(Delivery):
         self.presence.left(channel, client, self._clock())
         if not self._members(channel):
             self._following.unfollow(stream_of(channel))
-            if channel not in self._hub.channels and client != self._moving:
-                self._backplane.free(stream_of(channel))
+            if channel not in self._hub.channels:
+                self._backplane.announce(stream_of(channel), False)
+                if not self._backplane.shared:
+                    # Or else its members may be on their way to another node, and have positions:
+                    # it expires there.
+                    self._backplane.free(stream_of(channel))
 
     def _leave(self, client: str, channel: str) -> None:
         """End a membership; the current channel is changed for the home channel."""

@@ -16,6 +16,7 @@ from sono_core.messaging.lossless import (
     EVERYBODY,
     OWN,
     Backplane,
+    Data,
     Fenced,
     Histories,
     Receipt,
@@ -27,17 +28,22 @@ from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries, identities
 from .arrivals import Arrived, Foreign
-from .delivery import FULL, NO_STREAMS, UNKNOWN, Kept, Turn, event, named
+from .delivery import FULL, Kept, Turn, event, named
+from .elsewhere import Elsewhere
+from .failures import NO_STREAMS, UNKNOWN
 from .following import Starting
 from .handing_over import REPLACED, HandingOver
 from .host import Host, Settings
 from .memberships import failure_of
+from .orders import Order
+from .questions import Answered, TooManyRequests
 from .records import NOWHERE
 from .sessions import Session
 
 __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
 
 _EXPIRED = 1006
+_CLASSIC = Failure("unknown-request", "a client of the classic dialect cannot be asked")
 _UNANSWERED = Failure("timeout", "the application has not answered in time", True)
 
 
@@ -78,6 +84,16 @@ class Node(HandingOver):
         self._new_id = new_id
         self._new_secret = new_secret
         self._terms = identities.Terms(settings.renew)
+        name = new_secret() if backplane.shared else ""
+        self.elsewhere: Elsewhere = Elsewhere(backplane, name, clock, self)
+        self._timed = (
+            self.sessions,
+            self.presence,
+            self.elsewhere,
+            self._terms,
+            self._pending,
+            self._asked,
+        )
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -290,7 +306,7 @@ class Node(HandingOver):
         )
         self._send(session, welcome)
         for channel in self._kept[client].watched or ():
-            self._send(session, self.presence.watch(channel, client))
+            self._watch(session, channel)
         self._following.go_on(client, [named(client, stream) for stream in starts])
 
     def lost(self, session: Session, connection: Any, size: int) -> None:
@@ -385,6 +401,38 @@ class Node(HandingOver):
         """Tell a client which channels it may join."""
         self.answer(session, seq, enquiries.channels(names, self._settings.max_listing))
 
+    # -- what nodes have each other do ------------------------------------------------------------
+
+    def ordered(self, order: Order) -> None:
+        """See `Delivery`."""
+        self.elsewhere.ordered(order)
+
+    def end_client(self, client: str, code: int, reason: str) -> bool:
+        """See `Here`."""
+        if client in self.sessions:
+            self.end(self.sessions[client], code, reason)
+        elif client in self._hub.clients:
+            self.host.end_client(client, code, reason)
+        else:
+            return False
+        return True
+
+    def ask_client(
+        self, client: str, name: str, data: Data, timeout: float, answered: Answered
+    ) -> None:
+        """See `Here`."""
+        if client in self.sessions:
+            try:
+                self.ask(self.sessions[client], name, data, timeout, answered)
+            except TooManyRequests as error:
+                answered(None, Failure("too-many-requests", str(error), True))
+        elif client in self._hub.clients:
+            answered(None, _CLASSIC)
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        """See `Here`."""
+        self.host.disconnect_clients(identity, code, reason)
+
     # -- time -------------------------------------------------------------------------------------
 
     def drained(self, client: str) -> None:
@@ -397,7 +445,7 @@ class Node(HandingOver):
         due = self._following.deadline
         if self.shared and (time := self._due) is not None and time < due:
             due = time
-        for part in (self.sessions, self.presence, self._terms, self._pending, self._asked):
+        for part in self._timed:
             time = part.deadline
             if time is not None and time < due:
                 due = time
@@ -427,6 +475,7 @@ class Node(HandingOver):
             for client in watchers:
                 if kept := self._kept.get(client):
                     self._send(kept.session, packet)
+        self.elsewhere.tick(now)
         self._following.tick(now)
         if self.shared:
             self._look_after_sessions(now)

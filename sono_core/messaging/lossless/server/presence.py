@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
-from sono_core.messaging.lossless import Data, packets
+from sono_core.messaging.lossless import Change, Data, Position, Receipt, packets
 
 COALESCE = 0.1
 """Seconds for which changes are collected before they are told."""
@@ -21,13 +21,13 @@ RECORD = 256
 Members = Callable[[str], Collection[str]]
 
 
-class _Board:
+class Board:
     """What is told of one channel."""
 
     __slots__ = ("before", "version", "watchers")
 
     def __init__(self) -> None:
-        self.version = 0
+        self.version: int = 0
         self.watchers: dict[str, None] = {}
         self.before: dict[str, bool] = {}  # who may have changed, and whether it was present
 
@@ -51,7 +51,7 @@ class Presence:
         """Called when there is something to tell that will be due sooner than `deadline` said."""
         self.held: int = 0
         """Bytes of the public data of all."""
-        self._boards: dict[str, _Board] = {}  # of channels that somebody watches
+        self._boards: dict[str, Board] = {}  # of channels that somebody watches
         # The first of a dict is found in no time only if none was taken out before it.
         self._since: OrderedDict[str, float] = OrderedDict()  # with changes; when the first was
         self._data: dict[str, dict[str, Data]] = {}  # by member and channel
@@ -85,9 +85,8 @@ class Presence:
             return False
         self.held += added
         self._data.setdefault(member, {})[channel] = data
-        board = self._boards.get(channel)
-        if board and member not in self._away:
-            self._change(channel, board, member, True, now)
+        if member not in self._away:
+            self._note(channel, member, True, now)
         return True
 
     def suspended(self, member: str, now: float) -> None:
@@ -116,11 +115,18 @@ class Presence:
         for data in self._data.pop(member, {}).values():
             self.held -= _charge(data)
 
+    def changed(self, channel: str, change: Change) -> None:
+        """The backplane tells who came or went on any node; with one node it has no rosters."""
+
+    def compared(self, channel: str, version: Position | None) -> None:
+        """It tells which version of a roster it has."""
+
     # -- who is told ------------------------------------------------------------------------------
 
-    def watch(self, channel: str, member: str) -> packets.Members:
-        """Tell a member of changes from now on; what is so far is in the answer."""
-        board = self._boards.setdefault(channel, _Board())
+    def watch(self, channel: str, member: str) -> packets.Members | None:
+        """Tell a member of changes from now on; what is so far is in the answer. None: `tick` will
+        tell it that."""
+        board = self._boards.setdefault(channel, Board())
         board.watchers[member] = None
         return self.snapshot(channel)
 
@@ -130,8 +136,15 @@ class Presence:
         if board and member in board.watchers:
             del board.watchers[member]
             if not board.watchers:
-                del self._boards[channel]
-                self._since.pop(channel, None)
+                self._forget(channel)
+
+    def _forget(self, channel: str) -> None:
+        del self._boards[channel]
+        self._since.pop(channel, None)
+
+    def ask(self, channel: str, most: int | None = None) -> Receipt[packets.Members]:
+        """As `snapshot`; it may have to be asked elsewhere."""
+        return Receipt.of(self.snapshot(channel, most))
 
     def snapshot(self, channel: str, most: int | None = None) -> packets.Members:
         """Who is present, as the packet that says so.
@@ -141,7 +154,7 @@ class Presence:
         """
         most = self._most if most is None else most
         board = self._boards.get(channel)
-        here = [member for member in self._members(channel) if member not in self._away]
+        here = self._here(channel)
         if board:  # who is shown here and goes before the next change is told must be in that
             board.before.update((member, True) for member in here if member in board.before)
         return packets.Members(
@@ -164,7 +177,7 @@ class Presence:
 
     def tick(
         self, channels: Callable[[str], Collection[str]], now: float
-    ) -> list[tuple[packets.Presence, list[str]]]:
+    ) -> list[tuple[packets.Presence | packets.Members, list[str]]]:
         """What is to be told now, and whom.
 
         Args:
@@ -175,19 +188,19 @@ class Presence:
             if until > now:
                 break
             del self._leaving[member]
+            self._away.add(member)
             for channel in channels(member):
                 self._note(channel, member, True, now)
-            self._away.add(member)
         due = [channel for channel, since in self._since.items() if since + COALESCE <= now]
         return [told for channel in due if (told := self._told(channel))]
 
-    def _told(self, channel: str) -> tuple[packets.Presence, list[str]] | None:
+    def _told(self, channel: str) -> tuple[packets.Presence | packets.Members, list[str]] | None:
         del self._since[channel]
         board = self._boards[channel]
-        here = self._members(channel)
+        here = self._here(channel)
         entered, gone = [], []
         for member, before in board.before.items():
-            if member in here and member not in self._away:
+            if member in here:
                 entered.append((member, self._seen(channel, member)))
             elif before:
                 gone.append(member)
@@ -198,21 +211,32 @@ class Presence:
         packet = packets.Presence(
             channel=channel,
             version=board.version,
-            count=sum(member not in self._away for member in here),
+            count=len(here),
             entered=entered,
             gone=gone,
         )
         return packet, list(board.watchers)
 
+    def _here(self, channel: str) -> Collection[str]:
+        """Who is present; it is quick to see whether somebody is among them."""
+        return dict.fromkeys(
+            member for member in self._members(channel) if member not in self._away
+        )
+
     def _seen(self, channel: str, member: str) -> Any:
         return self._data.get(member, {}).get(channel)
 
     def _note(self, channel: str, member: str, before: bool, now: float) -> None:
+        """Whether it is present, or what others see of it, has changed.
+
+        Args:
+            before: whether it was present.
+        """
         board = self._boards.get(channel)
         if board:
             self._change(channel, board, member, before, now)
 
-    def _change(self, channel: str, board: _Board, member: str, before: bool, now: float) -> None:
+    def _change(self, channel: str, board: Board, member: str, before: bool, now: float) -> None:
         board.before.setdefault(member, before)
         if channel not in self._since:
             self._since[channel] = now

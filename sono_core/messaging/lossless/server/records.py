@@ -109,8 +109,9 @@ class Records:
         Returns:
             None if nobody can tell elsewhere whose it is: it stays on this node.
         """
-        identity = written(session.identity)
-        if identity is None:
+        try:
+            identity = written(session.identity)
+        except TypeError:
             session.unsaved = 0.0
             self.forget(session.id)
             return None

@@ -9,7 +9,16 @@ import pytest
 
 from sono_core import Limits, LocalProtocolError
 from sono_core.limits import DEFAULT_LIMITS
-from sono_core.messaging import Deliver, Effect, Hub, MessagingError, Publish, Reply
+from sono_core.messaging import (
+    CHANNELS,
+    MEMBERS,
+    Deliver,
+    Effect,
+    Hub,
+    MessagingError,
+    Publish,
+    Reply,
+)
 from sono_core.messaging.classic import CLASSIC, PacketError, packets
 
 
@@ -293,11 +302,12 @@ def test_what_is_hidden_is_not_listed() -> None:
     assert grab(hub, "a", "channels")["payload"]["message"] == ["Home", "y"]
     hub.hidden = ()
     assert grab(hub, "a", "channels")["payload"]["message"] == ["Home", "x", "y"]
-    for kind in ("channels", "clients"):
+    wanted = {"channels": CHANNELS, "mychannelclients": MEMBERS, "clients": None, "[]": None}
+    for kind, expected in wanted.items():
         text = json.dumps({"protocol": "grab", "payload": {"message": kind}})
-        assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is (kind == "channels")
+        assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is expected
     text = json.dumps({"protocol": "message", "payload": {"message": "channels"}})
-    assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is False
+    assert CLASSIC.lists(CLASSIC.parse(text, Limits())) is None
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ class House:
         self.away: list[str] = []
         self.staying: list[str] = []
         self.directed: list[Deliver] = []
+        self.missed = 0
+        self.disconnected: list[tuple[bytes, int, str]] = []
         self.asked: list[tuple[str, str]] = []
         self.heard: list[tuple[str, str, Any]] = []
         self.may_join: Callable[[str, str], bool] = lambda client, channel: (
@@ -174,7 +176,8 @@ class House:
                 else:
                     conversation.answered(work, data, None)
             case Enumerate():
-                names = [name for name in work.channels if self.may_join(line.client, name)]
+                listed = self.node.listed()
+                names = [name for name in listed if self.may_join(line.client, name)]
                 conversation.enumerated(work, names)
             case Do():
                 conversation.do(work)
@@ -196,6 +199,15 @@ class House:
         return self.may_join(client, channel)
 
     # -- what the node asks of its host -----------------------------------------------------------
+
+    def end_client(self, client: str, code: int, reason: str) -> None:
+        self.over.append((client, code))
+
+    def missed_orders(self) -> None:
+        self.missed += 1
+
+    def disconnect_clients(self, identity: bytes, code: int, reason: str) -> None:
+        self.disconnected.append((identity, code, reason))
 
     def deliver(
         self, publication: Publish, stream: str, at: Position | None, behind: Collection[str]

@@ -39,6 +39,18 @@ def test_what_comes_before_the_answer_waits_for_it() -> None:
     assert (started.value, rig.feed.held) == (rig.at(1), 0)
 
 
+def test_who_came_before_the_answer_begins_before_what_came_early() -> None:
+    rig = Rig(started=False)
+    receipt: Receipt[Position] = Receipt()
+    rig.backplane.subscribe = lambda *_, **__: receipt  # type: ignore[method-assign]
+    rig.feed.start()
+    rig.backplane.live = rig.feed._arrived
+    member = rig.feed.catch_up("a", None)
+    rig.backplane.put(1, 2)  # perhaps its own
+    receipt.complete(rig.at(0))
+    assert member.value == Start(rig.at(0), False)
+
+
 def test_a_start_that_failed_may_be_tried_again() -> None:
     rig = Rig(started=False)
     rig.backplane.down = True
