@@ -319,3 +319,20 @@ def test_names_that_are_no_text_keep_nobody_waiting(nodes: Nodes, server: Broker
     name = nodes.ann.backplane._attendance.name
     server.command("HSET", f"test:node:{{{name}}}", b"#\xff", 1)
     assert nodes.bob.wait(nodes.bob.backplane.announced())
+
+
+def test_whoever_goes_on_at_another_node_is_never_gone(nodes: Nodes) -> None:
+    changes: list[Change] = []
+    nodes.bob.wait(nodes.bob.backplane.subscribe(STREAM, print, on_change=changes.append))
+    for member in ("wanderer", "lost"):
+        nodes.enter(nodes.ann, member)
+        nodes.ann.backplane.release(STREAM, member)
+    nodes.enter(nodes.bob, "wanderer")
+    nodes.pass_time(29, nodes.ann, nodes.bob)
+    assert nodes.there(nodes.bob) == ["wanderer", "lost"]
+    nodes.pass_time(2, nodes.ann, nodes.bob)
+    assert nodes.there(nodes.bob) == ["wanderer"]
+    nodes.ann.backplane._attendance.lost()  # it says again who is there, and no more
+    nodes.finish(nodes.ann)
+    assert nodes.there(nodes.bob) == ["wanderer"]
+    assert [change.member for change in changes if not change.present] == ["lost"]

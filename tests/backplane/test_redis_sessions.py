@@ -39,7 +39,7 @@ def test_the_same_claim_twice_is_one(server: Broker) -> None:
     key = "test:session:{s}"
     nonce, now = server.command("HGET", key, "n"), str(round(1000 * rig.clock()))
     for _ in range(2):
-        reply = server.command("EVAL", CLAIM.text, 1, key, "", nonce, now, "", "k", "b")
+        reply = server.command("EVAL", CLAIM.texts[0], 1, key, "", nonce, now, "", "k", "b")
         assert reply == [b"record", b"2", b"a"]
     rig.close()
 
@@ -52,7 +52,7 @@ def test_a_node_is_there_from_its_start_to_its_close_or_until_its_lease_ends(
     bob.settle()
     assert ann.wait(ann.backplane.alive(named))
     assert not ann.wait(ann.backplane.alive("nobody"))
-    key = f"test:node:{{{named}}}"
+    key = f"test:alive:{{{named}}}"
     assert 0 < server.command("PTTL", key) <= 15_000
     server.command("PEXPIRE", key, 1)
     while server.command("EXISTS", key):

@@ -344,6 +344,11 @@ class Backplane(ABC):
             The roster's version since; None if there is no roster any more.
         """
 
+    def release(self, stream: str, member: str) -> None:
+        """Be no longer responsible for who is present: it is about to enter on another node. If it
+        does not, it is gone in a while."""
+        self.exit(stream, member)
+
     @abstractmethod
     def members(self, stream: str) -> Receipt[Roster]:
         """Who is present."""

@@ -7,6 +7,7 @@ gone whom it names anew.
 """
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -21,6 +22,9 @@ from .scripts import Script
 
 LEASE = 8.0
 """Seconds after which a node that has not renewed its lease counts as crashed."""
+RELEASED = 30
+"""Renewals, of which there is one a second, after which somebody is gone whom another node was to
+name."""
 REAPED = 1000
 """Members that one script announces as gone."""
 _MEMBER = 128  # bytes of memory that a member takes in the broker beside its data, about
@@ -69,6 +73,7 @@ class Attendance:
         self._leased = False  # whether the broker has ever confirmed the lease of that name
         self._renewing = False
         self._renewals = 0
+        self._released: deque[tuple[int, str, str]] = deque()  # when they are gone, and who
 
     # -- what this node says ----------------------------------------------------------------------
 
@@ -95,6 +100,14 @@ class Attendance:
             self._streams.pop(stream, None)
         self._exit(receipt, stream, member)
         return receipt
+
+    def release(self, stream: str, member: str) -> None:
+        """Another node is about to say that it is present; if none does, it is not, later."""
+        members = self._streams.get(stream, {})
+        if members.pop(member, None) is not None:
+            self._released.append((self._renewals + RELEASED, stream, member))
+            if not members:
+                del self._streams[stream]
 
     def announce(self, stream: str, listed: bool) -> None:
         """Whether clients may be told of the channel of a stream when somebody is present there."""
@@ -239,6 +252,10 @@ class Attendance:
         self._leased = True
         self._say_what_is_owed()
         self._renewals += 1
+        while self._released and self._released[0][0] <= self._renewals:
+            _, stream, member = self._released.popleft()
+            if member not in self._streams.get(stream, {}):  # else it has come back here
+                self._exit(Receipt(), stream, member)
         if self._renewals % _TOUCH == 0:
             self._noted(self.name)
         for one in crashed:
@@ -260,7 +277,8 @@ class Attendance:
     def leave(self) -> None:
         """This node ends. What it has not taken back, for all it knows, lasts as long as its
         lease."""
-        if self.name and not (self._streams or self._unsure or self._owed_notes):
+        owed = self._streams or self._unsure or self._owed_notes or self._released
+        if self.name and not owed:
             self._bury(self.name)
         self._forget()
 
@@ -268,13 +286,14 @@ class Attendance:
         self.name, self._renewing, self._leased = "", False, False
 
     def _bury(self, name: str) -> None:
-        self._put(Receipt(), wire.nothing, scripts.DROP, (self._keys.node(name),))
+        self._put(Receipt(), wire.nothing, scripts.REMOVE, (self._keys.node(name),))
         self._put(Receipt(), wire.nothing, scripts.BURY, (self._keys.nodes,), name)
 
     def _say_all(self) -> None:
         self._owed.clear()
         self._owed_notes.clear()
         self._unsure.clear()
+        self._released.clear()
         for stream, members in self._streams.items():
             self._note(stream)
             for member in members:

@@ -147,7 +147,7 @@ class RedisBackplane(Backplane):
 
     def _leave(self) -> None:
         if self._listens:
-            self._put(Receipt(), wire.nothing, scripts.DIE, (self._keys.lease(self.node),))
+            self._put(Receipt(), wire.nothing, scripts.REMOVE, (self._keys.lease(self.node),))
         self._attendance.leave()
 
     def tick(self) -> None:
@@ -394,6 +394,10 @@ class RedisBackplane(Backplane):
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
         """See `Backplane.exit`."""
         return self._attendance.exit(Receipt(), stream, member)
+
+    def release(self, stream: str, member: str) -> None:
+        """See `Backplane.release`."""
+        self._attendance.release(stream, member)
 
     def announce(self, stream: str, listed: bool) -> None:
         """See `Backplane.announce`."""

@@ -508,8 +508,8 @@ LIVE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[5])", "")
 """KEYS: of a node. ARGV: milliseconds for which it is there."""
 ALIVE = Script("return redis.call('EXISTS', KEYS[1])", "")
 """KEYS: of a node. Gives whether it is there."""
-DIE = Script("return redis.call('DEL', KEYS[1])", "")
-"""KEYS: of a node."""
+REMOVE = Script("return redis.call('DEL', KEYS[1])", "")
+"""KEYS: of what is not needed any more."""
 ALL = (
     PUBLISH,
     READ,
@@ -535,5 +535,5 @@ ALL = (
     DROP,
     LIVE,
     ALIVE,
-    DIE,
+    REMOVE,
 )

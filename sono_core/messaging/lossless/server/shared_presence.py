@@ -67,6 +67,7 @@ class SharedPresence(Presence):
         self._follow = follow
         # The last answers, and when they were asked for: it takes a while to find out.
         self._asked: OrderedDict[str, tuple[float, Receipt[Roster]]] = OrderedDict()
+        self._moved: set[str] = set()  # members that go on at other nodes
         self._watched: dict[str, _Watched] = {}
         self._due: dict[str, None] = {}  # channels whose watchers are to be told everything
 
@@ -77,8 +78,20 @@ class SharedPresence(Presence):
             data = super()._seen(channel, member)
             size = data.size if data else 0
             self._backplane.enter(stream_of(channel), member, data or NOTHING, size)
+        elif member in self._moved:
+            self._backplane.release(stream_of(channel), member)
         elif before:
             self._backplane.exit(stream_of(channel), member)
+
+    def moved(self, member: str) -> None:
+        """See `Presence.moved`."""
+        super().moved(member)
+        self._moved.add(member)
+
+    def ended(self, member: str) -> None:
+        """See `Presence.ended`."""
+        super().ended(member)
+        self._moved.discard(member)
 
     # -- what the backplane says of all -----------------------------------------------------------
 
