@@ -187,9 +187,12 @@ class DelayedBackplane(Backplane):
     def free(self, stream: str) -> Receipt[bool]:
         return self._call(lambda: self._inner.free(stream))
 
-    def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
+    def enter(
+        self, stream: str, member: str, data: Any, size: int, *, keep: bool = False
+    ) -> Receipt[Position]:
         line = self._rosters.setdefault(stream, deque())
-        return self._call(lambda: self._inner.enter(stream, member, data, size), line)
+        enter = self._inner.enter
+        return self._call(lambda: enter(stream, member, data, size, keep=keep), line)
 
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
         line = self._rosters.setdefault(stream, deque())

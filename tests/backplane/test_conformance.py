@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -366,6 +367,15 @@ def test_members_come_change_and_go_by_versions(rig: Rig) -> None:
         for version in versions
         if version and (change := changes[version])
     ] == [("a", 1, True, 1), ("b", 2, True, 2), ("a", 3, True, 2), ("b", None, False, 1)]
+
+
+def test_data_that_a_member_has_stays_if_that_is_wanted(rig: Rig) -> None:
+    keep = partial(rig.backplane.enter, STREAM, "a", 0, 4, keep=True)
+    rig.wait(keep())
+    assert dict(roster(rig).members) == {"a": 0}
+    version = enter(rig, "a", 1)
+    assert rig.wait(keep()) == version
+    assert dict(roster(rig).members) == {"a": 1}
 
 
 def test_to_enter_twice_with_the_same_data_changes_nothing(rig: Rig) -> None:

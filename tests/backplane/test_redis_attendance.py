@@ -336,3 +336,14 @@ def test_whoever_goes_on_at_another_node_is_never_gone(nodes: Nodes) -> None:
     nodes.finish(nodes.ann)
     assert nodes.there(nodes.bob) == ["wanderer"]
     assert [change.member for change in changes if not change.present] == ["lost"]
+
+
+def test_what_somebody_showed_at_another_node_is_said_again_by_this_one(nodes: Nodes) -> None:
+    nodes.ann.wait(nodes.ann.backplane.enter(STREAM, "a", "shown", 5))
+    nodes.bob.wait(nodes.bob.backplane.enter(STREAM, "a", None, 0, keep=True))
+    nodes.ann.backplane.release(STREAM, "a")
+    nodes.bob.backplane._attendance.lost()
+    nodes.finish(nodes.bob)
+    nodes.pass_time(10, nodes.bob)
+    roster = nodes.bob.wait(nodes.bob.backplane.members(STREAM))
+    assert dict(roster.members) == {"a": "shown"}

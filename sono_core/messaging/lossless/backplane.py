@@ -324,13 +324,16 @@ class Backplane(ABC):
     # -- presence -------------------------------------------------------------------------------
 
     @abstractmethod
-    def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
+    def enter(
+        self, stream: str, member: str, data: Any, size: int, *, keep: bool = False
+    ) -> Receipt[Position]:
         """Be present in a stream's channel, or change one's public data there. Who comes and goes
         on one node does so in the order of the calls.
 
         Args:
             data: is not changed any more; as the body in `publish`.
             size: bytes of the data.
+            keep: whether data that it has there already stays, from another node perhaps.
 
         Returns:
             The roster's version since.

@@ -216,10 +216,14 @@ class MemoryBackplane(Backplane):
 
     # -- presence -------------------------------------------------------------------------------
 
-    def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
+    def enter(
+        self, stream: str, member: str, data: Any, size: int, *, keep: bool = False
+    ) -> Receipt[Position]:
         """See `Backplane.enter`; carries any data."""
         roster = self._rosters.get(stream)
         known = roster.members.get(member) if roster else None
+        if known and keep:
+            data, size = known[0], known[1] - RECORD
         charge = RECORD + size
         added = charge - (known[1] if known else 0)
         if added > 0 and self._present + added > self._presence:

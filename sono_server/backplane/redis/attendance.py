@@ -78,9 +78,20 @@ class Attendance:
     # -- what this node says ----------------------------------------------------------------------
 
     def enter(
-        self, receipt: Receipt[Position], stream: str, member: str, content: bytes, size: int
+        self,
+        receipt: Receipt[Position],
+        stream: str,
+        member: str,
+        content: bytes,
+        size: int,
+        *,
+        keep: bool = False,
     ) -> Receipt[Position]:
-        """A member is present. The receipt gets the roster's version."""
+        """A member is present. The receipt gets the roster's version.
+
+        Args:
+            keep: whether data that it has there already stays.
+        """
         members = self._streams.setdefault(stream, {})
         begins = not members
         members[member] = content, size
@@ -88,7 +99,7 @@ class Attendance:
             self.renew()
         if begins:
             self._note(stream)
-        return self._enter(receipt, stream, member)
+        return self._enter(receipt, stream, member, keep=keep)
 
     def exit(
         self, receipt: Receipt[Position | None], stream: str, member: str
@@ -155,12 +166,21 @@ class Attendance:
         self._put(Receipt(), wire.as_is, scripts.NODES, (self._keys.nodes,)).then(nodes)
         return answer
 
-    def _enter(self, receipt: Receipt[Position], stream: str, member: str) -> Receipt[Position]:
-        content, size = self._streams[stream][member]
-        arguments = (member, self.name, content, _MEMBER + size, self._room)
+    def _enter(
+        self, receipt: Receipt[Position], stream: str, member: str, *, keep: bool = False
+    ) -> Receipt[Position]:
+        said = content, size = self._streams[stream][member]
+
+        def entered(reply: Sequence[Any]) -> Position:
+            members = self._streams.get(stream, {})
+            if keep and members.get(member) is said:
+                members[member] = reply[2], int(reply[3]) - _MEMBER
+            return wire.replied_position(reply)
+
+        arguments = (member, self.name, content, _MEMBER + size, self._room, int(keep))
         return self._say(
             receipt,
-            wire.replied_position,
+            entered,
             scripts.ENTER,
             stream,
             member,

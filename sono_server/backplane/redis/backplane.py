@@ -384,12 +384,14 @@ class RedisBackplane(Backplane):
 
     # -- presence -------------------------------------------------------------------------------
 
-    def enter(self, stream: str, member: str, data: Any, size: int) -> Receipt[Position]:
+    def enter(
+        self, stream: str, member: str, data: Any, size: int, *, keep: bool = False
+    ) -> Receipt[Position]:
         """See `Backplane.enter`; carries what `publish` carries."""
         receipt: Receipt[Position] = Receipt()
         if (content := self._written(receipt, data)) is None:
             return receipt
-        return self._attendance.enter(receipt, stream, member, content, size)
+        return self._attendance.enter(receipt, stream, member, content, size, keep=keep)
 
     def exit(self, stream: str, member: str) -> Receipt[Position | None]:
         """See `Backplane.exit`."""

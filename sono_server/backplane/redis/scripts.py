@@ -290,6 +290,7 @@ if known then
   local _, last, ordered, charged = string.find(known, '^%S+ (%d+) (%d+) ')
   order, taken, former = ordered, tonumber(charged), string.sub(known, last + 1)
 end
+if former and ARGV[10] == '1' then data, size = former, taken end
 ensure_roster()
 local held = tonumber(f[11]) + size - (taken or 0)
 if held > tonumber(ARGV[9]) and size > (taken or 0) then return redis.error_reply('SONOFULL') end
@@ -299,7 +300,7 @@ if former ~= data then
   f[11] = int(held)
   changed(member, 1, data)
 end
-return {{f[9], f[10]}}
+return {{f[9], f[10], data, int(size)}}
 """
 
 # A member may have come to another node meanwhile, which speaks for it then.
@@ -469,7 +470,8 @@ PIN = Script(_PIN)
 FREE = Script(_FREE)
 """Gives whether it is forgotten."""
 ENTER = Script(_ENTER)
-"""ARGV: member, node, data, bytes that count for it, bytes of a roster. Gives the version."""
+"""ARGV: member, node, data, bytes that count for it, bytes of a roster, whether data that is there
+stays. Gives the version, and data and bytes that are there."""
 EXIT = Script(_EXIT)
 """ARGV: member, node. Gives the version, or nothing."""
 REAP = Script(_REAP)

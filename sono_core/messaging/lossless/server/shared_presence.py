@@ -77,7 +77,9 @@ class SharedPresence(Presence):
         if member in self._members(channel) and member not in self._away:
             data = super()._seen(channel, member)
             size = data.size if data else 0
-            self._backplane.enter(stream_of(channel), member, data or NOTHING, size)
+            # What it has shown on another node goes along.
+            keep = data is None
+            self._backplane.enter(stream_of(channel), member, data or NOTHING, size, keep=keep)
         elif member in self._moved:
             self._backplane.release(stream_of(channel), member)
         elif before:
