@@ -175,7 +175,7 @@ def test_what_cannot_be_inspected_is_called(folder: Path) -> None:
         (["app/app"], "'app/app' names no application: write module:attribute or path/to/file.py"),
         (["app"], "app has no attribute 'sono'; did you mean make_sono or chat?"),
         (["app.py:caht"], "app has no attribute 'caht'; did you mean chat?"),
-        (["app:chat.clint"], "app:chat has no attribute 'clint'; did you mean clients?"),
+        (["app:chat.clint"], "app:chat has no attribute 'clint'; did you mean client or clients?"),
         (["app:other.xyz"], "app:other has no attribute 'xyz'"),
         (["app:other"], "app:other is of type dict, not a Sono"),
         (["app:Sono"], "app:Sono is of type type, not a Sono"),
