@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     """What the clients of one process do."""
 
     ports: list[int]
-    """Of the servers; each client has one of them."""
+    """Of the servers; each client has one of them, and goes on to the next one when it comes back."""
     path: str
     first: int
     """Number of the first client, of all processes."""
@@ -163,7 +163,7 @@ class Client:
 
     def __init__(self, plan: Plan, number: int, report: Report) -> None:
         self.plan = plan
-        self.port: int = plan.ports[number % len(plan.ports)]
+        self._connections = 0
         self.machine = ClientMachine(keep=_kept, client_limits=_LIMITS)
         self.wire: _Wire | None = None
         self.open = False
@@ -190,6 +190,12 @@ class Client:
 
     # -- connections ------------------------------------------------------------------------------
 
+    @property
+    def port(self) -> int:
+        """Of the server that it is at, or about to be."""
+        ports = self.plan.ports
+        return ports[(self._number + self._connections) % len(ports)]
+
     async def live(self) -> None:
         """Come, and come back as often as the plan says; the last connection stays."""
         await self._connect()
@@ -206,6 +212,7 @@ class Client:
         async with self._connecting:
             while self.wire is None:
                 with contextlib.suppress(OSError):
+                    self._connections += 1
                     self.wire = wire = _Wire(self)
                     await loop.create_connection(
                         lambda wire=wire: wire,  # type: ignore[misc]
