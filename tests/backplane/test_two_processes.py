@@ -29,6 +29,10 @@ def shout(client, message):
 
 sono.channel("secret", listed=False)
 
+@sono.on_connect
+def greet(client):
+    client.send("greeting", client.id)
+
 def soon(asked, use):
     promise = Promise()
 
@@ -518,5 +522,20 @@ def test_an_identity_is_disconnected_on_all_nodes(nodes: Nodes) -> None:
             for id in names:
                 while await bob.request("tell", id):
                     pass
+
+    run(test())
+
+
+@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("dialect", ["v2", "classic"])
+def test_what_the_application_says_first_is_heard(nodes: Nodes, node: int, dialect: Any) -> None:
+    async def test() -> None:
+        told: asyncio.Queue[Any] = asyncio.Queue()
+        host, port = nodes.addresses[node]
+        client = AsyncSonoClient(f"ws://{host}:{port}/ws", dialect=dialect)
+        client.on("greeting", told.put_nowait)
+        async with client:
+            (own,) = await client.grab("myid")
+            assert (await told.get())["message"] == own
 
     run(test())

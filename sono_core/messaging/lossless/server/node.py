@@ -58,6 +58,8 @@ class Opening(msgspec.Struct, eq=False):
     """Channels that the application must allow."""
     denied: dict[str, Failure]
     """Those that it did not, and why; filled by the owner."""
+    saving: Receipt[None] | None = None
+    """Done when other nodes would find the session; None: they do."""
 
 
 class Node(HandingOver):
@@ -181,17 +183,19 @@ class Node(HandingOver):
             self._kept[client] = Kept(session)
             self._hub.add(client)
             self._enter_again(opening)
-        self.saved(session).then(partial(self._saved, opening))
+        opening.saving = self.saved(session)
+        # At once: what the application says to the client from now on is behind that.
+        self._begin_streams(opening, {})
         return True
 
-    def _saved(self, opening: Opening, receipt: Receipt[None]) -> None:
+    def _saved(self, opening: Opening, begun: dict[str, Start], receipt: Receipt[None]) -> None:
         """The session would be found elsewhere, if this node were lost now."""
-        session = opening.session
+        session, opening.saving = opening.session, None
         if isinstance(receipt.error, Fenced):
             self._refused(session, receipt)
         elif session.opening is opening.connection:
             if receipt.error is None:
-                self._begin_streams(opening, {})
+                self._begin_streams(opening, begun)
             else:
                 self.host.close(opening.connection, *NO_STREAMS)  # then it is `lost`
 
@@ -226,7 +230,10 @@ class Node(HandingOver):
         begun = {stream: begun[stream] for stream in streams if stream in begun}
         others = [stream for stream in streams if stream not in begun]
         if not others:
-            self._welcomed(opening, begun)
+            if opening.saving is None:
+                self._welcomed(opening, begun)
+            else:
+                opening.saving.then(partial(self._saved, opening, begun))
             return
         starting = Starting(others, partial(self._began, opening, begun))
         for stream in others:
