@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     """What the clients of one process do."""
 
     ports: list[int]
-    """Of the servers; each client has one of them, and goes on to the next one when it comes back."""
+    """Of the servers; a client goes on to the next one whenever it comes back."""
     path: str
     first: int
     """Number of the first client, of all processes."""
