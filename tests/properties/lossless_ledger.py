@@ -1,16 +1,12 @@
-"""A backplane that is far away, and a ledger of all that it ever kept."""
+"""A ledger of all that a backplane ever kept."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
-from sono_core.messaging.lossless import Backplane, Entry, Position, Receipt
-from sono_core.messaging.lossless.history import History
+from sono_core.messaging.lossless import Entry, Position
 from sono_core.messaging.lossless.store import StreamStore
-from tests.backplane.delayed import DelayedBackplane
 
 
 class Ledger(StreamStore):
@@ -28,26 +24,3 @@ class Ledger(StreamStore):
             bodies.append(entry.body)
             assert at.offset == len(bodies)
         return at, entry
-
-
-class Distant(DelayedBackplane):
-    """What one node publishes in one stream is appended in the order of its calls."""
-
-    def __init__(self, inner: Backplane, random: Random, **faults: float) -> None:
-        super().__init__(inner, random, **faults)
-        self._queues: dict[str, deque[tuple[Any, ...]]] = {}
-
-    def publish(
-        self, stream: str, body: Any, size: int, history: History, key: str | None = None
-    ) -> Receipt[Position]:
-        queue = self._queues.setdefault(stream, deque())
-        outer: Receipt[Position] = Receipt()
-        queue.append((body, size, history, key, outer))
-
-        def begin() -> None:
-            *rest, first = queue.popleft()
-            position = self._inner.publish(stream, *rest).value
-            self._soon(lambda: first.complete(position))
-
-        self._under_way.append(begin)
-        return outer

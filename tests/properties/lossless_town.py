@@ -40,8 +40,9 @@ from sono_core.messaging.lossless.memory import MemoryBackplane
 from sono_core.messaging.lossless.packets import Failure
 from sono_core.messaging.lossless.server.conversation import Identify, Work
 from sono_core.messaging.lossless.server.sessions import Bounds
+from tests.backplane.delayed import DelayedBackplane
 from tests.core.messaging.lossless.house import SETTINGS, House, Line
-from tests.properties.lossless_ledger import Distant, Ledger
+from tests.properties.lossless_ledger import Ledger
 
 ROOMS = ("a", "b")
 CHANNELS = ("Home", *ROOMS, "forbidden")
@@ -121,13 +122,13 @@ class Town(House):
 
     def __init__(self, rng: Random, *, distant: bool, short: bool) -> None:
         self.random = rng
-        self.distant: Distant | None = None
+        self.distant: DelayedBackplane | None = None
 
         def make(clock: Callable[[], float], new_epoch: Callable[[], str]) -> Any:
             memory = MemoryBackplane(clock, new_epoch)
             self.ledger = memory.streams = Ledger(1 << 30, new_epoch)
             if distant:
-                self.distant = Distant(memory, rng, lost=0.1, doubled=0.2)
+                self.distant = DelayedBackplane(memory, rng, lost=0.1, doubled=0.2)
             return self.distant or memory
 
         super().__init__(
