@@ -58,7 +58,7 @@ def _forwarded(name: str) -> Callable[..., Any]:
 
 _rest = {
     name: _forwarded(name)
-    for name in Backplane.__abstractmethods__  # type: ignore[attr-defined]
+    for name in (*Backplane.__abstractmethods__, "announce", "announced")  # type: ignore[attr-defined]
     if name not in vars(_Face)
 }
 Face: Any = type("Face", (_Face, Backplane), _rest)

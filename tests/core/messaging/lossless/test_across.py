@@ -1,0 +1,199 @@
+"""Two nodes of one backplane: what is said to clients of the other, who is there, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sono_core.messaging import Deliver
+from sono_core.messaging.lossless import OWN, Data, Position, packets
+from sono_core.messaging.lossless.backplane import BackplaneError, Receipt
+from sono_core.messaging.lossless.packets import Join, Request, Send
+from sono_core.messaging.lossless.server.identities import Written, same, written
+from sono_core.messaging.lossless.server.orders import CONTROL
+from sono_core.messaging.lossless.streams import Missing
+from tests.core.messaging.lossless.shared import Town
+from tests.core.messaging.lossless.test_handing_over import Person, settled
+
+
+@pytest.fixture
+def town() -> Town:
+    return Town()
+
+
+def refuse(town: Town, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The backplane does nothing of that kind any more."""
+
+    def failing(*_: Any, **__: Any) -> Receipt[Any]:
+        failed: Receipt[Any] = Receipt()
+        failed.fail(BackplaneError("away"))
+        return failed
+
+    monkeypatch.setattr(town.memory, name, failing)
+
+
+def code_of(person: Person, number: int) -> str | None:
+    (result,) = person.results(number)
+    return result.error.code if result.error else None
+
+
+# -- one client ---------------------------------------------------------------------------------
+
+
+def test_clients_of_two_nodes_say_things_to_each_other(town: Town) -> None:
+    _, _, ann, bob = settled(town)
+    ann.say(Send(to=bob.welcome.id, event="hey", data=1, seq=2))
+    bob.take()
+    assert (bob.said, code_of(ann, 2)) == ([1], None)
+    ann.say(Send(to="nobody", event="hey", data=1, seq=3))
+    assert code_of(ann, 3) == "unknown-client"
+    ann.say(Send(to=bob.welcome.id, event="hey", data=2))
+    bob.take()
+    assert bob.said == [1, 2]
+
+
+def test_nothing_is_said_while_the_backplane_is_away(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, bob = settled(town)
+    refuse(town, monkeypatch, "send")
+    ann.say(Send(to=bob.welcome.id, event="hey", data=1, seq=2))
+    assert code_of(ann, 2) == "unavailable"
+    told = one.node.direct(Deliver(bob.welcome.id, "hey", Data.of(1), None))
+    assert isinstance(told.error, BackplaneError)
+
+
+def test_what_is_for_a_client_of_another_dialect_is_given_to_its_host(town: Town) -> None:
+    one, other, _, _ = settled(town)
+    other.hub.add("classic")
+    followed = other.node.came("classic")
+    assert followed is None or followed.done
+    for volatile in (False, True):
+        delivery = Deliver("classic", "hey", Data.of(1), None)
+        one.node.direct(delivery, volatile=volatile)
+    assert [each.event for each in other.directed] == ["hey", "hey"]
+    other.node.went("classic")
+    assert one.node.direct(delivery).value is False
+
+
+# -- orders -------------------------------------------------------------------------------------
+
+
+def test_a_client_of_another_node_is_asked_and_ended(town: Town) -> None:
+    one, other, _, bob = settled(town)
+    answers: list[Any] = []
+
+    def answered(data: Any, error: Any) -> None:
+        answers.append(error.code if error else data)
+
+    ask = one.node.elsewhere.ask
+    ask(bob.welcome.id, "colour", Data.of("which?"), 5.0, answered)
+    (asked,) = [packet for packet in bob.take() if isinstance(packet, packets.Asked)]
+    bob.say(packets.Reply(seq=2, re=asked.id, data="blue"))
+    assert answers == ["blue"]
+    for _ in range(5):  # as many as one client may be asked, and one more
+        ask(bob.welcome.id, "colour", Data.of(None), 5.0, answered)
+    assert answers[1:] == ["too-many-requests"]
+    other.hub.add("classic")
+    other.node.came("classic")
+    ask("classic", "colour", Data.of(None), 5.0, answered)
+    assert answers[2:] == ["unknown-request"]
+    for client in (bob.welcome.id, "classic"):
+        one.node.elsewhere.end(client, 4000, "enough", answered)
+    assert answers[-2:] == [None, None]
+    assert other.over[-1] == ("classic", 4000)
+    assert bob.welcome.id not in other.node.sessions
+    one.node.elsewhere.disconnect(written("bob"), 4013, "")
+    assert other.disconnected == [(written("bob"), 4013, "")]
+    assert not one.disconnected
+
+
+def test_orders_that_were_missed_are_told_of(town: Town) -> None:
+    one, _, ann, _ = settled(town)
+    missing = Missing(Position("e", 1), Position("e", 2))
+    one.node.missed(CONTROL, missing, ())
+    assert (one.missed, ann.take()) == (1, [])
+
+
+def test_identities_are_compared_with_what_was_written_of_them() -> None:
+    known = Written(written({"name": "ann", "expires_at": 1}))
+    assert written(known) == known.digest
+    assert same({"name": "ann", "expires_at": 2}, known)
+    assert not same({"name": "bob"}, known)
+    assert not same(object(), known)
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="cannot be written"):
+        written(endless)
+
+
+# -- who is there, and where --------------------------------------------------------------------
+
+
+def test_members_of_both_nodes_are_known_at_both(town: Town) -> None:
+    one, other, ann, bob = settled(town)
+    for person in (ann, bob):
+        person.say(Request(seq=2, name="sono.members", data={"channel": "room"}))
+        (result,) = person.results(2)
+        found = result.data.value()
+        assert {member for member, _ in found["members"]} == {ann.welcome.id, bob.welcome.id}
+        assert found["count"] == 2
+    ann.say(Join(seq=3, channel="room", presence=True))
+    town.wait(1)
+    ann.say(Join(seq=4, channel="room", presence=True))
+    bob.say(packets.Leave(seq=3, channel="room"))
+    town.wait(1)
+    changes = [each for each in ann.take() if isinstance(each, packets.Presence)]
+    assert [each.gone for each in changes] == [[bob.welcome.id]]
+    assert (one.missed, other.missed) == (0, 0)
+
+
+def test_nobody_knows_who_is_there_while_the_backplane_is_away(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, ann, _ = settled(town)
+    town.wait(2)
+    refuse(town, monkeypatch, "members")
+    ann.say(Request(seq=2, name="sono.members", data={"channel": "room"}))
+    assert code_of(ann, 2) == "unavailable"
+
+
+def test_channels_of_other_nodes_are_listed_as_far_as_they_may_be_entered(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, _ = settled(town)
+    found = ["#room", "#far", "#closed", "@nobody", "*"]
+    monkeypatch.setattr(town.memory, "announced", lambda: Receipt.of(found))
+    may_be_entered = one.hub.may_be_entered
+    monkeypatch.setattr(one.hub, "may_be_entered", lambda n: n != "closed" and may_be_entered(n))
+    one.node.look_elsewhere()
+    assert list(one.hub.others) == ["room", "far"]
+    assert one.node.listed() == ["Home", "room", "far"]
+    assert not one.hub.is_listed("far")
+    refuse(town, monkeypatch, "announced")
+    assert one.node.look_elsewhere().error is None  # it is known for a second
+    town.wait(1)
+    assert one.node.look_elsewhere().error is not None
+    assert list(one.hub.others) == ["room", "far"]
+    assert ann.take() == []
+
+
+def test_a_listing_that_nobody_can_know_is_refused(town: Town) -> None:
+    one, _, ann, _ = settled(town)
+    carry_out, works = one.carry_out, []
+    one.carry_out = lambda line, work: works.append(work)  # type: ignore[method-assign]
+    ann.line.send(Request(seq=2, name="sono.channels", data=None))
+    one.carry_out = carry_out  # type: ignore[method-assign]
+    ann.line.conversation.enumerated(works.pop(), None)
+    ann.take()
+    assert code_of(ann, 2) == "unavailable"
+
+
+def test_no_other_node_is_there_where_there_is_one() -> None:
+    from tests.core.messaging.lossless.house import House
+
+    house = House()
+    assert house.backplane.announced().value == ()
+    assert not house.backplane.alive("another").value
+    assert OWN not in house.backplane.announced().value
