@@ -197,3 +197,66 @@ def test_no_other_node_is_there_where_there_is_one() -> None:
     assert house.backplane.announced().value == ()
     assert not house.backplane.alive("another").value
     assert OWN not in house.backplane.announced().value
+
+
+# -- sessions on their way ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["load_session", "claim_session", "page", "save_session"])
+def test_a_session_that_cannot_be_had_now_may_be_had_later(
+    town: Town, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    _, other, ann, _ = settled(town)
+    ann.line.lose()
+    with monkeypatch.context() as away:
+        refuse(town, away, name)
+        line = ann.comes_to(other)
+        assert line.closed is not None
+        assert line.closed[0] == 1013
+        line.lose()
+    ann.comes_to(other)
+    ann.take()
+    assert ann.welcome.id
+
+
+def test_a_client_that_tries_again_waits_for_the_same_session(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    one.backplane.stopped = True  # type: ignore[attr-defined]
+    first = ann.comes_to(other)
+    second = ann.comes_to(other)
+    town.alive.discard("a")
+    town.wait(1)
+    town.wait(1)
+    ann.take()
+    assert ann.welcome.resumed
+    assert (first.closed is not None, second.closed) == (True, None)
+
+
+def test_a_session_that_is_claimed_on_its_way_goes_on_to_the_last(town: Town) -> None:
+    town = Town("abc")
+    one, other, ann, _ = settled(Three(town))
+    third = town.houses[2]
+    one.backplane.stopped = True  # type: ignore[attr-defined]
+    ann.comes_to(other)
+    ann.comes_to(third)
+    town.alive.discard("a")
+    for _ in range(3):
+        town.wait(1)
+    ann.take()
+    assert ann.welcome.resumed
+    assert ann.welcome.id in third.node.sessions
+    assert ann.welcome.id not in other.node.sessions
+
+
+class Three:
+    """A town of three, for who settles in two."""
+
+    def __init__(self, town: Town) -> None:
+        self.houses = town.houses[:2]
+
+
+def test_records_that_nobody_can_read_are_none() -> None:
+    from sono_core.messaging.lossless.server.records import read
+
+    for content in (b"", b"\xc1", b"\x92\x63\xc0", b"\x92\x01\xc0"):
+        assert read(content) is None
