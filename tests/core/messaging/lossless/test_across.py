@@ -14,7 +14,7 @@ from sono_core.messaging.lossless.server.identities import Written, same, writte
 from sono_core.messaging.lossless.server.orders import CONTROL
 from sono_core.messaging.lossless.streams import Missing
 from tests.core.messaging.lossless.shared import Town
-from tests.core.messaging.lossless.test_handing_over import Person, settled
+from tests.core.messaging.lossless.test_handing_over import Person, settled, waiting
 
 
 @pytest.fixture
@@ -246,6 +246,88 @@ def test_a_session_that_is_claimed_on_its_way_goes_on_to_the_last(town: Town) ->
     assert ann.welcome.resumed
     assert ann.welcome.id in third.node.sessions
     assert ann.welcome.id not in other.node.sessions
+
+
+def test_a_client_that_comes_back_while_its_session_is_leaving_gets_it_back(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    go_on = waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    ann.comes_to(other)
+    ann.comes_to(one)
+    assert ann.take() == []
+    go_on()
+    for _ in range(3):
+        town.wait(1)
+    ann.take()
+    assert ann.welcome.resumed
+    assert ann.welcome.id in one.node.sessions
+    assert len(ann.results(2)) == 1
+
+
+def test_a_session_that_two_have_claimed_while_it_was_leaving_goes_to_the_last(town: Town) -> None:
+    town = Town("abc")
+    one, other, ann, _ = settled(Three(town))
+    third = town.houses[2]
+    go_on = waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    ann.comes_to(other)
+    ann.comes_to(third)
+    go_on()
+    for _ in range(3):
+        town.wait(1)
+    ann.take()
+    assert ann.welcome.resumed
+    assert ann.welcome.id in third.node.sessions
+
+
+def test_a_session_that_is_just_being_opened_goes_on_to_who_claims_it(town: Town) -> None:
+    town = Town("abc")
+    _, other, ann, _ = settled(Three(town))
+    identified, asked = other.identified, []
+    other.identified = lambda *work: asked.append(work)  # type: ignore[method-assign]
+    line = ann.comes_to(other)
+    other.identified = identified  # type: ignore[method-assign]
+    opening, work, identity = asked[0]
+    opening.conversation.identified(work, identity)  # and `on_join` has still to say
+    ann.comes_to(town.houses[2])
+    for _ in range(3):
+        town.wait(1)
+    ann.take()
+    assert ann.welcome.resumed
+    assert line.closed is not None
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_node_that_ends_leaves_what_was_coming_and_going_to_others(
+    town: Town, opened: bool
+) -> None:
+    one, other, ann, bob = settled(town)
+    if opened:
+        waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    line = ann.comes_to(other)
+    if not opened:
+        line.lose()
+    one.node.close(1001)
+    other.node.close(1001)
+    assert not list(one.node.sessions.all())
+    assert not list(other.node.sessions.all())
+    assert bob.line.closed is not None
+
+
+def test_a_session_whose_client_does_not_come_in_the_end_is_forgotten(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    identified = other.identified
+    other.identified = lambda *work: None  # type: ignore[method-assign]
+    one.backplane.stopped = True  # type: ignore[attr-defined]
+    town.alive.discard("a")
+    line = ann.comes_to(other)
+    other.identified = identified  # type: ignore[method-assign]
+    other.node.fetch(ann.welcome.key, None)
+    town.wait(1)
+    line.lose()
+    town.wait(61)
+    town.wait(61)
+    ann.comes_to(other)
+    ann.take()
+    assert not ann.welcome.resumed
 
 
 class Three:
