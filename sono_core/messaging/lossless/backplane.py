@@ -227,9 +227,9 @@ class Backplane(ABC):
         """Bytes of this process's memory that it takes."""
         return 0
 
+    @abstractmethod
     def alive(self, node: str) -> Receipt[bool]:
         """Whether another node has said lately that it is there."""
-        return Receipt.of(False)
 
     # -- streams --------------------------------------------------------------------------------
 

@@ -196,5 +196,4 @@ class Elsewhere:
             for order in owed:
                 self._disconnect(order)
         for _, number in self._pending.expire(now):
-            if answered := self._waiting.pop(number, None):
-                answered(None, _LATE)
+            self._waiting.pop(number)(None, _LATE)

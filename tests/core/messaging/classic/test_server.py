@@ -325,3 +325,20 @@ def test_which_packets_are_for_the_senders_channel(
 ) -> None:
     text = json.dumps({"protocol": protocol, "payload": payload})
     assert CLASSIC.publishes(CLASSIC.parse(text, Limits())) is publishes
+
+
+def test_members_of_all_processes_are_listed_if_they_are_known() -> None:
+    hub = Hub()
+    hub.add("a")
+    hub.present = ["a", "elsewhere"]
+    assert grab(hub, "a", "mychannelclients")["payload"]["message"] == ["a", "elsewhere"]
+    hub.present = None
+    assert grab(hub, "a", "mychannelclients")["payload"]["message"] == ["a"]
+
+
+def test_a_dialect_that_does_not_say_so_lists_nothing() -> None:
+    from sono_core.messaging import Dialect
+
+    named = {name: getattr(CLASSIC, name) for name in CLASSIC.__struct_fields__}
+    del named["lists"]
+    assert Dialect(**named).lists(object()) is None

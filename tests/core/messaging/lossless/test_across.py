@@ -342,3 +342,157 @@ def test_records_that_nobody_can_read_are_none() -> None:
 
     for content in (b"", b"\xc1", b"\x92\x63\xc0", b"\x92\x01\xc0"):
         assert read(content) is None
+
+
+def test_a_backplane_that_says_no_more_takes_out_whom_it_releases() -> None:
+    from random import Random
+
+    from sono_core.messaging.lossless.memory import MemoryBackplane
+    from tests.backplane.delayed import DelayedBackplane
+
+    memory = MemoryBackplane(lambda: 0.0, lambda: "e")
+    far = DelayedBackplane(memory, Random(1))
+    memory.enter("#room", "ann", 1, 1)
+    far.release("#room", "ann")
+    far.settle()
+    assert dict(memory.members("#room").value.members) == {}
+
+
+def test_a_channel_that_there_is_not_at_the_other_node_is_left(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    one.hub.create("here-alone")
+    ann.say(Join(seq=2, channel="here-alone", presence=True))
+    other.hub._open_channels = False
+    ann.line.lose()
+    ann.comes_to(other)
+    ann.take()
+    assert ann.welcome.resumed
+    assert "here-alone" in [denied.channel for denied in ann.welcome.denied]
+    assert "here-alone" not in other.hub.channels_of(ann.welcome.id)
+
+
+def test_a_session_that_ends_while_it_is_leaving_has_ended(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    ann.comes_to(other)
+    one.node.end(one.node.sessions[ann.welcome.id], 1000)
+    assert ann.welcome.id not in one.node.sessions
+
+
+def test_a_packet_of_a_session_that_is_elsewhere_is_not_passed_on(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sono_core.messaging.lossless import Fenced
+
+    one, _, ann, bob = settled(town)
+
+    def fenced(*_: Any, **__: Any) -> Receipt[Any]:
+        failed: Receipt[Any] = Receipt()
+        failed.fail(Fenced("the session goes on elsewhere"))
+        return failed
+
+    monkeypatch.setattr(town.memory, "send", fenced)
+    line = ann.line
+    line.send(Send(to=bob.welcome.id, event="hey", data=1, seq=2))
+    bob.take()
+    assert bob.said == []
+    assert line.closed is not None
+    assert line.closed[0] == 4012
+    assert ann.welcome.id not in one.node.sessions
+
+
+def test_a_watcher_is_told_when_the_backplane_says_who_is_there(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, ann, _ = settled(town)
+    members, asked = town.memory.members, []
+
+    def later(stream: str) -> Receipt[Any]:
+        asked.append((receipt := Receipt(), stream))
+        return receipt
+
+    monkeypatch.setattr(town.memory, "members", later)
+    ann.say(Join(seq=2, channel="room", presence=True))
+    assert not [each for each in ann.got if isinstance(each, packets.Members)]
+    receipt, stream = asked[0]
+    receipt.complete(members(stream).value)
+    town.wait(1)
+    (told,) = [each for each in ann.take() if isinstance(each, packets.Members)]
+    assert told.count == 2
+
+
+def test_a_client_that_goes_before_its_session_is_saved_is_not_welcome(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, *_ = town.houses
+    saving: Receipt[None] = Receipt()
+    monkeypatch.setattr(town.memory, "save_session", lambda *_, **__: saving)
+    line = one.line()
+    line.send(packets.Hello())
+    line.lose()
+    saving.complete(None)
+    assert not [each for each in line.taken() if isinstance(each, packets.Welcome)]
+
+
+def test_what_is_known_already_of_other_nodes_changes_nothing(town: Town) -> None:
+    hub = town.houses[0].hub
+    hub.written["listing"] = "kept"
+    hub.others = ()
+    assert hub.written == {"listing": "kept"}
+
+
+def test_a_session_that_nobody_has_any_more_is_not_waited_for(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, other, ann, _ = settled(town)
+    ann.line.lose()
+    monkeypatch.setattr(town.memory, "claim_session", lambda *_: Receipt.of(None))
+    ann.comes_to(other)
+    ann.take()
+    assert not ann.welcome.resumed
+
+
+def test_a_session_whose_stream_cannot_be_looked_at_may_be_had_later(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, other, ann, _ = settled(town)
+    ann.line.lose()
+    with monkeypatch.context() as away:
+        refuse(town, away, "tops")
+        line = ann.comes_to(other)
+    assert line.closed is not None
+    assert line.closed[0] == 1013
+
+
+def test_a_session_that_cannot_come_back_while_the_backplane_is_away_is_not_there(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, ann, _ = settled(town)
+    go_on = waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    ann.comes_to(other)
+    line = ann.comes_to(one)
+    refuse(town, monkeypatch, "load_session")
+    go_on()
+    assert line.closed is not None
+    assert line.closed[0] == 1013
+
+
+def test_a_session_is_told_to_go_twice_and_goes_once(town: Town) -> None:
+    from sono_core.messaging.lossless.nodes import LetGo
+
+    one, _, ann, _ = settled(town)
+    go_on = waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    for claimant, generation in (("b", 2), ("b", 2), ("c", 3)):
+        one.node.told(f"!{one.backplane.node}", LetGo(ann.welcome.id, generation, claimant))
+    assert len(one.node._leaving[ann.welcome.id].claimants) == 2
+    go_on()
+    assert ann.welcome.id not in one.node.sessions
+
+
+def test_changes_of_what_is_no_channel_are_nobodys_business(town: Town) -> None:
+    from sono_core.messaging.lossless import Change, Top
+
+    node = town.houses[0].node
+    node.changed("*", Change(Position("e", 1), "ann", None, True, 1))
+    node.compared("*", Top(Position("e", 1)))
+    assert node.presence.deadline is None

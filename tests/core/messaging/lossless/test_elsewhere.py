@@ -195,9 +195,13 @@ def test_what_the_backplane_did_not_take_is_said_again(
     deployment.far.settle()
     deployment.far.failing = 0.0
     assert asker.elsewhere.deadline == deployment.clock.now + 1.0
+    asker.has("ann")
+    asker.elsewhere.ask("ann", "colour", Data.of(1), 5.0, deployment.answered)
+    deployment.far.settle()
+    assert asker.elsewhere.deadline == deployment.clock.now + 1.0  # that is sooner
+    asker.elsewhere.end_all()
     deployment.pass_time(1.0)
     deployment.far.settle()
-    assert asker.elsewhere.deadline is None
     assert all((written("ann"), 4013, "") in node.done for node in others)
 
 
@@ -208,6 +212,8 @@ def test_whoever_waits_when_the_node_ends_is_told(deployment: Deployment) -> Non
     deployment.far.settle()
     asker.elsewhere.end_all()
     assert deployment.answer == "unavailable"
+    owner.asked[0][-1]("blue", None)  # nobody waits for it any more
+    deployment.far.settle()
     deployment.pass_time(100.0)
     assert len(deployment.answers) == 1
 

@@ -236,3 +236,31 @@ def test_changes_of_channels_that_nobody_watches_are_nobodys_business() -> None:
     node.presence.compared(ROOM, None)
     assert node.presence.deadline is None
     assert node.presence.snapshot(ROOM).members == []
+
+
+def test_a_roster_is_looked_at_once_changes_are_told() -> None:
+    node, other, far = a_node()
+    begun: Receipt[Any] = Receipt()
+    node.presence._follow = lambda channel: begun
+    other.enter("x")
+    far.settle()
+    assert node.presence.watch(ROOM, node.watcher) is None
+    far.settle()
+    assert node.presence.deadline is None
+    begun.complete(None)
+    far.settle()
+    node.tick()
+    assert set(node.seen) == {"x"}
+
+
+def test_an_answer_is_given_again_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    node, other, far = a_node()
+    asked = node.presence.ask(ROOM)
+    far.settle()
+    other.enter("x")
+    again = node.presence.ask(ROOM)
+    assert asked.value.count == again.value.count == 0
+    node.clock.now += 1.0
+    later = node.presence.ask(ROOM)
+    far.settle()
+    assert later.value.count == 1
