@@ -496,3 +496,44 @@ def test_changes_of_what_is_no_channel_are_nobodys_business(town: Town) -> None:
     node.changed("*", Change(Position("e", 1), "ann", None, True, 1))
     node.compared("*", Top(Position("e", 1)))
     assert node.presence.deadline is None
+
+
+def test_what_waits_at_a_node_that_ends_is_saved_for_others(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    ann.say(packets.Publish(channel="room", event="chat", data=1, seq=2))
+    ann.line.lose()
+    other.node.fetch(ann.welcome.key, None)  # and its client does not come
+    assert ann.welcome.id not in one.node.sessions
+    other.node.close(1001)
+    ann.comes_to(one)
+    ann.take()
+    assert (ann.welcome.resumed, ann.welcome.seq) == (True, 2)
+
+
+def test_an_order_to_let_go_that_is_out_of_date_is_ignored(town: Town) -> None:
+    from sono_core.messaging.lossless.nodes import LetGo
+
+    _, other, ann, _ = settled(town)
+    ann.line.lose()
+    other.node.fetch(ann.welcome.key, None)
+    other.node.told(f"!{other.backplane.node}", LetGo(ann.welcome.id, 1, "a"))
+    ann.comes_to(other)
+    ann.take()
+    assert ann.welcome.resumed
+
+
+def test_a_node_that_begins_twice_hears_once(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    for house in (one, other):
+        house.node.begin()
+    ann.comes_to(other)
+    ann.take()
+    assert ann.welcome.resumed
+
+
+def test_a_classic_client_of_a_node_alone_needs_no_stream() -> None:
+    from tests.core.messaging.lossless.house import House
+
+    node = House().node
+    assert node.came("classic") is None
+    node.went("classic")
