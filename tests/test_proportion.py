@@ -8,6 +8,8 @@ import pytest
 
 from tests import proportion
 
+Work = Callable[[int, int], Callable[[int], Callable[[], object]]]
+
 
 @pytest.fixture
 def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
@@ -21,38 +23,32 @@ def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return pass_by
 
 
-@pytest.mark.parametrize("slow", [1, 10])
-@pytest.mark.parametrize("first", [1, 2])
-def test_linear_work_passes_although_a_large_input_was_slow_at_first(
-    spend: Callable[[float], None], slow: int, first: int
-) -> None:
-    calls: list[int] = []
+@pytest.fixture(params=[(1, 1), (10, 1), (10, 2)])
+def work(request: pytest.FixtureRequest, spend: Callable[[float], None]) -> Work:
+    """Makes work whose time is a power of its size, and which is slower for the first calls with
+    one size."""
+    times, first = request.param
 
-    def work(size: int) -> Callable[[], None]:
-        def run() -> None:
-            calls.append(size)
-            late = size == 1600 and calls.count(1600) <= first
-            spend(size * (slow if late else 1))
+    def of(power: int, late_size: int) -> Callable[[int], Callable[[], object]]:
+        calls: list[int] = []
 
-        return run
+        def prepared(size: int) -> Callable[[], None]:
+            def run() -> None:
+                calls.append(size)
+                late = size == late_size and calls.count(size) <= first
+                spend(size**power * (times if late else 1))
 
-    proportion.assert_linear(work, 100)
+            return run
+
+        return prepared
+
+    return of
 
 
-@pytest.mark.parametrize("slow", [1, 10])
-@pytest.mark.parametrize("first", [1, 2])
-def test_quadratic_work_is_found_although_a_small_input_was_slow_at_first(
-    spend: Callable[[float], None], slow: int, first: int
-) -> None:
-    calls: list[int] = []
+def test_linear_work_passes_although_a_large_input_was_slow_at_first(work: Work) -> None:
+    proportion.assert_linear(work(1, 1600), 100)
 
-    def work(size: int) -> Callable[[], None]:
-        def run() -> None:
-            calls.append(size)
-            late = size == 100 and calls.count(100) <= first
-            spend(size**2 * (slow if late else 1))
 
-        return run
-
+def test_quadratic_work_is_found_although_a_small_input_was_slow_at_first(work: Work) -> None:
     with pytest.raises(AssertionError, match="1600 takes"):
-        proportion.assert_linear(work, 100)
+        proportion.assert_linear(work(2, 100), 100)

@@ -3,6 +3,7 @@ loop's."""
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -83,11 +84,7 @@ class Calls(Hooks):
         promise: Promise[Any] = Promise(self.loop)
         written = Data.of(data)
 
-        def answered(reply: Any, error: Failure | None) -> None:
-            if error is None:
-                promise.complete(reply)
-            else:
-                promise.fail(RequestFailed(error.code, error.message, error.temporary))
+        answered = partial(_settle, promise)
 
         def ask() -> None:
             lossless = self.lossless
@@ -152,11 +149,7 @@ class Calls(Hooks):
         promise: Promise[Any] = Promise(self.loop)
         written_data = Data.of(data)
 
-        def answered(reply: Any, error: Failure | None) -> None:
-            if error is None:
-                promise.complete(reply)
-            else:
-                promise.fail(RequestFailed(error.code, error.message, error.temporary))
+        answered = partial(_settle, promise)
 
         def ask() -> None:
             node = self.lossless.node
@@ -177,10 +170,10 @@ class Calls(Hooks):
         promise: Promise[bool] = Promise(self.loop)
 
         def answered(_: Any, error: Failure | None) -> None:
-            if error is None or error.code == "unknown-client":
-                promise.complete(error is None)
+            if error is not None and error.code == "unknown-client":
+                promise.complete(False)
             else:
-                promise.fail(RequestFailed(error.code, error.message, error.temporary))
+                _settle(promise, True, error)
 
         def close() -> None:
             node = self.lossless.node
@@ -329,3 +322,11 @@ class Calls(Hooks):
             return []
         clients = map(self.clients.get, members)
         return [client for client in clients if client]  # in other threads one may just have left
+
+
+def _settle(promise: Promise[Any], reply: Any, error: Failure | None) -> None:
+    """A client has replied, or will not."""
+    if error is None:
+        promise.complete(reply)
+    else:
+        promise.fail(RequestFailed(error.code, error.message, error.temporary))
