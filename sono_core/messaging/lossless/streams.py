@@ -297,7 +297,7 @@ class Stream:
             self._drop_key(keys)
 
     def cut(self, excess: int) -> None:
-        """Let go the oldest entries, and then the oldest keys, until so many bytes are free."""
+        """Let go the oldest entries, then keys, then generations, until so many bytes are free."""
         enough = self.held - excess
         while self._kept and self.held > enough:
             self._drop_entry(self._kept)

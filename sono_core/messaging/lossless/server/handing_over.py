@@ -99,7 +99,7 @@ class HandingOver(Memberships):
     def passed(self, session: Session, entry: Entry) -> None:
         """See `Delivery.passed`."""
         super().passed(session, entry)
-        if self.shared:
+        if self.shared and session.id not in self._leaving:
             history = self._histories.default
             share = max(1 / max(1, history.count), entry.size / max(1, history.size))
             if self._records.note(session, share):
@@ -157,6 +157,7 @@ class HandingOver(Memberships):
                 return
             departure = self._leaving[client] = _Departure(self._clock() + PATIENCE)
             departure.claimants.append(said)
+            self._records.forget(client)
             self._cut(session)
             if questions := self._kept[client].questions:
                 questions.end()  # no reply comes here, and handlers may wait for one
@@ -266,10 +267,7 @@ class HandingOver(Memberships):
 
     def _look_after_sessions(self, now: float) -> None:
         for client in self._records.due(now):
-            if client in self.sessions:
-                self.save(self.sessions[client])
-            if client in self._leaving or client not in self.sessions:
-                self._records.forget(client)
+            self.save(self.sessions[client])
         for session in self._arrivals.tick(now):
             self._records.drop(session)
             self._backplane.free(named(session.id, OWN))

@@ -537,3 +537,79 @@ def test_a_classic_client_of_a_node_alone_needs_no_stream() -> None:
     node = House().node
     assert node.came("classic") is None
     node.went("classic")
+
+
+def held(town: Town, monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """The backplane does things of that kind later: each in this list is called for it."""
+    inner, waiting_for = getattr(town.memory, name), []
+
+    def later(*args: Any) -> Receipt[Any]:
+        receipt: Receipt[Any] = Receipt()
+        waiting_for.append(lambda: receipt.complete(inner(*args).value))
+        return receipt
+
+    monkeypatch.setattr(town.memory, name, later)
+    return waiting_for
+
+
+@pytest.mark.parametrize("name", ["load_session", "claim_session"])
+def test_two_connections_may_fetch_a_session_at_once(
+    town: Town, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    one, other, ann, _ = settled(town)
+    ann.line.lose()
+    town.wait(1)
+    waiting_for = held(town, monkeypatch, name)
+    fetched = [other.node.fetch(ann.welcome.key, None) for _ in range(2)]
+    one.backplane.stopped = name == "claim_session"  # type: ignore[attr-defined]
+    for go_on in list(waiting_for):
+        go_on()
+    if one.backplane.stopped:  # type: ignore[attr-defined]
+        one.backplane.go_on()  # type: ignore[attr-defined]
+    assert [receipt is not None and receipt.done for receipt in fetched] == [True, True]
+    monkeypatch.undo()
+    ann.comes_to(other)
+    ann.take()
+    assert ann.welcome.resumed
+
+
+def test_an_order_to_let_go_of_a_session_on_its_way_counts_once(town: Town) -> None:
+    from sono_core.messaging.lossless.nodes import LetGo
+
+    one, other, ann, _ = settled(town)
+    one.backplane.stopped = True  # type: ignore[attr-defined]
+    ann.comes_to(other)
+    for _ in range(2):
+        other.node.told(f"!{other.backplane.node}", LetGo(ann.welcome.id, 9, "c"))
+    coming = other.node._arrivals._coming[ann.welcome.id]
+    assert len(coming.claimants) == 1
+
+
+def test_a_session_whose_stream_has_begun_again_cannot_be_had(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, ann, _ = settled(town)
+    town.stop(one)  # it does not say how many packets it accepted
+    monkeypatch.setattr(town.memory, "tops", lambda _: Receipt.of({}))
+    ann.comes_to(other)
+    town.wait(1)
+    ann.take()
+    assert not ann.welcome.resumed
+
+
+def test_an_application_may_end_clients_while_its_node_ends(town: Town) -> None:
+    one, _, ann, _ = settled(town)
+    one.identity = lambda _: object()  # nobody can write down whose sessions these are: they end
+    others = [Person(one.line()) for _ in range(2)]
+    moved = one.moved
+
+    def ends_all(client: str) -> None:
+        moved(client)
+        for person in others:
+            if person.welcome.id in one.node.sessions:
+                one.node.end(one.node.sessions[person.welcome.id], 4000)
+
+    one.moved = ends_all  # type: ignore[method-assign]
+    one.node.close(1001)
+    assert one.away == [ann.welcome.id]
+    assert sorted(one.over) == sorted((person.welcome.id, 4000) for person in others)

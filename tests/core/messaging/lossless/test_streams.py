@@ -158,6 +158,19 @@ def test_what_is_cut_is_entries_first_and_then_keys() -> None:
     stream.cut(1)
 
 
+def test_generations_of_sessions_are_cut_last() -> None:
+    stream = Stream("e")
+    stream.remember("k", at(1), 0.0)
+    for session in "ab":
+        assert stream.admits(session, 3, 0.0)
+    stream.cut(KEY + 4)
+    assert stream.remembered("k", 0.0) is None
+    assert not stream.admits("a", 2, 0.0)
+    stream.cut(1)
+    assert stream.admits("a", 2, 0.0)
+    assert not stream.admits("b", 2, 0.0)
+
+
 # -- what follows a position ----------------------------------------------------------------------
 
 
