@@ -94,5 +94,5 @@ def test_proxies_wait_for_pings(name: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
 def test_they_are_yaml(name: str) -> None:
-    yaml = pytest.importorskip("yaml", reason="PyYAML is missing")
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
     assert yaml.safe_load(text(name))

@@ -99,7 +99,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         "CORE sono_server.serving sono_server.backplane.errors",
         """
         keys scripts wire servers handover commands subscriber topology shard shards attendance
-        backplane
+        erasing backplane
         """,
     ),
     "sono_server.backplane": (

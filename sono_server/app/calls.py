@@ -126,6 +126,13 @@ class Calls(Hooks):
         self.soon(lambda: self.lossless.disconnect(identity, code, reason))
         return len(clients)
 
+    def erase(self, identity: object) -> Promise[int]:
+        """See `Sono.erase`."""
+        author = written(identity)
+        promise: Promise[int] = Promise(self.loop)
+        erase = self.lossless.node.erase
+        return self._begun(promise, lambda: erase(author).then(promise.settle))
+
     # -- clients by their ids, wherever they are --------------------------------------------------
 
     def send_to(self, id: str, event: str, message: object) -> Promise[bool]:

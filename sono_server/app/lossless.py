@@ -34,6 +34,7 @@ from sono_core.messaging.lossless.server import (
     Enumerate,
     Node,
     Settings,
+    author_of,
     same,
     written,
 )
@@ -128,6 +129,7 @@ class Lossless(Handling):
         self._full: OrderedDict[str, None] = OrderedDict()
         self._look_at = 0.0  # when it is seen who has
         self._complained = False  # of an identity that cannot be written
+        self._author: tuple[Any, bytes] = None, b""  # the last one's identity, and its name
 
     def serve_on(self, loop: Loop) -> None:
         """The server that has the clients from now on."""
@@ -246,6 +248,15 @@ class Lossless(Handling):
         if channel is None or self.node.is_member(id, channel):
             skipped = packets.Skip(stream=stream, at=at)
             client._socket.send(client._dialect.codec.write(skipped))
+
+    def author(self, client: str) -> bytes:
+        """See `Host`."""
+        known = self._owner.clients.get(client)
+        if known is None or (identity := known.identity) is None:
+            return b""
+        if self._author[0] is not identity:  # who says something says more
+            self._author = identity, author_of(identity)
+        return self._author[1]
 
     def direct(self, delivery: Deliver) -> None:
         """See `Host`."""

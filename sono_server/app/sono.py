@@ -46,6 +46,7 @@ from .dispatch import Dispatcher
 from .handlers import Handlers
 from .identities import ANYBODY, Known, known
 from .lines import Line, Turns
+from .receipts import Promise
 from .trampoline import Pauses, Steps
 
 DIALECTS: dict[str | None, Dialect] = {None: CLASSIC}
@@ -195,6 +196,27 @@ class Sono(Handlers):
         if identity is None:
             raise ValueError("identity must not be None")
         return self._dispatcher.disconnect(identity, code, reason)
+
+    def erase(self, identity: object) -> Promise[int]:
+        """Let go all that clients of an identity have said, in the histories of all channels and of
+        clients, for good; `sono.v2` clients that come back are told that something is missing. From
+        any thread. `disconnect` the identity first, if nothing more shall come. What this cannot
+        reach: docs/security.md.
+
+        Args:
+            identity: as for `disconnect`.
+
+        Returns:
+            What becomes the number of entries that are gone. It fails with `BackplaneError` if they
+            may not be all: then try again.
+
+        Raises:
+            ValueError: `identity` is None.
+            TypeError: the identity cannot be written, so that nothing is kept under its name.
+        """
+        if identity is None:
+            raise ValueError("identity must not be None")
+        return self._dispatcher.erase(identity)
 
     @property
     def ready(self) -> bool:

@@ -38,3 +38,7 @@ class AsyncPublisher(BasePublisher):
     async def emit(self, event: str, message: object, *, key: str | None = None) -> Position:
         """See `Publisher.emit`."""
         return await asyncio.wrap_future(self._begin(None, event, message, None, key))
+
+    async def erase(self, identity: object) -> int:
+        """See `Publisher.erase`."""
+        return await asyncio.wrap_future(self._begin_erasing(identity))

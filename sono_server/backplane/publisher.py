@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from sono_core import Limits
 from sono_core.limits import DEFAULT_LIMITS, require_positive
@@ -19,8 +19,11 @@ from sono_core.messaging.lossless import (
     Receipt,
     stream_of,
 )
+from sono_core.messaging.lossless.server import written
 
 from .choice import opened
+
+T = TypeVar("T")
 
 ENVELOPE = 256  # bytes of a publication beside its data, about
 
@@ -77,7 +80,17 @@ class BasePublisher:
         data = Data.of(message)
         publication = Publish(channel, event, data, None)
         stream = EVERYBODY if channel is None else stream_of(channel)
-        future: Future[Position] = Future()
+        size = data.size + ENVELOPE
+        return self._ask(lambda to: to.publish(stream, publication, size, history, key))
+
+    def _begin_erasing(self, identity: object) -> "Future[int]":
+        if identity is None:
+            raise ValueError("identity must not be None")
+        author = written(identity)
+        return self._ask(lambda to: to.erase(author))
+
+    def _ask(self, ask: Callable[[Any], Receipt[T]]) -> "Future[T]":
+        future: Future[T] = Future()
         if self._process != os.getpid():  # threads do not come along into a forked process
             self._lock, self._process, self._backplane = threading.RLock(), os.getpid(), None
         with self._lock:
@@ -86,10 +99,7 @@ class BasePublisher:
             if self._backplane is None:
                 self._backplane = self._opened()
                 self._backplane.start()
-            receipt = self._backplane.publish(
-                stream, publication, data.size + ENVELOPE, history, key
-            )
-            receipt.then(lambda receipt: _settle(future, receipt))
+            ask(self._backplane).then(lambda receipt: _settle(future, receipt))
         return future
 
 
@@ -144,8 +154,20 @@ class Publisher(BasePublisher):
         """Say something to every client, in every channel; see `publish`."""
         return self._begin(None, event, message, None, key).result()
 
+    def erase(self, identity: object) -> int:
+        """Let go all that clients of an identity have said; see `Sono.erase`.
 
-def _settle(future: "Future[Position]", receipt: Receipt[Position]) -> None:
+        Returns:
+            How many entries are gone.
+
+        Raises:
+            BackplaneError: they may not be all.
+            TypeError, ValueError: as `Sono.erase`.
+        """
+        return self._begin_erasing(identity).result()
+
+
+def _settle(future: "Future[T]", receipt: Receipt[T]) -> None:
     if not future.set_running_or_notify_cancel():
         return  # nobody waits any more
     if receipt.error is not None:

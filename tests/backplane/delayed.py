@@ -11,7 +11,7 @@ from sono_core.messaging.lossless.backplane import (
     Backplane,
     BackplaneError,
     Change,
-    Fence,
+    Origin,
     Receipt,
     Roster,
     SavedSession,
@@ -129,11 +129,11 @@ class DelayedBackplane(Backplane):
         size: int,
         history: History,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position]:
         line = self._publishing.setdefault(stream, deque())
         return self._call(
-            lambda: self._inner.publish(stream, body, size, history, key, fence), line
+            lambda: self._inner.publish(stream, body, size, history, key, origin), line
         )
 
     def send(
@@ -143,10 +143,10 @@ class DelayedBackplane(Backplane):
         size: int,
         history: History,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position | None]:
         line = self._publishing.setdefault(stream, deque())
-        return self._call(lambda: self._inner.send(stream, body, size, history, key, fence), line)
+        return self._call(lambda: self._inner.send(stream, body, size, history, key, origin), line)
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
         return self._call(lambda: self._inner.tell(stream, body))
@@ -154,6 +154,9 @@ class DelayedBackplane(Backplane):
     def read(self, stream: str, after: Position, limit: int | None = None) -> Receipt[Batch]:
         self.reads += 1
         return self._call(lambda: self._inner.read(stream, after, limit))
+
+    def erase(self, author: bytes) -> Receipt[int]:
+        return self._call(lambda: self._inner.erase(author))
 
     def page(self, stream: str, before: Position | None, count: int) -> Receipt[Page]:
         return self._call(lambda: self._inner.page(stream, before, count))

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from sono_core.messaging.lossless.backplane import Change, Fence, Fenced, Roster, SavedSession
+from sono_core.messaging.lossless.backplane import Change, Fenced, Origin, Roster, SavedSession
 from sono_core.messaging.lossless.history import History
 from sono_core.messaging.lossless.positions import Position
-from sono_core.messaging.lossless.streams import FENCE_AGE, MAX_KEYS, Batch, Entry
+from sono_core.messaging.lossless.streams import (
+    FENCE_AGE,
+    MAX_KEYS,
+    Batch,
+    Entry,
+    Missing,
+    in_order,
+)
 from tests.backplane.each_backplane import Rig
 
 STREAM = "#room"
@@ -490,8 +497,8 @@ def test_who_had_a_session_before_another_claimed_it_neither_saves_nor_drops_it(
 
 
 def say(rig: Rig, generation: int, key: str | None = None, session: str = "ann") -> Position:
-    fence = Fence(session, generation)
-    return rig.wait(rig.backplane.publish(STREAM, generation, 1, ALL, key, fence))
+    origin = Origin(session, generation)
+    return rig.wait(rig.backplane.publish(STREAM, generation, 1, ALL, key, origin))
 
 
 @pytest.mark.parametrize("key", [None, "ann:7"])
@@ -501,7 +508,7 @@ def test_what_a_session_said_before_it_went_elsewhere_is_refused(rig: Rig, key: 
     with pytest.raises(Fenced):
         say(rig, 1, key)
     with pytest.raises(Fenced):
-        rig.wait(rig.backplane.send(STREAM, 1, 1, ALL, key, Fence("ann", 1)))
+        rig.wait(rig.backplane.send(STREAM, 1, 1, ALL, key, Origin("ann", 1)))
     assert say(rig, 1, session="bob").offset == 3
     assert say(rig, 2).offset == 4
     assert say(rig, 3).offset == 5
@@ -529,8 +536,66 @@ def test_a_stream_knows_the_generations_of_so_many_sessions(
 ) -> None:
     say(rig, 2)
     for number in range(others):
-        fence = Fence(f"other{number}", 2)
-        last = rig.backplane.publish(STREAM, number, 1, ALL, None, fence)
+        origin = Origin(f"other{number}", 2)
+        last = rig.backplane.publish(STREAM, number, 1, ALL, None, origin)
     rig.wait(last)
     with pytest.raises(Fenced) if refused else nullcontext():
         say(rig, 1)
+
+
+# -- what is erased -------------------------------------------------------------------------------
+
+
+def said_by(rig: Rig, stream: str, *authors: bytes) -> None:
+    """One entry of each; their bodies are numbers from 1."""
+    for number, author in enumerate(authors, 1):
+        last = rig.backplane.publish(stream, number, 1, ALL, None, Origin(author=author))
+    rig.wait(last)
+
+
+def kept(rig: Rig, stream: str) -> list[Any]:
+    return bodies(rig.wait(rig.backplane.page(stream, None, 100)).entries)
+
+
+def test_all_that_an_author_said_is_erased_in_all_streams(rig: Rig) -> None:
+    said_by(rig, "#one", b"ann", b"bob", b"ann", b"", b"bob", b"ann")
+    said_by(rig, "#two", b"ann")
+    said_by(rig, "@ccc", b"bob")
+    assert rig.wait(rig.backplane.erase(b"ann")) == 4
+    assert kept(rig, "#one") == [2, 4, 5]
+    assert (kept(rig, "#two"), kept(rig, "@ccc")) == ([], [1])
+    assert rig.wait(rig.backplane.erase(b"ann")) == 0
+    said_by(rig, "#two", b"ann")
+    assert kept(rig, "#two") == [1]
+
+
+def test_what_is_erased_is_missing_and_positions_stay(rig: Rig) -> None:
+    said_by(rig, STREAM, b"ann", b"bob", b"ann", b"bob", b"ann")
+    rig.wait(rig.backplane.erase(b"ann"))
+    top = rig.wait(rig.backplane.tops([STREAM]))[STREAM].at
+    assert top.offset == 5
+    batch = read(rig, start(top))
+    assert (batch.why, batch.top, batch.upto, batch.first) == ("trimmed", top, top, 2)
+    found = in_order(start(top), batch.entries, batch.upto)
+    what = [one.extent if isinstance(one, Missing) else one.body for one in found]
+    assert what == [(1, 1), 2, (3, 3), 4, (5, 5)]
+    assert publish(rig, 6) == Position(top.epoch, 6)
+
+
+def test_what_is_erased_takes_no_room_in_the_history(rig: Rig) -> None:
+    history = History(count=10, size=100, age=60)
+    for number, author in enumerate((b"ann", b"bob", b"ann"), 1):
+        publish(rig, number, 30, history, origin=Origin(author=author))
+    rig.wait(rig.backplane.erase(b"ann"))
+    for number in (4, 5):
+        publish(rig, number, 30, history)
+    assert kept(rig, STREAM) == [2, 4, 5]
+
+
+def test_more_is_erased_than_is_looked_through_at_once(rig: Rig) -> None:
+    said_by(rig, "#long", *[b"ann", b"ann", b"bob"] * 30)
+    for number in range(30):
+        said_by(rig, f"#room{number}", b"bob", b"ann")
+    assert rig.wait(rig.backplane.erase(b"ann")) == 90
+    assert len(kept(rig, "#long")) == 30
+    assert kept(rig, "#room7") == [1]

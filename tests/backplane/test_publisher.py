@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sono_core.messaging import Publish
-from sono_core.messaging.lossless import BackplaneError, History, Position
+from sono_core.messaging.lossless import BackplaneError, Data, History, Origin, Position
+from sono_core.messaging.lossless.server import written
 from sono_server import AsyncPublisher, Publisher
 from sono_server.backplane import Envelopes
 from tests.backplane.brokers import Broker, broker, require_redis
@@ -64,6 +65,25 @@ def test_what_is_published_has_a_position_and_is_heard_by_nodes(server: Broker) 
             ("room", "chat", {"text": "hi"}, None),
             ("room", "chat", [1, b"two"], None),
         ]
+
+
+def test_what_an_identity_has_said_is_erased_from_outside(server: Broker) -> None:
+    async def erase(identity: object) -> int:
+        async with AsyncPublisher(server.url) as publisher:
+            return await publisher.erase(identity)
+
+    bob = {"name": "bob"}
+    with Listener(server) as node, Publisher(server.url) as publisher:
+        publisher.publish("room", "chat", "kept")
+        for identity in ("ann", bob, "ann"):
+            said = Publish("room", "chat", Data.of(1), "id")
+            origin = Origin(author=written(identity))
+            node.rig.wait(node.rig.backplane.publish("#room", said, 1, History(), origin=origin))
+        assert publisher.erase("ann") == 2
+        assert asyncio.run(erase(bob)) == 1
+        assert node.kept() == 1
+        with pytest.raises(ValueError, match="identity"):
+            publisher.erase(None)
 
 
 def test_what_is_emitted_is_for_everybody(server: Broker) -> None:

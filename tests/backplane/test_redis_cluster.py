@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sono_core.messaging.lossless.backplane import BackplaneError
+from sono_core.messaging.lossless.backplane import BackplaneError, Origin
 from sono_core.messaging.lossless.history import History
 from tests.backplane.brokers import MASTERS, Broker, Clustered, clustered, require_redis
 from tests.backplane.test_redis_faults import Node
@@ -124,6 +124,39 @@ def test_a_publisher_finds_the_server_of_each_channel(lasting: Clustered) -> Non
     with Publisher(lasting.url) as publisher:
         positions = [publisher.publish(f"channel-{n}", "said", n) for n in range(20)]
     assert {position.offset for position in positions} == {1}
+
+
+def test_a_publisher_that_has_just_begun_erases_on_all_servers(lasting: Clustered) -> None:
+    from sono_core.messaging.lossless.server import written
+    from sono_server import Publisher
+    from tests.backplane.on_redis import OnRedis
+
+    streams = one_each(lasting, "erased-")
+    rig = OnRedis(lasting.url)
+    for name in streams.values():
+        for author in (b"", written("ann")):
+            rig.wait(rig.backplane.publish(name, 1, 1, ALL, None, Origin(author=author)))
+    with Publisher(lasting.url) as publisher:
+        assert publisher.erase("ann") == len(streams)
+        assert publisher.erase("ann") == 0
+    for name in streams.values():
+        assert len(rig.wait(rig.backplane.page(name, None, 10)).entries) == 1
+    rig.close()
+
+
+def test_what_is_in_a_slot_that_moves_meanwhile_is_erased(lasting: Clustered) -> None:
+    (source, name), (target, other) = list(one_each(lasting, "erased-from-").items())[:2]
+    with Node(lasting, name) as ann:
+        for stream in (name, other):
+            for number in range(300):
+                origin = Origin(author=b"ann")
+                last = ann.backplane.publish(stream, number, 1, ALL, None, origin)
+            ann.rig.wait(last)
+        erasing = ann.backplane.erase(b"ann")
+        lasting.move(lasting.slot(f"test:{{{name}}}"), source, target)
+        ann.rig.wait(erasing)
+        for stream in (name, other):
+            assert ann.rig.wait(ann.backplane.page(stream, None, 1000)).entries == ()
 
 
 # -- slots that move ----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ histories = st.builds(
     age=st.sampled_from([10.0, 1.0, 1000.0]),
 )
 keys = st.sampled_from(["k", "l", "m"])
+authors = st.sampled_from([b"", b"ann", b"bob"])
 
 
 class Streams(RuleBasedStateMachine):
@@ -38,6 +39,7 @@ class Streams(RuleBasedStateMachine):
         self.stream = self.parts.Stream("e", history)
         self.now = 0.0
         self.sizes: list[int] = []
+        self.authors: list[bytes] = []
         self.kept: list[tuple[float, int]] = []  # since when, and offsets
         self.keys: dict[str, tuple[float, int]] = {}
 
@@ -60,15 +62,19 @@ class Streams(RuleBasedStateMachine):
 
     # -- rules ----------------------------------------------------------------------------------
 
-    @rule(sizes=st.lists(st.sampled_from([10, 1, 2, 0, 19, 20, 21, 1000, 1001]), min_size=1))
-    def append(self, sizes: list[int]) -> None:
+    @rule(
+        sizes=st.lists(st.sampled_from([10, 1, 2, 0, 19, 20, 21, 1000, 1001]), min_size=1),
+        author=authors,
+    )
+    def append(self, sizes: list[int], author: bytes) -> None:
         for size in sizes:
-            self.append_one(size)
+            self.append_one(size, author)
 
-    def append_one(self, size: int) -> None:
+    def append_one(self, size: int, author: bytes) -> None:
         self.sizes.append(size)
+        self.authors.append(author)
         offset = len(self.sizes)
-        entry = self.stream.append(f"body {offset}", size, self.now)
+        entry = self.stream.append(f"body {offset}", size, self.now, author)
         assert entry.at == Position("e", offset)
         self.check(entry)
         history = self.stream.history
@@ -153,6 +159,13 @@ class Streams(RuleBasedStateMachine):
         assert [entry.at.offset for entry in page.entries] == expected
         assert page.more == (len(expected) < len(found))
 
+    @rule(author=authors)
+    def erase(self, author: bytes) -> None:
+        self.before(None, 0)  # what is too old is gone already, whoever said it
+        rest = [(at, offset) for at, offset in self.kept if self.authors[offset - 1] != author]
+        assert self.stream.erase(author) == len(self.kept) - len(rest)
+        self.kept = rest
+
     @rule(excess=st.sampled_from([1, 50, 300, 1000]))
     def cut(self, excess: int) -> None:
         before = self.stream.held
@@ -172,7 +185,7 @@ class Streams(RuleBasedStateMachine):
     @invariant()
     def what_is_held_is_what_is_kept(self) -> None:
         assert len(self.stream) == len(self.stream._kept or ())
-        assert self.stream.size == sum(e.size for _, e in self.stream._kept or ())
+        assert self.stream.size == sum(e.size for _, e, _ in self.stream._kept or ())
         size_of_keys = sum(self.parts.KEY + 4 * len(key) for key in self.stream._keys or ())
         entries = len(self.stream) * self.parts.ENTRY
         assert self.stream.held == self.stream.size + entries + size_of_keys
@@ -197,6 +210,9 @@ DEFECTS = {
     "bytes are lost": ("self._size -= entry.size", "pass"),
     "keys are counted when they are gone": ("self.held -= KEY + MAX_UTF8 * len(key)", "pass"),
     "entries are counted when they are gone": ("self.held -= ENTRY + entry.size", "pass"),
+    "entries are counted when they are erased": ("ENTRY + entry.size for entry in", "0 for _ in"),
+    "bytes stay when they are erased": ("sum(entry.size for entry in theirs)", "0"),
+    "others are erased": ("one[2] != author) or None", "not author) or None"),
     "a page is one too long": ("position.offset - 1, key=_offset", "position.offset, key=_offset"),
     "the position itself comes again": (
         "start = bisect_right(kept, after, key=_offset)",

@@ -34,12 +34,15 @@ class Fenced(BackplaneError):  # noqa: N818 - a refusal
     temporary = False
 
 
-class Fence(NamedTuple):
-    """Whose publication it is: what a session said before it went on elsewhere comes too late."""
+class Origin(NamedTuple):
+    """Whose publication it is."""
 
-    session: str
-    generation: int
+    session: str = ""
+    """Who said it; what it said before it went on elsewhere comes too late. Empty: it cannot go."""
+    generation: int = 1
     """Grows by one whenever another node claims the session."""
+    author: bytes = b""
+    """By which `Backplane.erase` finds it again; empty: it does not."""
 
 
 class Receipt(Generic[T]):
@@ -241,7 +244,7 @@ class Backplane(ABC):
         size: int,
         history: History,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position]:
         """Append to a stream, keep it as the history says, and tell all that follow the stream.
 
@@ -251,7 +254,7 @@ class Backplane(ABC):
             key: of the publication, such as its sender's session and number. Within five minutes,
                 and the stream's last 1,024 publications with a key, what has the same key is not
                 published again, and its receipt gives the same position.
-            fence: if this stream has seen a higher generation of the session within ten minutes,
+            origin: if this stream has seen a higher generation of its session within ten minutes,
                 and among the last 1,024 sessions with one above 1, it fails with `Fenced`.
         """
 
@@ -263,7 +266,7 @@ class Backplane(ABC):
         size: int,
         history: History,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position | None]:
         """As `publish`, if there is such a stream; None: there is none, and nothing happened."""
 
@@ -319,6 +322,15 @@ class Backplane(ABC):
 
         Returns:
             Whether it is forgotten.
+        """
+
+    @abstractmethod
+    def erase(self, author: bytes) -> Receipt[int]:
+        """Let go all entries of an author in all streams, for good. Whoever reads there is told
+        that they are missing.
+
+        Returns:
+            How many they were.
         """
 
     # -- presence -------------------------------------------------------------------------------

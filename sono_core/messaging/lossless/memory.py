@@ -12,8 +12,8 @@ from .backplane import (
     Backplane,
     BackplaneError,
     Change,
-    Fence,
     Fenced,
+    Origin,
     Receipt,
     Roster,
     SavedSession,
@@ -27,6 +27,7 @@ from .streams import Batch, Entry, Page
 
 RECORD = 1024
 """Bytes of memory that a member or a session takes beside its data."""
+_NOBODY = Origin()
 
 
 class _Subscription(msgspec.Struct, frozen=True, eq=False):
@@ -104,12 +105,14 @@ class MemoryBackplane(Backplane):
         size: int,
         history: History,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position]:
         """See `Backplane.publish`; carries any body."""
-        if fence is not None and not self.streams.admits(stream, fence, self._clock()):
+        now = self._clock()
+        session, generation, author = origin or _NOBODY
+        if session and not self.streams.admits(stream, session, generation, now):
             return _fenced()
-        position, entry = self.streams.publish(stream, body, size, history, self._clock(), key)
+        position, entry = self.streams.publish(stream, body, size, history, now, key, author)
         if entry is not None:
             for subscription in self._subscriptions.get(stream, ()):
                 self._to_tell.append((subscription.on_entry, entry))
@@ -123,12 +126,12 @@ class MemoryBackplane(Backplane):
         size: int,
         history: History,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position | None]:
         """See `Backplane.send`."""
         if stream not in self.streams:
             return Receipt.of(None)
-        receipt: Receipt[Any] = self.publish(stream, body, size, history, key, fence)
+        receipt: Receipt[Any] = self.publish(stream, body, size, history, key, origin)
         return receipt
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
@@ -195,6 +198,10 @@ class MemoryBackplane(Backplane):
         if not followed:
             self.streams.free(stream)
         return Receipt.of(not followed)
+
+    def erase(self, author: bytes) -> Receipt[int]:
+        """See `Backplane.erase`."""
+        return Receipt.of(self.streams.erase(author))
 
     def _tell(self) -> None:
         waiting = self._to_tell

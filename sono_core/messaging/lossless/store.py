@@ -55,11 +55,13 @@ class StreamStore:
         history: History,
         now: float,
         key: str | None = None,
+        author: bytes = b"",
     ) -> tuple[Position, Entry | None]:
         """Append to a stream, once for each key.
 
         Args:
             key: of the publication. What was published under it lately is not published again.
+            author: see `erase`.
 
         Returns:
             The position, and the entry unless it was there already.
@@ -69,17 +71,17 @@ class StreamStore:
         known = stream.remembered(key, now) if key is not None else None
         entry = None
         if known is None:
-            entry = stream.append(body, size, now)
+            entry = stream.append(body, size, now, author)
             known = entry.at
             if key is not None:
                 stream.remember(key, known, now)
         self._count(name, stream)
         return known, entry
 
-    def admits(self, name: str, fence: tuple[str, int], now: float) -> bool:
+    def admits(self, name: str, session: str, generation: int, now: float) -> bool:
         """Whether a stream has seen no higher generation of that session; it has seen this one."""
         stream = self._stream(name, now)
-        admitted = stream.admits(*fence, now)
+        admitted = stream.admits(session, generation, now)
         self._count(name, stream)
         return admitted
 
@@ -123,6 +125,15 @@ class StreamStore:
         if stream is not None:
             self._used.pop(name, None)
             self._held -= stream.charged
+
+    def erase(self, author: bytes) -> int:
+        """Let go all entries of an author; see `Stream.erase`."""
+        erased = 0
+        for name, stream in self._streams.items():
+            if found := stream.erase(author):
+                erased += found
+                self._charge(name, stream)
+        return erased
 
     def expire(self, now: float, most: int = 1000) -> None:
         """Let go what is too old, and the streams that nobody used as long as they keep anything.

@@ -48,6 +48,10 @@ class Entry(Discreet, frozen=True):
         yield from (("at", self.at), ("size", self.size))
 
 
+_Kept = tuple[float, Entry, bytes]
+"""When it came, and its author."""
+
+
 class Missing(msgspec.Struct, frozen=True):
     """What is between two positions, and cannot be had."""
 
@@ -173,7 +177,7 @@ class Stream:
         self.charged: int = 0
         """Bytes that are counted for it, for whoever keeps it."""
         # Most streams keep nothing most of the time, and a deque takes 600 bytes.
-        self._kept: deque[tuple[float, Entry]] | None = None
+        self._kept: deque[_Kept] | None = None
         self._size = 0  # bytes of their bodies
         self._keys: OrderedDict[str, tuple[float, Position]] | None = None
         self._fences: OrderedDict[str, tuple[float, int]] | None = None  # generations of sessions
@@ -192,12 +196,13 @@ class Stream:
         """Offset of the first entry that is kept; of the next one if none is."""
         return self._kept[0][1].at.offset if self._kept else self.top.offset + 1
 
-    def append(self, body: Any, size: int, now: float) -> Entry:
+    def append(self, body: Any, size: int, now: float, author: bytes = b"") -> Entry:
         """Give a value the next position, and keep it if its size allows.
 
         Args:
             body: is not changed any more by anybody.
             size: bytes of the body.
+            author: see `erase`.
         """
         self.top = top = Position(self.epoch, self.top.offset + 1)
         entry = Entry(top, body, size)
@@ -205,7 +210,7 @@ class Stream:
         if history.count and size <= history.size:
             if kept is None:
                 kept = self._kept = deque()
-            kept.append((now, entry))
+            kept.append((now, entry, author))
             self._size += size
             self.held += ENTRY + size
         if kept is not None or self._keys is not None or self._fences is not None:
@@ -258,7 +263,7 @@ class Stream:
         upto = top
         left = limit
         start = bisect_right(kept, after, key=_offset)
-        for _, entry in islice(kept, start, None):
+        for _, entry, _ in islice(kept, start, None):
             if left is not None:
                 left -= entry.size
                 if left < 0 and entries:
@@ -281,7 +286,7 @@ class Stream:
         else:
             stop = 0
         start = max(0, stop - count)
-        return Page(tuple(entry for _, entry in islice(kept, start, stop)), start > 0)
+        return Page(tuple(entry for _, entry, _ in islice(kept, start, stop)), start > 0)
 
     def trim(self, now: float) -> None:
         """Let go what exceeds the history's bounds, and the keys that are too old or too many."""
@@ -296,6 +301,20 @@ class Stream:
         while keys and (len(keys) > MAX_KEYS or now - next(iter(keys.values()))[0] > KEY_AGE):
             self._drop_key(keys)
 
+    def erase(self, author: bytes) -> int:
+        """Let go all entries of an author.
+
+        Returns:
+            How many they were.
+        """
+        kept = self._kept or ()
+        theirs = [entry for _, entry, whose in kept if whose == author]
+        if theirs:
+            self._kept = deque(one for one in kept if one[2] != author) or None
+            self._size -= sum(entry.size for entry in theirs)
+            self.held -= sum(ENTRY + entry.size for entry in theirs)
+        return len(theirs)
+
     def cut(self, excess: int) -> None:
         """Let go the oldest entries, then keys, then generations, until so many bytes are free."""
         enough = self.held - excess
@@ -306,8 +325,8 @@ class Stream:
         while self._fences and self.held > enough:
             self._drop_fence(self._fences)
 
-    def _drop_entry(self, kept: deque[tuple[float, Entry]]) -> None:
-        _, entry = kept.popleft()
+    def _drop_entry(self, kept: deque[_Kept]) -> None:
+        _, entry, _ = kept.popleft()
         self._size -= entry.size
         self.held -= ENTRY + entry.size
         if not kept:
@@ -326,5 +345,5 @@ class Stream:
             self._fences = None
 
 
-def _offset(kept: tuple[float, Entry]) -> int:
+def _offset(kept: _Kept) -> int:
     return kept[1].at.offset

@@ -17,8 +17,8 @@ from sono_core.messaging.lossless import (
     Batch,
     Change,
     Entry,
-    Fence,
     History,
+    Origin,
     Page,
     Position,
     Receipt,
@@ -32,6 +32,7 @@ from sono_server.serving import logger
 from . import scripts, wire
 from .attendance import Attendance
 from .commands import Bounds, Command
+from .erasing import Erasing
 from .keys import PREFIX, Keys
 from .scripts import Script
 from .servers import links
@@ -47,7 +48,7 @@ PROBE = 1.0
 """Seconds between two probes."""
 LEASE = 15.0
 """Seconds after its last probe until a node counts as gone."""
-_NO_FENCE = ("", 1)
+_NOBODY = Origin()
 _TOPS = 128  # streams that are asked about in one command
 _LONG = 1 << 16  # bytes that a question counts for whose answer may be long
 _RECORD = 512  # bytes of memory that a command takes while it waits, about
@@ -179,14 +180,14 @@ class RedisBackplane(Backplane):
         size: int,
         history: History | None,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position]:
         """See `Backplane.publish`; carries what the codec can write, up to LARGEST bytes.
 
         Args:
             history: None: what the stream has, or the default.
         """
-        arguments = stream, body, size, history, key, fence
+        arguments = stream, body, size, history, key, origin
         return self._publish(Receipt(), wire.replied_position, *arguments, must_be=False)
 
     def send(
@@ -196,10 +197,10 @@ class RedisBackplane(Backplane):
         size: int,
         history: History | None,
         key: str | None = None,
-        fence: Fence | None = None,
+        origin: Origin | None = None,
     ) -> Receipt[Position | None]:
         """See `Backplane.send`; carries what `publish` carries."""
-        arguments = stream, body, size, history, key, fence
+        arguments = stream, body, size, history, key, origin
         read = wire.replied_position_or_none
         return self._publish(Receipt(), read, *arguments, must_be=True)
 
@@ -212,7 +213,7 @@ class RedisBackplane(Backplane):
         size: int,
         history: History | None,
         key: str | None,
-        fence: Fence | None,
+        origin: Origin | None,
         *,
         must_be: bool,
     ) -> Receipt[T]:
@@ -224,7 +225,7 @@ class RedisBackplane(Backplane):
         bounds = history or DEFAULT_HISTORY
         age, counts = math.ceil(bounds.age * 1000), 0 if history is None else 1
         kept = (bounds.count, bounds.size, age, counts)
-        arguments = (content, size, *kept, key, int(must_be), *(fence or _NO_FENCE))
+        arguments = (content, size, *kept, key, int(must_be), *(origin or _NOBODY))
         return self._run(receipt, read, scripts.PUBLISH, stream, *arguments, size=len(content))
 
     def tell(self, stream: str, body: Any) -> Receipt[None]:
@@ -381,6 +382,10 @@ class RedisBackplane(Backplane):
         else:
             leaving.then(lambda _: free())
         return receipt
+
+    def erase(self, author: bytes) -> Receipt[int]:
+        """See `Backplane.erase`."""
+        return Erasing(self._put, self._keys, self._shards, author).receipt
 
     # -- presence -------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ class Keys:
 
     def _of_stream(self, stream: str) -> tuple[str, ...]:
         name = self.channel(stream)
-        return name, f"{name}:s", f"{name}:k", f"{name}:o", f"{name}:r", f"{name}:f"
+        return name, self.entries_of(stream), f"{name}:k", f"{name}:o", f"{name}:r", f"{name}:f"
 
     def channel(self, stream: str) -> str:
         """Where what happens in a stream is told; its hash has the same name."""
@@ -43,6 +43,14 @@ class Keys:
     def stream(self, channel: str) -> str:
         """The stream whose channel it is."""
         return channel[len(self.prefix) + 2 : -1]
+
+    def entries_of(self, stream: str) -> str:
+        """Of a stream's entries; with `*` in the place of its name, a pattern of all such keys."""
+        return f"{self.channel(stream)}:s"
+
+    def with_entries(self, key: str) -> str:
+        """The stream whose entries have that key."""
+        return self.stream(key[:-2])
 
     def session(self, session: str) -> str:
         """Of a session, by its public id."""

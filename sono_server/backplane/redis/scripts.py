@@ -86,7 +86,7 @@ local function trim()
   if kept == 0 then bytes = 0 end
   local dropped = 0
   while kept > 0 do
-    -- each of them as [id, [b, body, z, size, t, time]]
+    -- each of them as [id, [b, body, z, size, t, time, a, author]]
     local heads = call('XRANGE', s, '-', '+', 'COUNT', 2)
     for _, head in ipairs(heads) do
       local size, at = tonumber(head[2][4]), tonumber(head[2][6])
@@ -169,7 +169,7 @@ top = top + 1
 local at = int(top)
 local begins = changes
 if count > 0 and size <= most then
-  call('XADD', s, at .. '-0', 'b', body, 'z', size, 't', int(now))
+  call('XADD', s, at .. '-0', 'b', body, 'z', size, 't', int(now), 'a', ARGV[15])
   local kept = call('XLEN', s)
   if kept == 1 then bytes, begins = 0, true end
   bytes = bytes + size
@@ -194,6 +194,22 @@ end
 call('HSET', m, 'o', at, 'b', int(bytes), 'n', keys, 'g', int(began), 'x', int(looked))
 tell('E ' .. epoch .. ' ' .. at .. ' ' .. size .. '\\n' .. body)
 return {{epoch, at}}
+"""
+
+_ERASE = """
+local erased, after = 0, '-'
+repeat
+  local part = call('XRANGE', s, after, '+', 'COUNT', 50)
+  for _, entry in ipairs(part) do
+    after = '(' .. entry[1]
+    if entry[2][8] == ARGV[5] then
+      call('XDEL', s, entry[1])
+      erased, bytes = erased + 1, bytes - tonumber(entry[2][4])
+    end
+  end
+until #part < 50
+if erased > 0 then call('HSET', m, 'b', int(bytes)) end
+return erased
 """
 
 _READ = """
@@ -404,6 +420,11 @@ redis.call('EXPIRE', KEYS[1], {IDLE})
 return redis.call('HGETALL', KEYS[1])
 """
 
+# Some of the streams of Redis that a server has: the whole is asked in as many steps as it takes.
+_STREAMS = """
+return redis.call('SCAN', ARGV[6], 'MATCH', ARGV[5], 'COUNT', 256, 'TYPE', 'stream')
+"""
+
 # Of a session.
 _SAVE = f"""
 {_NOW}
@@ -459,7 +480,13 @@ class Script:
 
 PUBLISH = Script(_PUBLISH)
 """ARGV: body, size; count, size and age (ms) of the history, and whether it counts although the
-stream has another; key; whether there must be a stream. Gives epoch and offset, or nothing."""
+stream has another; key; whether there must be a stream; session, generation and author. Gives epoch
+and offset, or nothing."""
+ERASE = Script(_ERASE)
+"""ARGV: an author. Gives how many entries that were."""
+STREAMS = Script(_STREAMS, "")
+"""KEYS: any name in a slot of the server. ARGV: a pattern of streams' keys, and where to go on.
+Gives where to go on, and keys."""
 READ = Script(_READ)
 """ARGV: epoch, offset, limit. Gives epoch, top, first, upto; offset, size, body of each entry."""
 PAGE = Script(_PAGE)
@@ -514,6 +541,8 @@ REMOVE = Script("return redis.call('DEL', KEYS[1])", "")
 """KEYS: of what is not needed any more."""
 ALL = (
     PUBLISH,
+    ERASE,
+    STREAMS,
     READ,
     PAGE,
     PIN,

@@ -206,6 +206,14 @@ class Shards:
         for names in slots.values():
             yield from (names[at : at + most] for at in range(0, len(names), most))
 
+    def homes(self) -> list[str]:
+        """A name for each server that is in a slot of it."""
+        return [shard.probe_channel for shard in self._shards.values()]
+
+    def owners(self) -> Sequence[object]:
+        """Of each slot, to see whether any has moved."""
+        return self._addresses()
+
     def put(self, command: Command) -> None:
         """Have a command run where its keys are."""
         command.slot = slot = self.slot(command.keys[0])

@@ -11,7 +11,7 @@ from .conversation import (
     Work,
 )
 from .failures import UNAVAILABLE, unknown_client
-from .identities import ENDED, EXPIRES_AT, Terms, same, written
+from .identities import ENDED, EXPIRES_AT, Terms, author_of, same, written
 from .node import Host, Node, Settings
 from .orders import Order
 from .presence import Presence
@@ -42,6 +42,7 @@ __all__ = [
     "Terms",
     "TooManyRequests",
     "Work",
+    "author_of",
     "same",
     "unknown_client",
     "written",

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from sono_core.errors import LocalProtocolError
 from sono_core.messaging import Deliver, Hub
 from sono_core.messaging import Publish as Publication
 from sono_core.messaging.lossless import (
@@ -19,10 +20,10 @@ from sono_core.messaging.lossless import (
     Change,
     Data,
     Entry,
-    Fence,
     Fenced,
     Histories,
     Missing,
+    Origin,
     Page,
     Position,
     Receipt,
@@ -241,24 +242,27 @@ class Delivery:
         else:
             stream, history = stream_of(channel), self._histories.of(channel)
         size = publication.payload.size + _ENVELOPE
-        if seq is None:
-            return self._backplane.publish(stream, publication, size, history)
         sender = publication.sender
-        assert sender is not None
-        key, fence = self._mark(sender, seq)
-        receipt = self._backplane.publish(stream, publication, size, history, key, fence)
-        receipt.then(partial(self._published, sender, seq))
+        key, origin = self._mark(sender, seq)
+        receipt = self._backplane.publish(stream, publication, size, history, key, origin)
+        if sender is not None and seq is not None:
+            receipt.then(partial(self._published, sender, seq))
         return receipt
 
-    def _mark(self, sender: str | None, seq: int | None) -> tuple[str | None, Fence | None]:
-        """What makes a packet that is carried out twice one: its key, and its sender's fence."""
-        if sender is None or seq is None:
+    def _mark(self, sender: str | None, seq: int | None) -> tuple[str | None, Origin | None]:
+        """The key that makes a packet one that is carried out twice, and whose it is."""
+        if sender is None:
             return None, None
+        author = self.host.author(sender)
+        if seq is None:
+            return None, Origin(author=author) if author else None
         kept = self._kept.get(sender)
-        return f"{sender}:{seq}", self._fence(kept.session) if kept else None
+        return f"{sender}:{seq}", self._origin(kept.session, author) if kept else None
 
-    def _fence(self, session: Session) -> Fence | None:
-        return Fence(session.id, session.generation) if self.shared else None
+    def _origin(self, session: Session, author: bytes = b"") -> Origin | None:
+        if self.shared:
+            return Origin(session.id, session.generation, author)
+        return Origin(author=author) if author else None
 
     def _refused(self, session: Session, receipt: Receipt[Any]) -> None:
         """What was said for a session is done, or was refused."""
@@ -276,6 +280,16 @@ class Delivery:
         else:
             result = packets.Result(stream=OWN, at=NOWHERE, re=seq, published=receipt.value)
             self.tell(kept.session, result)
+
+    def erase(self, author: bytes) -> Receipt[int]:
+        """Let go what an identity has said, in all histories; see `Backplane.erase`.
+
+        Raises:
+            LocalProtocolError: it is nobody's, as what the application says.
+        """
+        if not author:
+            raise LocalProtocolError("nobody is no author")
+        return self._backplane.erase(author)
 
     def publish_volatile(self, publication: Publication) -> None:
         """Give it to whoever is there, without a place."""
@@ -338,7 +352,7 @@ class Delivery:
         session: Session,
         packet: packets.Entry,
         size: int = 0,
-        mark: tuple[str | None, Fence | None] | None = None,
+        mark: tuple[str | None, Origin | None] | None = None,
     ) -> Receipt[Any]:
         """Put a packet into the stream of a session; its `at` comes there. Nothing happens if the
         session has ended.
@@ -351,8 +365,9 @@ class Delivery:
             return Receipt.of(None)
         size += _ENVELOPE
         history = self._histories.default
-        key, fence = mark or (None, self._fence(session))
-        receipt = self._backplane.publish(named(session.id, OWN), packet, size, history, key, fence)
+        marked = mark or (None, self._origin(session))
+        own = named(session.id, OWN)
+        receipt = self._backplane.publish(own, packet, size, history, *marked)
         if mark is None and self.shared:
             receipt.then(partial(self._refused, session))
         if isinstance(packet, packets.Result) and session.owed:

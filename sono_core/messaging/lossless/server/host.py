@@ -53,6 +53,10 @@ class Host(Protocol):
         Of clients of this dialect to those that are attached. Who is skipped gets a `Skip`, if it
         is among the members and there is a position."""
 
+    def author(self, client: str) -> bytes:
+        """What histories call the identity of a client, of whatever dialect: see
+        `identities.author_of`."""
+
     def direct(self, delivery: Deliver) -> None:
         """Give something to one client of another dialect."""
 

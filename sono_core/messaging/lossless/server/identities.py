@@ -12,6 +12,7 @@ import msgspec
 EXPIRES_AT = "expires_at"
 """What an identity may have, as an attribute or a key: when it ends, by the wall clock."""
 ENDED = (4011, "the identity has ended")
+_UNWRITABLE = TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError
 _SHARE = 4  # of an identity's time: no earlier than in its last quarter is a token asked for
 _SPARE = 64  # times that are kept although they count no more
 
@@ -52,10 +53,18 @@ def written(identity: Any) -> bytes:
     except UnicodeEncodeError:  # lone surrogates, which Python's own module escapes
         plain = msgspec.to_builtins(value, str_keys=True)
         text = json.dumps(plain, sort_keys=True, ensure_ascii=True).encode()
-    except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+    except _UNWRITABLE as error:
         raise TypeError(f"the identity cannot be written: {error}") from None
     kind = f"{type(identity).__module__}.{type(identity).__qualname__}"
     return hashlib.sha256(kind.encode() + b"\0" + text).digest()
+
+
+def author_of(identity: Any) -> bytes:
+    """What histories call whoever says something; empty: nobody, or one that cannot be written."""
+    try:
+        return b"" if identity is None else written(identity)
+    except TypeError:
+        return b""
 
 
 def _parts(identity: Any) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from sono_core.messaging.lossless.server.conversation import (
     Identify,
     Work,
 )
+from sono_core.messaging.lossless.server.identities import author_of
 from sono_core.messaging.lossless.server.node import Node, Settings, event
 from sono_core.messaging.lossless.server.sessions import Bounds
 
@@ -113,6 +114,8 @@ class House:
         )
         self.identity: Callable[[str | None], Any] = lambda token: None
         """Raises ValueError: nobody."""
+        self.classic: Callable[[str], bytes] = lambda client: b""
+        """What histories call clients of the other dialect."""
         self.lasts: float | None = None
         """Seconds for which an identity holds."""
         self.handle: Callable[[str, Any], Any] = lambda name, payload: payload
@@ -219,6 +222,10 @@ class House:
         members = self.hub.recipients(msgspec.structs.replace(publication, skip=None))
         if skip in self.lines and skip in members and skip not in behind and at is not None:
             self.lines[skip].got.append(packets.Skip(stream=stream, at=at))
+
+    def author(self, client: str) -> bytes:
+        known = client in self.node.sessions
+        return author_of(self.node.sessions[client].identity) if known else self.classic(client)
 
     def direct(self, delivery: Deliver) -> None:
         self.directed.append(delivery)

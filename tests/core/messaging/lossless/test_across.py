@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sono_core.messaging import Deliver
+from sono_core.errors import LocalProtocolError
+from sono_core.messaging import Deliver, Publish
 from sono_core.messaging.lossless import OWN, Data, Position, packets
 from sono_core.messaging.lossless.backplane import BackplaneError, Receipt
 from sono_core.messaging.lossless.packets import Join, Request, Send
@@ -613,3 +614,45 @@ def test_an_application_may_end_clients_while_its_node_ends(town: Town) -> None:
     one.node.close(1001)
     assert one.away == [ann.welcome.id]
     assert sorted(one.over) == sorted((person.welcome.id, 4000) for person in others)
+
+
+def test_a_first_packet_that_is_wrong_confirms_the_new_key_too(town: Town) -> None:
+    _, other, ann, _ = settled(town)
+    ann.comes_to(other)
+    ann.take()
+    saved = town.memory._sessions[ann.welcome.id]
+    ann.line.conversation.bad("malformed", "no packet", 2)
+    ann.take()
+    assert code_of(ann, 2) == "malformed"
+    assert (len(saved.keys), len(town.memory._sessions[ann.welcome.id].keys)) == (2, 1)
+    ann.line.conversation.bad("malformed", "the same again", 2)
+    ann.line.conversation.bad("malformed", "no packet", 3)
+    ann.take()
+    assert [len(ann.results(number)) for number in (2, 3)] == [2, 1]
+
+
+# -- what is erased -----------------------------------------------------------------------------
+
+
+def test_what_an_identity_has_said_is_erased_and_nothing_else(town: Town) -> None:
+    one, other = town.houses
+    for house in (one, other):
+        house.identity = lambda _: {"name": "ann"}
+    ann = Person(one.line())
+    for house in (one, other):
+        house.identity = lambda _: {"name": "bob"}
+    bob = Person(other.line())
+    other.hub.add("classic")
+    other.classic = lambda client: written({"name": "ann"})
+    for person in (ann, bob):
+        person.say(Join(seq=1, channel="room"))
+        person.say(packets.Publish(channel="room", event="chat", data=1, seq=2))
+        person.say(Send(to=bob.welcome.id, event="hey", data=1, seq=3))
+    other.node.publish(Publish("room", "chat", Data.of(1), "classic"))
+    other.emit("room", "chat", 1)
+    erased = one.node.erase(written({"name": "ann", "expires_at": 5}))
+    assert erased.value == 3
+    page = town.memory.page("#room", None, 10).value
+    assert [entry.body.sender for entry in page.entries] == [bob.welcome.id, None]
+    with pytest.raises(LocalProtocolError, match="author"):
+        one.node.erase(b"")

@@ -320,8 +320,9 @@ def test_what_was_sent_to_a_client_is_sent_once(town: Town) -> None:
     town.stop(one)
     kept = town.memory.streams._streams[f"{OWN}{ann.welcome.id}"]._kept
     assert kept is not None
-    time, last = kept[-1]
-    kept[-1] = time, msgspec.structs.replace(last, body=ann.results(1)[0])  # the result was lost
+    time, last, whose = kept[-1]
+    former = msgspec.structs.replace(last, body=ann.results(1)[0])
+    kept[-1] = time, former, whose  # the result was lost
     ann.comes_to(other)
     ann.take()
     assert ann.welcome.seq == 1
