@@ -297,6 +297,8 @@ export class SonoClient {
 
   #expire(item) {
     if (!item.seq) this.#done(item);
+    // A process that was lost may have carried it out: its number stays, and means nothing any more.
+    else if (this.#outbox.has(item)) item.frame = JSON.stringify({ type: "reply", seq: item.seq, re: 0 });
     item.reject(new SonoError(!item.seq ? "not-sent" : item.timeout ? "timeout" : "unknown"));
   }
 

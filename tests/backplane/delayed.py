@@ -28,7 +28,8 @@ class DelayedBackplane(Backplane):
     """Each operation is done at one of its steps, and its receipt at a later one.
 
     What was done before an operation was called is seen by it, and what is published in one stream
-    is published in the order of the calls, as in any backplane, and so is who comes and goes.
+    is published in the order of the calls, as in any backplane, and so is who comes and goes; and a
+    stream is forgotten behind what was published before.
 
     Args:
         inner: does the work, at once.
@@ -188,7 +189,8 @@ class DelayedBackplane(Backplane):
         return self._call(lambda: self._inner.tops(streams))
 
     def free(self, stream: str) -> Receipt[bool]:
-        return self._call(lambda: self._inner.free(stream))
+        line = self._publishing.setdefault(stream, deque())
+        return self._call(lambda: self._inner.free(stream), line)
 
     def enter(
         self, stream: str, member: str, data: Any, size: int, *, keep: bool = False
@@ -225,7 +227,7 @@ class DelayedBackplane(Backplane):
     def claim_session(self, session: str, key: str, owner: str) -> Receipt[SavedSession | None]:
         return self._call(lambda: self._inner.claim_session(session, key, owner))
 
-    def drop_session(self, session: str, generation: int) -> Receipt[None]:
+    def drop_session(self, session: str, generation: int) -> Receipt[bool]:
         return self._call(lambda: self._inner.drop_session(session, generation))
 
     def alive(self, node: str) -> Receipt[bool]:

@@ -485,11 +485,12 @@ def test_who_had_a_session_before_another_claimed_it_neither_saves_nor_drops_it(
     claim(rig, "k", "b")
     with pytest.raises(Fenced):
         save(rig, "s", b"two", "k", owner="a", generation=1)
-    rig.wait(rig.backplane.drop_session("s", 1))
+    assert not rig.wait(rig.backplane.drop_session("s", 1))
     assert load(rig, "s", "k") == SavedSession("s", b"one", 2, "b")
     save(rig, "s", b"two", "k", generation=2)
     assert load(rig, "s", "k") == SavedSession("s", b"two", 2, "")
-    rig.wait(rig.backplane.drop_session("s", 2))
+    assert rig.wait(rig.backplane.drop_session("s", 2))
+    assert rig.wait(rig.backplane.drop_session("s", 2))
     assert load(rig, "s", "k") is None
 
 

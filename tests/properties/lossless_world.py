@@ -312,6 +312,8 @@ class World:
             else:
                 self.exit(packet.channel)
                 self.result(packet.seq)
+        elif isinstance(packet, packets.Reply) and packet.re == 0:  # 5.13
+            self.result(packet.seq, error=Failure("no-such-request", ""))
         elif isinstance(packet, packets.Reply):
             assert packet.re in session.asked, "nobody asked for this reply"
             session.asked.discard(packet.re)

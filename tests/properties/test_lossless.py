@@ -26,59 +26,66 @@ from sono_core.messaging.lossless.server.node import Node
 from sono_core.messaging.lossless.server.questions import Questions
 from sono_core.messaging.lossless.server.sessions import Numbering, Session
 from tests.helpers import SOME_LIVES
-from tests.properties.lossless_town import ROOMS, Client, Town, Wire
+from tests.properties.lossless_country import ROOMS, Client, Country
+from tests.properties.lossless_town import Town, Wire
 
 
-def steps(town: Town) -> list[Callable[[], object]]:
+def steps(country: Country) -> list[Callable[[], object]]:
     """What may happen next."""
-    rng = town.random
-    client = rng.choice(town.clients)
+    rng = country.random
+    client = rng.choice(country.clients)
+    town = rng.choice(country.working)
     found: list[Callable[[], object]] = [
-        lambda: town.say(client, "publish"),
-        lambda: town.say(client, rng.choice(("publish", "send"))),
-        lambda: town.say(client, rng.choice(("join", "join", "leave", "move", "request"))),
-        lambda: town.flush(client),
+        lambda: country.say(client, "publish"),
+        lambda: country.say(client, rng.choice(("publish", "send"))),
+        lambda: country.say(client, rng.choice(("join", "join", "leave", "move", "request"))),
+        lambda: country.flush(client),
     ]
     rare: list[Callable[[], object]] = [
         lambda: town.emit_something(rng.choice((None, "Home", *ROOMS))),
-        lambda: town.let_time_pass(rng.choice((0.1, 1.0, 5.0, 11.0))),
-        lambda: town.volatile(client),
-        lambda: rng.random() < 0.2 and town.renew(rng.choice(("*", "#Home", "#a", "#b"))),
+        lambda: country.let_time_pass(rng.choice((0.1, 1.0, 5.0, 11.0))),
+        lambda: country.volatile(client),
+        lambda: rng.random() < 0.2 and country.renew(rng.choice(("*", "#Home", "#a", "#b"))),
     ]
     if town.node.sessions:
         some = rng.choice(list(town.node._kept))
         rare += [lambda: town.direct_something(some), lambda: town.ask_something(some)]
     if client.asked:
-        found.append(lambda: town.say(client, "reply"))
+        found.append(lambda: country.say(client, "reply"))
     if town.opening:
         found += [lambda: town.opening.pop(rng.randrange(len(town.opening)))()] * 4
     if town.work:
         found += [lambda: town.work_on(rng.choice(list(town.work)))] * 6
     if town.distant:
         found += [lambda: several(rng, town.distant.step)] * 6  # type: ignore[union-attr]
-    if town.zombies:
-        zombie = rng.choice(town.zombies)
+    zombies = [wire for wire in country.zombies if not wire.town.stopped]
+    if zombies:
+        zombie = rng.choice(zombies)
         if zombie.up:
-            found += [lambda: town.serve(zombie)] * 3
-        rare += [lambda: reach(town, zombie)] * 2
+            found += [lambda: zombie.town.serve(zombie)] * 3
+        rare += [lambda: reach(country, zombie)] * 2
+    if country.shared:
+        rare += others(country, town)
     wire = client.wire
     if wire is None:
-        found += [lambda: town.connect(client)] * 6
-        rare.append(lambda: town.let_time_pass(61.0))
+        found += [lambda: country.connect(client)] * 6
+        rare.append(lambda: country.let_time_pass(61.0))
     else:
-        found += [lambda: climb(town, client)] * 6
+        found += [lambda: climb(country, client)] * 6
         if wire.got:
-            found += [lambda: several(rng, lambda: bool(wire.got) and town.deliver_one(client))] * 6
+            found += [
+                lambda: several(rng, lambda: bool(wire.got) and country.deliver_one(client))
+            ] * 6
         if client.machine.dead or wire.closed:
-            found += [lambda: town.cut(client, wire.closed[0] if wire.closed else 1006)] * 10
+            found += [lambda: country.cut(client, wire.closed[0] if wire.closed else 1006)] * 10
         rare += [
-            lambda: town.cut(client, None),
-            lambda: town.cut(client, 1006),
-            lambda: town.drain(wire, rng.choice((1, 2, 100))),
-            lambda: town.drain(wire, rng.choice((1, 2, 100))),
+            lambda: country.cut(client, None),
+            lambda: country.cut(client, 1006),
         ]
+        if not wire.town.stopped:
+            rare += [lambda: wire.town.drain(wire, rng.choice((1, 2, 100)))] * 2
         if rng.random() < 0.05:
-            rare.append(lambda: town.bye(client))
+            rare.append(lambda: country.bye(client))
     return found if rng.random() < 0.8 else rare
 
 
@@ -87,62 +94,77 @@ def several(rng: Random, step: Callable[[], object]) -> None:
         step()
 
 
-def reach(town: Town, zombie: Wire) -> None:
-    town.zombies.remove(zombie)
-    town.reach(zombie)
+def others(country: Country, town: Town) -> list[Callable[[], object]]:
+    """What may become of one of several nodes."""
+    stopped = [one for one in country.towns if one.stopped]
+    if stopped:
+        return [lambda: country.go_on(stopped[0])] * 4
+    return [lambda: country.stop(town), lambda: country.lose(town)]
 
 
-def climb(town: Town, client: Client) -> None:
+def reach(country: Country, zombie: Wire) -> None:
+    country.zombies.remove(zombie)
+    zombie.town.reach(zombie)
+
+
+def climb(country: Country, client: Client) -> None:
     """What the client has written reaches the server, one packet of it."""
-    town.flush(client)
-    if client.wire and client.wire.up:
-        town.serve(client.wire)
+    country.flush(client)
+    if client.wire and client.wire.up and not client.wire.town.stopped:
+        client.wire.town.serve(client.wire)
 
 
-def walk(seed: int, length: int = 300) -> None:
+def walk(seed: int, length: int = 300, nodes: int = 1) -> None:
     """Some steps at random, and the reckoning."""
     rng = Random(seed)
-    town = Town(rng, distant=seed % 4 != 0, short=seed % 3 == 1)
-    town.run_dry()
+    country = Country(rng, distant=seed % 4 != 0, short=seed % 3 == 1, nodes=nodes)
+    country.run_dry()
     for _ in range(length):
-        rng.choice(steps(town))()
-    town.settle()
+        rng.choice(steps(country))()
+    country.settle()
 
 
 @pytest.mark.once
-def test_walks() -> None:
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_walks(nodes: int) -> None:
     for seed in range(100):
-        walk(seed)
+        walk(seed, nodes=nodes)
 
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_long_walks() -> None:
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_long_walks(nodes: int) -> None:
     for seed in range(100, 500):
-        walk(seed, 600)
+        walk(seed, 600, nodes)
 
 
-class Towns(RuleBasedStateMachine):
+class Countries(RuleBasedStateMachine):
     """The same, with steps that hypothesis chooses."""
 
-    @initialize(seed=st.integers(0, 2**32), distant=st.booleans(), short=st.booleans())
-    def begin(self, seed: int, distant: bool, short: bool) -> None:
-        self.town = Town(Random(seed), distant=distant, short=short)
-        self.town.run_dry()
+    @initialize(
+        seed=st.integers(0, 2**32),
+        distant=st.booleans(),
+        short=st.booleans(),
+        nodes=st.sampled_from([1, 3]),
+    )
+    def begin(self, seed: int, distant: bool, short: bool, nodes: int) -> None:
+        self.country = Country(Random(seed), distant=distant, short=short, nodes=nodes)
+        self.country.run_dry()
 
     @rule(chance=st.integers(0, 2**32))
     def step(self, chance: int) -> None:
-        self.town.random.seed(chance)
-        self.town.random.choice(steps(self.town))()
+        self.country.random.seed(chance)
+        self.country.random.choice(steps(self.country))()
 
     def teardown(self) -> None:
-        if hasattr(self, "town"):
-            self.town.random.seed(0)
-            self.town.settle()
+        if hasattr(self, "country"):
+            self.country.random.seed(0)
+            self.country.settle()
 
 
-TestTowns = Towns.TestCase
-TestTowns.settings = SOME_LIVES
+TestCountries = Countries.TestCase
+TestCountries.settings = SOME_LIVES
 
 
 # -- planted defects ------------------------------------------------------------------------------

@@ -102,6 +102,10 @@ class Receipt(Generic[T]):
         """For whoever does the operation: it failed. What comes second changes nothing."""
         self._finish(None, error)
 
+    def settle(self, other: "Receipt[T]") -> None:
+        """For whoever has it done by another operation: it ended like that one."""
+        self._finish(other._value, other._error)
+
     def _finish(self, value: T | None, error: SonoError | None) -> None:
         if self._done:
             return
@@ -318,7 +322,8 @@ class Backplane(ABC):
 
     @abstractmethod
     def free(self, stream: str) -> Receipt[bool]:
-        """Forget a stream, unless somebody follows it. If it is named again, it has a new epoch.
+        """Forget a stream, behind what was published in it here before, unless somebody follows it.
+        If it is named again, it has a new epoch.
 
         Returns:
             Whether it is forgotten.
@@ -416,5 +421,9 @@ class Backplane(ABC):
         """
 
     @abstractmethod
-    def drop_session(self, session: str, generation: int) -> Receipt[None]:
-        """Forget a session, unless it was saved with a higher generation."""
+    def drop_session(self, session: str, generation: int) -> Receipt[bool]:
+        """Forget a session, unless it was saved or claimed with a higher generation.
+
+        Returns:
+            Whether it is forgotten, or was.
+        """

@@ -1,7 +1,7 @@
 """A payload on its way: written once, however many get it. docs/protocol.md, clause 1.4."""
 
 import sys
-from binascii import b2a_base64
+from binascii import b2a_base64, crc32
 from typing import Any
 
 import msgspec
@@ -118,6 +118,11 @@ class Data:
         if self._other is None:
             self._other = _write_msgpack(self.value())
         return self._other
+
+    @property
+    def checksum(self) -> int:
+        """Of the form that it keeps, 32 bits: alike in all processes."""
+        return crc32(self._own)
 
     @property
     def size(self) -> int:

@@ -331,12 +331,13 @@ class MemoryBackplane(Backplane):
         self._save(msgspec.structs.replace(claimed, owner=owner), found.keys, found.until)
         return Receipt.of(claimed)
 
-    def drop_session(self, session: str, generation: int) -> Receipt[None]:
+    def drop_session(self, session: str, generation: int) -> Receipt[bool]:
         """See `Backplane.drop_session`."""
         found = self._sessions.get(session)
-        if found is not None and found.saved.generation <= generation:
-            self._drop(session)
-        return Receipt.of(None)
+        if found is not None and found.saved.generation > generation:
+            return Receipt.of(False)
+        self._drop(session)
+        return Receipt.of(True)
 
     def _drop(self, id: str) -> None:
         session = self._sessions.pop(id, None)

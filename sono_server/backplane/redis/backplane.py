@@ -466,10 +466,10 @@ class RedisBackplane(Backplane):
         names = (self._keys.session(session),)
         return self._put(Receipt(), partial(_saved, session), scripts.CLAIM, names, key, owner)
 
-    def drop_session(self, session: str, generation: int) -> Receipt[None]:
+    def drop_session(self, session: str, generation: int) -> Receipt[bool]:
         """See `Backplane.drop_session`."""
         names = (self._keys.session(session),)
-        return self._put(Receipt(), wire.nothing, scripts.DROP, names, generation)
+        return self._put(Receipt(), bool, scripts.DROP, names, generation)
 
     # -- whether it works -----------------------------------------------------------------------
 

@@ -457,7 +457,8 @@ return {{f[5], tostring(generation), f[3]}}
 
 _DROP = """
 local g = redis.call('HGET', KEYS[1], 'g')
-if g and tonumber(g) <= tonumber(ARGV[5]) then redis.call('DEL', KEYS[1]) end
+if g and tonumber(g) > tonumber(ARGV[5]) then return 0 end
+redis.call('DEL', KEYS[1])
 return 1
 """
 
@@ -532,7 +533,7 @@ CLAIM = Script(_CLAIM, "")
 """KEYS: of a session. ARGV: digest of a key, the new owner. Gives record, the new generation and
 the former owner, or nothing."""
 DROP = Script(_DROP, "")
-"""KEYS: of a session. ARGV: generation."""
+"""KEYS: of a session. ARGV: generation. Gives whether it is forgotten."""
 LIVE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[5])", "")
 """KEYS: of a node. ARGV: milliseconds for which it is there."""
 ALIVE = Script("return redis.call('EXISTS', KEYS[1])", "")

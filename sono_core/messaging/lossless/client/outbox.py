@@ -2,7 +2,8 @@
 
 A packet *waits* until it is written to a connection, and gets its number only then: so packets that
 are given up before leave no hole. It is *written* until the server accepts it, and *accepted* until
-its result comes. A welcome says exactly which numbers were accepted; those above wait again.
+its result comes. A welcome says exactly which numbers were accepted; those above wait again, and
+keep their numbers: a process that was lost may have carried them out.
 """
 
 import math
@@ -29,6 +30,8 @@ from .pending import NO_SUCH_REQUEST, NOT_SENT, TIMEOUT, UNKNOWN, Outcome, Pendi
 UNNUMBERED = MAX_NUMBER
 """What a packet has as its `seq` until it is written: no number takes more bytes."""
 _OF_MEMBERSHIPS = (Join, Move, Leave)
+_NOTHING = Reply(seq=UNNUMBERED, re=0)
+"""What has the number of a packet that was given up: a reply to a request that nobody makes."""
 
 
 class Item:
@@ -47,6 +50,7 @@ class Item:
         "channel",
         "doubtful",
         "due",
+        "former",
         "harmless",
         "kind",
         "members_of",
@@ -80,6 +84,7 @@ class Item:
         self.pending: Pending | None = pending
         self.seq: int | None = None
         """Its number, once it was written; and again none if it was not accepted."""
+        self.former: int | None = None  # the number that it had, and will have
         self.doubtful: bool = False  # whether it may have been done under a former number
 
     @property
@@ -109,6 +114,7 @@ class Outbox:
         self._accepted: dict[int, Item] = {}
         self._orphans: dict[int, Item] = {}  # given up, but their results change memberships
         self._next = 1
+        self._highest = 0  # the last number that any packet of this session ever had
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -154,14 +160,23 @@ class Outbox:
     def take(self) -> list[Numbered]:
         """The packets that wait, with their numbers: they are written now."""
         packets: list[Numbered] = []
-        for item in self._waiting.values():
-            assert item.packet is not None  # it is kept for this
-            seq = item.seq = self._next
-            self._next += 1
-            self._written[seq] = item
-            packets.append(replace(item.packet, seq=seq))
+        items: Iterable[Item] = self._waiting.values()
+        if self._next <= self._highest:  # some of them had numbers
+            items = sorted(items, key=lambda item: item.former or math.inf)
+        for item in items:
+            while self._next < (item.former or self._highest + 1):  # given up since it was written
+                packets.append(self._number(Item(_NOTHING, 0, math.inf)))
+            packets.append(self._number(item))
         self._waiting.clear()
         return packets
+
+    def _number(self, item: Item) -> Numbered:
+        assert item.packet is not None  # it is kept for this
+        seq = item.seq = self._next
+        item.former = None
+        self._next += 1
+        self._written[seq] = item
+        return replace(item.packet, seq=seq)
 
     def ack(self, seq: int) -> None:
         """All numbers up to that one are accepted."""
@@ -204,10 +219,11 @@ class Outbox:
         unaccepted = list(self._written.values())
         self._written.clear()
         for item in unaccepted:
-            item.seq = None
+            item.former, item.seq = item.seq, None
         self._put_back(unaccepted)
         self.doubt(denied)  # the server contradicts itself
         self._orphans = {number: item for number, item in self._orphans.items() if number <= seq}
+        self._highest = max(self._highest, self._next - 1)
         self._next = seq + 1
 
     def begin(self, seq: int) -> None:
@@ -215,7 +231,10 @@ class Outbox:
         self.doubt_all()
         for item in [item for item in self._waiting.values() if item.kind is Reply]:
             self._give_up(item, NO_SUCH_REQUEST)  # the request was the former session's
+        for item in self._waiting.values():
+            item.former = None
         self._orphans.clear()
+        self._highest = seq
         self._next = seq + 1
 
     def doubt_all(self) -> None:

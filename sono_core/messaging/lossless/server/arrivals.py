@@ -48,6 +48,8 @@ class Arrived(NamedTuple):
     """It as it was saved."""
     doubtful: list[int]
     """Numbers of which nobody knows what became of them, as their node was lost."""
+    said: int
+    """What the former owner said was accepted, and all with results; 0: nothing."""
     until: float
 
 
@@ -60,7 +62,7 @@ class _Coming:
         self.record = record
         self.former = saved.owner
         self.look_at = look_at
-        self.receipt: Receipt[None] = Receipt()
+        self.receipt: Receipt[bool] = Receipt()
         self.claimants: list[LetGo] = []  # who have claimed it since
 
 
@@ -79,18 +81,18 @@ class Arrivals:
         self._coming: dict[str, _Coming] = {}
         self._here: dict[str, Arrived] = {}
 
-    def fetch(self, key: str, identity: Any, now: float) -> Receipt[None]:
+    def fetch(self, key: str, identity: Any, now: float) -> Receipt[bool]:
         """Have a session come that may be elsewhere.
 
         Returns:
-            What is done when it is here, or is known to be nowhere. It fails with `Foreign` if it
-            belongs to another identity, and then stays where it is; with `Replaced`.
+            Whether it is here, or else nowhere. It fails with `Foreign` if it belongs to another
+            identity, and then stays where it is; with `Replaced`.
         """
         self._now = now
         id, secret = parts_of(key)
-        receipt: Receipt[None] = Receipt()
+        receipt: Receipt[bool] = Receipt()
         if id in self._here:
-            return Receipt.of(None)
+            return Receipt.of(True)
         loading = self._backplane.load_session(id, key_of(secret))
         loading.then(partial(self._loaded, id, key_of(secret), identity, receipt))
         return receipt
@@ -100,7 +102,7 @@ class Arrivals:
         id: str,
         key: str,
         identity: Any,
-        receipt: Receipt[None],
+        receipt: Receipt[bool],
         loaded: Receipt[SavedSession | None],
     ) -> None:
         saved = loaded.value if loaded.error is None else None
@@ -108,32 +110,32 @@ class Arrivals:
         if loaded.error is not None:
             receipt.fail(loaded.error)
         elif record is None:
-            receipt.complete(None)
+            receipt.complete(False)
         elif not same(identity, Written(record.identity)):
             receipt.fail(Foreign("the session belongs to another identity"))
         elif coming := self._coming.get(id):
-            coming.receipt.then(partial(_follow, receipt))
+            coming.receipt.then(receipt.settle)
         elif id in self._here:
-            receipt.complete(None)
+            receipt.complete(True)
         else:
             claiming = self._backplane.claim_session(id, key, self._backplane.node)
             claiming.then(partial(self._claimed, key, receipt))
 
     def _claimed(
-        self, key: str, receipt: Receipt[None], claimed: Receipt[SavedSession | None]
+        self, key: str, receipt: Receipt[bool], claimed: Receipt[SavedSession | None]
     ) -> None:
         saved = claimed.value if claimed.error is None else None
         record = read(saved.record) if saved is not None else None
         if claimed.error is not None:
             receipt.fail(claimed.error)
         elif saved is None or record is None:
-            receipt.complete(None)
+            receipt.complete(False)
         elif former := self._coming.get(saved.id):  # it was claimed here twice at once
             former.saved = saved
-            former.receipt.then(partial(_follow, receipt))
+            former.receipt.then(receipt.settle)
         else:
             coming = self._coming[saved.id] = _Coming(key, saved, record, self._now)
-            coming.receipt.then(partial(_follow, receipt))
+            coming.receipt.then(receipt.settle)
             if coming.former in ("", self._backplane.node):
                 self._begin(coming, 0)
             else:
@@ -186,22 +188,28 @@ class Arrivals:
         entries = page.value.entries
         if not (said or record.at is None or _whole_since(record.at, top, entries)):
             self._backplane.drop_session(saved.id, saved.generation)
-            coming.receipt.complete(None)  # it is gone: nobody knows which numbers were accepted
+            coming.receipt.complete(False)  # it is gone: nobody knows which numbers were accepted
             return
         results = {entry.body.re for entry in entries if isinstance(entry.body, packets.Result)}
         session = record.session(saved.id, saved.generation)
-        session.accepted = max(record.accepted, said, *results, 0)
+        session.accepted = session.answered = max(record.accepted, said, *results, 0)
         doubtful = [] if said else _doubtful(record, results)
         if coming.claimants:
             for claimant in coming.claimants:
-                self._say_gone(claimant, session.accepted)
+                self.say_gone(claimant, said)
             coming.receipt.fail(Replaced("another node has claimed the session"))
         else:
             until = self._now + self._age
-            self._here[saved.id] = Arrived(session, record, doubtful, until)
-            coming.receipt.complete(None)
+            self._here[saved.id] = Arrived(session, record, doubtful, said, until)
+            coming.receipt.complete(True)
 
-    def _say_gone(self, to: LetGo, accepted: int) -> None:
+    def say_gone(self, to: LetGo, accepted: int) -> None:
+        """Answer another node: this one says nothing for the session, or does so by a later claim.
+        Who waits for the answer to an earlier one would wait for ever, and others for that node.
+
+        Args:
+            accepted: numbers up to this one are, and have their results; 0: nobody knows.
+        """
         said = LetGone(to.session, to.generation, accepted)
         self._backplane.tell(control(to.claimant), said)
 
@@ -211,19 +219,17 @@ class Arrivals:
         Returns:
             The session, if it was here.
         """
-        if coming := self._coming.get(said.session):
-            if said.generation > coming.saved.generation and said not in coming.claimants:
+        coming, arrived = self._coming.get(said.session), self._here.get(said.session)
+        if coming is not None and said.generation > coming.saved.generation:
+            if said not in coming.claimants:
                 coming.claimants.append(said)
-            return None
-        arrived = self._here.get(said.session)
-        if arrived is None:
-            self._say_gone(said, 0)
-            return None
-        if said.generation <= arrived.session.generation:
-            return None
-        del self._here[said.session]
-        self._say_gone(said, arrived.session.accepted)
-        return arrived.session
+        elif arrived is not None and said.generation > arrived.session.generation:
+            del self._here[said.session]
+            self.say_gone(said, arrived.said)
+            return arrived.session
+        else:
+            self.say_gone(said, 0)
+        return None
 
     def get(self, id: str) -> Arrived | None:
         """One that is here."""
@@ -269,13 +275,6 @@ class Arrivals:
 _GONE = "-"  # in the place of a former owner that is waited for no more
 
 
-def _follow(receipt: Receipt[None], done: Receipt[None]) -> None:
-    if done.error is not None:
-        receipt.fail(done.error)
-    else:
-        receipt.complete(None)
-
-
 def _whole_since(at: Position, top: Top | None, entries: Sequence[Entry]) -> bool:
     """Whether all that came in a stream after a position is among the entries."""
     if top is None or at.epoch not in (top.at.epoch, NOWHERE.epoch):
@@ -286,8 +285,5 @@ def _whole_since(at: Position, top: Top | None, entries: Sequence[Entry]) -> boo
 def _doubtful(record: Record, results: Iterable[int]) -> list[int]:
     """Numbers that were accepted, and of which no result was kept although later ones were."""
     known = set(results)
-    if known:
-        last = max(known)
-        later = range(max(record.accepted + 1, min(known)), last)
-        return [number for number in (*record.owed, *later) if number not in known]
-    return list(record.owed)
+    later = range(record.accepted + 1, max(known, default=0))
+    return [number for number in (*record.owed, *later) if number not in known]

@@ -16,7 +16,7 @@ from sono_core.quoting import Discreet
 from . import enquiries
 from .arrivals import Replaced
 from .failures import NO_STREAMS, UNAVAILABLE, unknown_client
-from .handing_over import REPLACED
+from .handing_over import ELSEWHERE, REPLACED
 from .node import Foreign, Node, Opening
 from .sessions import Session
 
@@ -101,7 +101,7 @@ class Conversation:
         self._address = address
         self._said_hello = False
         self._opening: Opening | None = None
-        self._fetched: Receipt[None] | None = None
+        self._fetched: Receipt[bool] | None = None
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class Conversation:
 
     # -- opening ----------------------------------------------------------------------------------
 
-    def fetch(self, work: Identify, identity: Any) -> Receipt[None] | None:
+    def fetch(self, work: Identify, identity: Any) -> Receipt[bool] | None:
         """The application knows who it is: `identified` has to wait for this, unless it is None."""
         packet = work.packet
         if isinstance(packet, packets.Hello) and packet.key is not None:
@@ -213,8 +213,8 @@ class Conversation:
         assert isinstance(work.packet, packets.Hello)
         if self._connection is _LOST:
             return None
-        if self._fetched is not None and (error := self._fetched.error) is not None:
-            node.host.close(self._connection, *_WHY.get(type(error), NO_STREAMS))
+        if why := self._unfetched(work.packet.key):
+            node.host.close(self._connection, *why)
             return None
         try:
             opening = node.open(work.packet, self._connection, identity, self._address, lasts)
@@ -225,6 +225,16 @@ class Conversation:
         if opening.resumed:
             self.session = opening.session
         return opening.wanted
+
+    def _unfetched(self, key: str | None) -> tuple[int, str] | None:
+        """Why the client cannot have its session now, if it has one; None: it can."""
+        fetched = self._fetched
+        if fetched is None:
+            return None
+        if fetched.error is not None:
+            return _WHY.get(type(fetched.error), NO_STREAMS)
+        # Another node may have claimed it since.
+        return ELSEWHERE if fetched.value and not self._node.has(key) else None
 
     def refused(self, work: Identify) -> None:
         """The application does not know who it is."""

@@ -158,6 +158,10 @@ class Delivery:
     def save(self, session: Session) -> None:
         """Something about it has changed that another node must know to go on with it."""
 
+    def leaves(self, session: Session) -> bool:
+        """Whether another node has claimed it, so that nothing about it changes here any more."""
+        raise NotImplementedError
+
     def settled(self, session: Session) -> None:
         """All that was accepted in it has its result."""
 
@@ -243,21 +247,29 @@ class Delivery:
             stream, history = stream_of(channel), self._histories.of(channel)
         size = publication.payload.size + _ENVELOPE
         sender = publication.sender
-        key, origin = self._mark(sender, seq)
+        key, origin = self._mark(publication, seq)
         receipt = self._backplane.publish(stream, publication, size, history, key, origin)
         if sender is not None and seq is not None:
             receipt.then(partial(self._published, sender, seq))
         return receipt
 
-    def _mark(self, sender: str | None, seq: int | None) -> tuple[str | None, Origin | None]:
-        """The key that makes a packet one that is carried out twice, and whose it is."""
+    def _mark(
+        self, said: Publication | Deliver, seq: int | None
+    ) -> tuple[str | None, Origin | None]:
+        """The key that makes a packet one that is carried out twice, and whose it is.
+
+        A client gives a number that no node accepted to another packet, if it has given up the
+        first; a node that was lost may have carried out that one.
+        """
+        sender = said.sender
         if sender is None:
             return None, None
         author = self.host.author(sender)
         if seq is None:
             return None, Origin(author=author) if author else None
         kept = self._kept.get(sender)
-        return f"{sender}:{seq}", self._origin(kept.session, author) if kept else None
+        key = f"{sender}:{seq}:{said.payload.checksum:x}" if self.shared else f"{sender}:{seq}"
+        return key, self._origin(kept.session, author) if kept else None
 
     def _origin(self, session: Session, author: bytes = b"") -> Origin | None:
         if self.shared:
@@ -268,6 +280,18 @@ class Delivery:
         """What was said for a session is done, or was refused."""
         if isinstance(receipt.error, Fenced) and self.sessions.has(session):
             self.outrun(session)
+
+    def _answered(self, session: Session, seq: int, receipt: Receipt[Any]) -> None:
+        """A result is in its stream, where another node would find it, or was refused."""
+        if receipt.error is not None:
+            self._refused(session, receipt)
+            return
+        session.answered = max(session.answered, seq)
+        if session.owed:
+            session.owed.discard(seq)
+            if not session.owed:
+                session.owed = None
+                self.settled(session)
 
     def _published(self, client: str, seq: int, receipt: Receipt[Position]) -> None:
         kept = self._kept.get(client)
@@ -315,14 +339,14 @@ class Delivery:
             if volatile:
                 self._send(kept.session, packet)
             else:
-                done = self.tell(kept.session, packet, data.size, self._mark(delivery.sender, seq))
+                done = self.tell(kept.session, packet, data.size, self._mark(delivery, seq))
         elif client in self._hub.clients or not self._hub.elsewhere:
             self.host.direct(delivery)
         elif volatile:
             self._backplane.tell(named(client, OWN), packet)
         else:
             size, history = data.size + _ENVELOPE, self._histories.default
-            mark = self._mark(delivery.sender, seq)
+            mark = self._mark(delivery, seq)
             done = self._backplane.send(named(client, OWN), packet, size, history, *mark)
         there: Receipt[bool] = Receipt()
         done.then(partial(self._directed, delivery, seq, there))
@@ -366,17 +390,36 @@ class Delivery:
         size += _ENVELOPE
         history = self._histories.default
         marked = mark or (None, self._origin(session))
-        own = named(session.id, OWN)
-        receipt = self._backplane.publish(own, packet, size, history, *marked)
-        if mark is None and self.shared:
+        publish = partial(
+            self._backplane.publish, named(session.id, OWN), packet, size, history, *marked
+        )
+        waits = session.saving is not None and mark is None
+        receipt = self._behind_saving(session, publish) if waits else publish()
+        if not self.shared:
+            pass
+        elif isinstance(packet, packets.Result):
+            receipt.then(partial(self._answered, session, packet.re))
+        elif mark is None:
             receipt.then(partial(self._refused, session))
-        if isinstance(packet, packets.Result) and session.owed:
-            session.owed.discard(packet.re)
-            if not session.owed:
-                session.owed = None
-                self.settled(session)
         for ended in self.sessions.charge(session, size, history.size):
             self._end(ended, FULL[0])
+        return receipt
+
+    def _behind_saving(
+        self, session: Session, publish: Callable[[], Receipt[Position]]
+    ) -> Receipt[Any]:
+        """Tell a session something behind what is being saved of it: if the node were lost between
+        them, its client would believe to be where another node does not know that it is."""
+        receipt: Receipt[Any] = Receipt()
+
+        def saved(_: Receipt[None]) -> None:
+            if session.id in self.sessions:
+                publish().then(receipt.settle)
+            else:
+                receipt.complete(None)
+
+        assert session.saving is not None
+        session.saving.then(saved)
         return receipt
 
     def ask(

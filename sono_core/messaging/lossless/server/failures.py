@@ -3,6 +3,7 @@
 from sono_core.messaging.lossless.packets import Failure
 
 NO_STREAMS = (1013, "what keeps the streams did not answer")
+LEAVING = Failure("unavailable", "the session is just going elsewhere", True)
 UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
 UNKNOWN = Failure("unknown", "its server was lost, and nobody knows whether it was done")
 

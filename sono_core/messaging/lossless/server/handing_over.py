@@ -36,11 +36,12 @@ PATIENCE = 5.0
 
 
 class _Departure:
-    __slots__ = ("claimants", "receipt", "until")
+    __slots__ = ("claimants", "given_up", "receipt", "until")
 
     def __init__(self, until: float) -> None:
         self.claimants: list[LetGo] = []
         self.until = until
+        self.given_up = False  # whether what was owed was refused
         self.receipt: Receipt[None] = Receipt()  # done when it has gone
 
 
@@ -112,9 +113,22 @@ class HandingOver(Memberships):
             self.host.stays(session.id)
         return saving or Receipt.of(None)
 
+    def drop(self, session: Session) -> None:
+        """It has ended, and its stream with it; unless another node has just claimed it."""
+        own = named(session.id, OWN)
+
+        def dropped(receipt: Receipt[bool]) -> None:
+            if receipt.error is None and receipt.value:
+                self._backplane.free(own)
+
+        if self.shared:
+            self._records.drop(session).then(dropped)
+        else:
+            self._backplane.free(own)
+
     # -- coming -----------------------------------------------------------------------------------
 
-    def fetch(self, key: str, identity: Any) -> Receipt[None] | None:
+    def fetch(self, key: str, identity: Any) -> Receipt[bool] | None:
         """Have a session come that may be at another node; see `Arrivals.fetch`.
 
         Returns:
@@ -124,21 +138,17 @@ class HandingOver(Memberships):
         if not self.shared:
             return None
         if departure := self._leaving.get(id):
-            whole: Receipt[None] = Receipt()
-            departure.receipt.then(lambda _: self._fetch_after(key, identity, whole))
+            whole: Receipt[bool] = Receipt()
+            fetch = partial(self._arrivals.fetch, key, identity)
+            departure.receipt.then(lambda _: fetch(self._clock()).then(whole.settle))
             return whole
         if self.sessions.find(key) is not None:
             return None
         return self._arrivals.fetch(key, identity, self._clock())
 
-    def _fetch_after(self, key: str, identity: Any, whole: Receipt[None]) -> None:
-        def fetched(receipt: Receipt[None]) -> None:
-            if receipt.error is not None:
-                whole.fail(receipt.error)
-            else:
-                whole.complete(None)
-
-        self._arrivals.fetch(key, identity, self._clock()).then(fetched)
+    def has(self, key: str | None) -> bool:
+        """Whether a session is here that this key opens."""
+        return key is not None and (self.sessions.find(key) or self._arrivals.find(key)) is not None
 
     # -- going ------------------------------------------------------------------------------------
 
@@ -149,11 +159,13 @@ class HandingOver(Memberships):
         if departure is None and client not in self.sessions:
             session = self._arrivals.pass_on(said)
             if session is not None and session.opening is not None:
-                self.host.close(session.opening, *REPLACED)
+                opening, session.opening = session.opening, None  # it is not welcome any more
+                self.host.close(opening, *REPLACED)
             return
         if departure is None:
             session = self.sessions[client]
             if said.generation <= session.generation:
+                self._arrivals.say_gone(said, 0)
                 return
             departure = self._leaving[client] = _Departure(self._clock() + PATIENCE)
             departure.claimants.append(said)
@@ -165,6 +177,10 @@ class HandingOver(Memberships):
                 self._leave_now(session)
         elif said not in departure.claimants:
             departure.claimants.append(said)
+
+    def leaves(self, session: Session) -> bool:
+        """See `Delivery.leaves`."""
+        return session.id in self._leaving
 
     def settled(self, session: Session) -> None:
         """See `Delivery.settled`."""
@@ -182,20 +198,22 @@ class HandingOver(Memberships):
     def _leave_now(self, session: Session) -> None:
         """All that was accepted has its result: nothing more is said for the session here."""
         self._forget(session)
-        # It sees what was done before: with it all results are in the session's stream.
-        last = self._backplane.page(named(session.id, OWN), None, 1)
-        last.then(lambda _: self._left_for(session.id, session.accepted))
+        self._left_for(session.id, session.accepted)
 
     def _left_for(self, client: str, accepted: int) -> None:
-        departure = self._leaving.pop(client, None)
-        for said in departure.claimants if departure else ():
-            gone = LetGone(said.session, said.generation, accepted)
-            self._backplane.tell(control(said.claimant), gone)
-        if departure is not None:
+        if departure := self._leaving.pop(client, None):
+            for said in departure.claimants:
+                self._arrivals.say_gone(said, accepted)
             departure.receipt.complete(None)
 
-    def _give_up(self, session: Session) -> None:
-        """What was accepted and has no result will have none."""
+    def _give_up(self, session: Session, departure: _Departure) -> None:
+        """What was accepted and has no result will have none. If the backplane does not take even
+        that, whoever has claimed the session finds out from what was saved."""
+        if departure.given_up:
+            self._forget(session)
+            self._left_for(session.id, 0)
+            return
+        departure.given_up, departure.until = True, self._clock() + PATIENCE
         for number in sorted(session.owed or ()):
             self.refuse(session, number, _LOST)
 
@@ -243,8 +261,9 @@ class HandingOver(Memberships):
         self._leaving = leaving
         for client in list(leaving):
             self._left_for(client, 0)
-        for session, record, doubtful, _ in self._arrivals.all():
+        for session, record, doubtful, *_ in self._arrivals.all():
             self._arrivals.take(session.id)
+            session.opening = None
             known = replace(record, accepted=session.accepted, owed=doubtful, at=None)
             self._records.put(session, known, free=True)
         self._following.unfollow(self._control)
@@ -269,11 +288,10 @@ class HandingOver(Memberships):
         for client in self._records.due(now):
             self.save(self.sessions[client])
         for session in self._arrivals.tick(now):
-            self._records.drop(session)
-            self._backplane.free(named(session.id, OWN))
+            self.drop(session)
         for client, departure in list(self._leaving.items()):
             if departure.until <= now and client in self.sessions:
-                self._give_up(self.sessions[client])  # then all is settled
+                self._give_up(self.sessions[client], departure)
 
     def _detach(self, session: Session) -> None:
         raise NotImplementedError

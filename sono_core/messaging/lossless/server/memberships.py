@@ -25,7 +25,7 @@ from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries
 from .delivery import Delivery, Turn, named
-from .failures import NO_STREAMS, UNAVAILABLE
+from .failures import LEAVING, NO_STREAMS, UNAVAILABLE
 from .following import Overtaken
 from .records import NOWHERE
 from .sessions import Session
@@ -44,6 +44,9 @@ class Memberships(Delivery):
 
     def join(self, session: Session, packet: packets.Join) -> None:
         """Carry out a `join` that the application allows."""
+        if self.leaves(session):
+            self.refuse(session, packet.seq, LEAVING)
+            return
         hub, client, channel = self._hub, session.id, packet.channel
         begins = client not in self._members(channel)
         if begins:
@@ -60,7 +63,9 @@ class Memberships(Delivery):
         if packet.presence:
             kept = self._kept[client]
             kept.watched = {**(kept.watched or {}), channel: None}
-        if begins or packet.presence:
+        if begins:
+            self._changed(session, packet.seq - 1)
+        elif packet.presence:
             self.save(session)
         self._begin(session, packet.seq, channel, packet.at, begins)
         if packet.presence and client in self._members(channel):
@@ -68,6 +73,9 @@ class Memberships(Delivery):
 
     def move(self, session: Session, packet: packets.Move) -> None:
         """Carry out a `move` that the application allows."""
+        if self.leaves(session):
+            self.refuse(session, packet.seq, LEAVING)
+            return
         client, channel = session.id, packet.channel
         begins = client not in self._members(channel)
         try:
@@ -76,7 +84,7 @@ class Memberships(Delivery):
             self.refuse(session, packet.seq, failure_of(error))
             return
         session.joined = True
-        self.save(session)
+        self._changed(session, packet.seq - 1)
         self._begin(session, packet.seq, channel, packet.at, begins)
 
     def _begin(
@@ -133,8 +141,11 @@ class Memberships(Delivery):
             failure = Failure("forbidden", "the current channel can only be changed for another")
             self.refuse(session, packet.seq, failure)
             return
+        if self.leaves(session):
+            self.refuse(session, packet.seq, LEAVING)
+            return
         if session.id in self._members(packet.channel):
-            self._leave(session.id, packet.channel)
+            self._leave(session.id, packet.channel, packet.seq - 1)
         Turn(self._kept[session.id]).come(partial(self.answer, session, packet.seq))
 
     def read(self, session: Session, packet: packets.Read) -> None:
@@ -240,16 +251,17 @@ class Memberships(Delivery):
     # -- what the server decides ------------------------------------------------------------------
 
     def admit(self, session: Session, channel: str) -> None:
-        """Make a client a member of a channel; nothing happens if it is one.
+        """Make a client a member of a channel; nothing happens if it is one, or has just gone on at
+        another node.
 
         Raises:
             MessagingError: `unknown-channel` or `too-many-channels`; nothing was changed.
         """
         client = session.id
-        if client not in self._members(channel):
+        if client not in self._members(channel) and not self.leaves(session):
             self._hub.join(client, channel)
             session.joined = True
-            self.save(session)
+            self._changed(session, session.accepted)
             name = stream_of(channel)
             self._following.begin(name, client, None).then(partial(self._admitted, session, name))
 
@@ -265,12 +277,13 @@ class Memberships(Delivery):
             self._not_begun(session, name, True)
 
     def expel(self, session: Session, channel: str, code: str) -> None:
-        """End a membership; nothing happens if there is none.
+        """End a membership; nothing happens if there is none, or if the client has just gone on at
+        another node, which asks the application about all of them.
 
         Args:
             code: why, for the client's program.
         """
-        if session.id in self._members(channel):
+        if session.id in self._members(channel) and not self.leaves(session):
             home = self._hub.home
             moved = channel == self._hub.channel_of(session.id) != home
             self._leave(session.id, channel)
@@ -308,13 +321,23 @@ class Memberships(Delivery):
                     # it expires there.
                     self._backplane.free(stream_of(channel))
 
-    def _leave(self, client: str, channel: str) -> None:
-        """End a membership; the current channel is changed for the home channel."""
+    def _changed(self, session: Session, before: int) -> None:
+        """Its memberships have changed, behind the packets up to that number."""
+        session.answered = max(session.answered, before)
+        self.save(session)
+
+    def _leave(self, client: str, channel: str, before: int | None = None) -> None:
+        """End a membership; the current channel is changed for the home channel.
+
+        Args:
+            before: see `_changed`; None: behind all that was accepted.
+        """
         if channel == self._hub.channel_of(client):
             self._hub.move(client, self._hub.home)
         else:
             self._hub.leave(client, channel)
-        self.save(self._kept[client].session)
+        session = self._kept[client].session
+        self._changed(session, session.accepted if before is None else before)
 
 
 def failure_of(error: MessagingError) -> Failure:

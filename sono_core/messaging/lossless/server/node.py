@@ -220,6 +220,7 @@ class Node(HandingOver):
             if kept.watched:
                 kept.watched.pop(channel, None)
             self._tell_expelled(session, channel, opening.denied[channel].code, moves)
+        session.owed = set(arrived.doubtful) or None
         for number in arrived.doubtful:
             self.refuse(session, number, UNKNOWN)
 
@@ -351,10 +352,8 @@ class Node(HandingOver):
         self.presence.ended(client)
         if kept.questions is not None:
             kept.questions.end()
-        if self._leaving.pop(client, None) is None:
-            self._backplane.free(named(client, OWN))
-        if self.shared:
-            self._records.drop(session)
+        self._leaving.pop(client, None)
+        self.drop(session)
         self.host.ended(client, code)
 
     def _detach(self, session: Session) -> None:

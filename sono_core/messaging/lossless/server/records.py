@@ -6,6 +6,7 @@ themselves: whoever reads it can open nothing.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -49,7 +50,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     watched: list[str]
     """Channels whose members it wants to know."""
     owed: list[int]
-    """Numbers that were accepted and had no result yet."""
+    """Those of the numbers up to that one that had no result yet."""
     at: Position | None
     """How far its stream was: results behind that may be of higher numbers. None: it had no
     connection, so that there are none."""
@@ -117,10 +118,11 @@ class Records:
             return None
         (channel, *joined), watched, at = self._describe(session)
         present, former = session.digests
-        # Whatever has no result the client may say again, unless it was told that it is accepted.
+        # Whatever has no result the client may say again, unless it was told that it is accepted,
+        # or one of a higher number has a result: numbers are given once.
         owed = session.owed or ()
         told = session.settled if session.opening is None else session.accepted
-        accepted = max(told, min(owed, default=session.accepted + 1) - 1)
+        accepted = max(told, session.answered, min(owed, default=session.accepted + 1) - 1)
         record = Record(
             present,
             former,
@@ -148,9 +150,13 @@ class Records:
         keys = [key.hex() for key in (record.present, record.former) if key]
         owner = "" if free else self._backplane.node
         content = _write((VERSION, record))
-        return self._backplane.save_session(
+        saving = self._backplane.save_session(
             session.id, content, keys, age, owner=owner, generation=session.generation
         )
+        if not saving.done:
+            session.saving = saving
+            saving.then(partial(_saved, session))
+        return saving
 
     def note(self, session: Session, share: float) -> bool:
         """Something has come in its stream, which is that share of its history; whether it is to be
@@ -159,10 +165,10 @@ class Records:
         self._noted.setdefault(session.id, self._clock())
         return session.unsaved >= SHARE
 
-    def drop(self, session: Session) -> None:
-        """It has ended."""
+    def drop(self, session: Session) -> Receipt[bool]:
+        """It has ended; see `Backplane.drop_session`."""
         self.forget(session.id)
-        self._backplane.drop_session(session.id, session.generation)
+        return self._backplane.drop_session(session.id, session.generation)
 
     def forget(self, session: str) -> None:
         """It is saved here no more."""
@@ -188,6 +194,11 @@ class Records:
                     break
                 found[id] = None
         return list(found)
+
+
+def _saved(session: Session, saving: Receipt[None]) -> None:
+    if session.saving is saving:
+        session.saving = None
 
 
 def _is_connected(session: Session) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from sono_core.messaging.lossless.backplane import Receipt
+
 from .identities import same
 
 _SEPARATOR = "."  # in a key, between the session's id and the secret
@@ -41,6 +43,7 @@ class Session:
         "_secret",
         "accepted",
         "address",
+        "answered",
         "attached",
         "charged",
         "ends",
@@ -50,6 +53,7 @@ class Session:
         "joined",
         "opening",
         "owed",
+        "saving",
         "settled",
         "suspended_at",
         "unsaved",
@@ -77,7 +81,13 @@ class Session:
         self.generation: int = 1
         """Grows whenever another node claims it."""
         self.owed: set[int] | None = None
-        """Numbers that were accepted and have no result yet, where another node may go on."""
+        """Numbers that were accepted and have no result in its stream yet, where another node may
+        go on."""
+        self.answered: int = 0
+        """Numbers up to this one are not said again there: it has its result, or memberships have
+        changed since, so that they would be refused now that were carried out."""
+        self.saving: Receipt[None] | None = None
+        """While it is being saved, that: what it is told meanwhile comes behind it."""
         self.unsaved: float = 0.0
         """The share of its stream's history that has come since it was saved."""
         # Of secrets that another node has given there are digests alone, as bytes.

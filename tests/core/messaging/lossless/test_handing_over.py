@@ -302,7 +302,7 @@ def test_what_had_no_result_is_said_again_and_published_once(town: Town) -> None
     session.accepted = 2  # its node was lost when it had published that, and said nothing of it
     history = one.node._histories.default
     body = Published("room", "chat", Data.of(2), session.id)
-    town.memory.publish("#room", body, 1, history, f"{session.id}:2")
+    town.memory.publish("#room", body, 1, history, f"{session.id}:2:{Data.of(2).checksum:x}")
     town.stop(one)
     ann.comes_to(other)
     ann.take()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from sono_core.errors import OutboxFull
 from sono_core.messaging.lossless import OWN, packets
@@ -140,8 +141,8 @@ def test_a_result_does_not_say_that_earlier_numbers_were_accepted() -> None:
     assert first.outcome is None
 
 
-def test_numbers_have_no_hole_where_a_packet_was_given_up() -> None:
-    """5.13."""
+def test_the_number_of_a_packet_that_was_given_up_means_nothing_any_more() -> None:
+    """5.13: a process that was lost may have carried it out."""
     rig = Rig(max_age=10.0).open()
     rig.publish("a")
     rig.said()
@@ -150,7 +151,27 @@ def test_numbers_have_no_hole_where_a_packet_was_given_up() -> None:
     rig.said()
     rig.later(5)
     rig.publish("c")
-    assert numbers(resume(rig, 0)) == [(1, "b"), (2, "c")]
+    assert numbers(resume(rig, 0)) == [(1, UNSET), (2, "b"), (3, "c")]
+    rig.lose()
+    rig.publish("d")
+    assert numbers(resume(rig, 1)) == [(2, "b"), (3, "c"), (4, "d")]
+    rig.later(10)
+    assert resume(rig, 2) == []
+    rig.publish("e")
+    *nothing, last = rig.said()
+    assert nothing == [packets.Reply(seq=3, re=0), packets.Reply(seq=4, re=0)]
+    assert numbers([last]) == [(5, "e")]
+
+
+def test_numbers_of_another_session_mean_nothing() -> None:
+    rig = Rig(max_age=10.0).open()
+    rig.publish("a")
+    rig.publish("b", harmless=True)
+    rig.said()
+    rig.lose()
+    rig.connect()
+    rig.welcome(resumed=False, seq=0)
+    assert numbers(rig.said()) == [(1, "b")]
 
 
 def test_a_welcome_may_be_lost_and_nothing_with_it() -> None:
@@ -174,7 +195,7 @@ def test_a_server_that_takes_an_acknowledgement_back_gets_nothing_twice() -> Non
     assert resume(rig, 1) == []
     assert [code(each) for each in pending] == [None, "unknown"]
     rig.publish("c")
-    assert numbers(rig.said()) == [(2, "c")]
+    assert numbers(rig.said()) == [(2, UNSET), (3, "c")]
 
 
 def test_a_server_that_has_accepted_more_than_was_said_is_believed() -> None:
@@ -274,7 +295,7 @@ def test_after_a_resume_with_a_gap_what_was_accepted_ends_unknown() -> None:
     rig.connect()
     rig.told()
     rig.welcome(packets.Begun(OWN, at(9), False), resumed=True, seq=2)
-    assert numbers(rig.said()) == [(3, "b"), (4, None)]
+    assert numbers(rig.said()) == [(3, None), (4, "b")]
     assert [code(each) for each in (accepted, harmless, written)] == ["unknown", None, None]
     assert Missed(OWN, at(9), 1) in rig.told()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sono_core.messaging.lossless import OWN
+from sono_core.messaging.lossless import OWN, packets
 from sono_core.messaging.lossless.client import PresenceChanged
 from sono_core.messaging.lossless.packets import Failure, Gap, Members, Presence
 from tests.core.messaging.lossless.client.rig import Rig, at, begun, event
@@ -253,7 +253,9 @@ def test_a_request_that_was_not_accepted_is_not_sent_again() -> None:
     assert asked(rig) == [2]
     assert come_back(rig, resumed=True, seq=1) == []
     rig.receive(members(8, b=2), came(10))
-    assert asked(rig) == [2]
+    nothing, request = rig.said()
+    assert nothing == packets.Reply(seq=2, re=0)
+    assert (request.seq, request.name) == (3, "sono.members")
 
 
 @pytest.mark.parametrize("why", ["new session", "gap"])
