@@ -558,6 +558,8 @@ export class SonoClient {
       item.reject(error);
     }
     if (item.leads) this.#aim();
+    // A welcome says where the client is.
+    if (result.error?.code === "unknown" && /^{"type":"(join|move|leave)"/.test(item.body)) this.#lost(LOST);
   }
 
   async #answer({ id, name, data }) {

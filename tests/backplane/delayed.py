@@ -188,6 +188,10 @@ class DelayedBackplane(Backplane):
     def tops(self, streams: Sequence[str]) -> Receipt[dict[str, Top]]:
         return self._call(lambda: self._inner.tops(streams))
 
+    def fence(self, stream: str, session: str, generation: int) -> Receipt[Position]:
+        line = self._publishing.setdefault(stream, deque())
+        return self._call(lambda: self._inner.fence(stream, session, generation), line)
+
     def free(self, stream: str) -> Receipt[bool]:
         line = self._publishing.setdefault(stream, deque())
         return self._call(lambda: self._inner.free(stream), line)

@@ -517,6 +517,20 @@ def test_what_a_session_said_before_it_went_elsewhere_is_refused(rig: Rig, key: 
         say(rig, 2)
 
 
+def test_what_a_session_said_before_it_was_fenced_is_refused(rig: Rig) -> None:
+    at = say(rig, 1)
+    assert rig.wait(rig.backplane.fence(STREAM, "ann", 3)) == at
+    for generation in (1, 2):
+        with pytest.raises(Fenced):
+            say(rig, generation)
+    assert rig.wait(rig.backplane.fence(STREAM, "ann", 2)) == at
+    with pytest.raises(Fenced):
+        say(rig, 2)
+    assert say(rig, 1, session="bob").offset == 2
+    assert say(rig, 3).offset == 3
+    assert rig.wait(rig.backplane.fence("#new", "ann", 2)).offset == 0
+
+
 def test_a_packet_that_is_said_again_elsewhere_is_published_once(rig: Rig) -> None:
     at = say(rig, 1, "ann:7")
     assert say(rig, 2, "ann:7") == at

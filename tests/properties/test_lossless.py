@@ -16,11 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import Missing, Position, Receipt, packets
 from sono_core.messaging.lossless.client.cursor import Cursor, Verdict
+from sono_core.messaging.lossless.client.outbox import Outbox
 from sono_core.messaging.lossless.client.streams import Streams
 from sono_core.messaging.lossless.feed import Feed
+from sono_core.messaging.lossless.nodes import LetGo
+from sono_core.messaging.lossless.server.arrivals import Arrivals
 from sono_core.messaging.lossless.server.conversation import Conversation
 from sono_core.messaging.lossless.server.delivery import Delivery, Turn, event
 from sono_core.messaging.lossless.server.following import Following
+from sono_core.messaging.lossless.server.handing_over import HandingOver
 from sono_core.messaging.lossless.server.memberships import Memberships
 from sono_core.messaging.lossless.server.node import Node
 from sono_core.messaging.lossless.server.questions import Questions
@@ -174,6 +178,8 @@ PUBLISH, PUBLISHED, DIRECT = Delivery.publish, Delivery._published, Delivery.dir
 BEGIN = Following.begin
 DETACH, LOST, ANSWER = Node._detach, Node.lost, Questions.answer
 RECEIVE, NUMBER = Conversation.receive, Session.number
+SAY_GONE, PASS_ON, MARK = Arrivals.say_gone, Arrivals.pass_on, Delivery._mark
+ANSWERED, ARRIVE, RESUME = Delivery._answered, Node._arrive, Outbox.resume
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -339,6 +345,86 @@ DEFECTS: list[tuple[type, str, Callable[..., Any]]] = [
     (Cursor, "take", client_takes_all),
     (Streams, "_jump", client_jumps_in_silence),
 ]
+
+
+def keeps_its_word_to_itself(self: Arrivals, to: Any, accepted: int) -> None:
+    if accepted:
+        SAY_GONE(self, to, accepted)
+
+
+def tells_before_it_is_saved(self: Delivery, session: Session, publish: Any) -> Any:
+    return publish()
+
+
+def publishes_numbers_and_not_packets(self: Delivery, said: Any, seq: Any) -> Any:
+    key, origin = MARK(self, said, seq)
+    return key and key.rpartition(":")[0], origin
+
+
+def doubts_nothing(self: Node, opening: Any, arrived: Any) -> None:
+    ARRIVE(self, opening, arrived._replace(doubtful=[]))
+
+
+def saves_no_results(self: Delivery, session: Session, seq: int, receipt: Any) -> None:
+    before = session.answered
+    ANSWERED(self, session, seq, receipt)
+    session.answered = before
+
+
+def changes_memberships_to_the_end(self: HandingOver, session: Session) -> bool:
+    return False
+
+
+def lets_in_whoever_was_passed_on(self: Arrivals, said: LetGo) -> Any:
+    session = PASS_ON(self, said)
+    if session is not None and session.opening is not None:
+        session.opening = None  # so that its connection is not closed
+    return session
+
+
+def fetches_nothing(self: HandingOver, key: str, identity: Any) -> None:
+    return None
+
+
+def numbers_anew(self: Outbox, seq: int) -> None:
+    RESUME(self, seq)
+    self._highest = seq
+    for item in self._waiting.values():
+        item.former = None
+
+
+DEFECTS_OF_SEVERAL: list[tuple[type, str, Callable[..., Any]]] = [
+    (Arrivals, "say_gone", keeps_its_word_to_itself),
+    (Delivery, "_told_later", tells_before_it_is_saved),
+    (Delivery, "_mark", publishes_numbers_and_not_packets),
+    (Delivery, "_answered", saves_no_results),
+    (Node, "_arrive", doubts_nothing),
+    (HandingOver, "leaves", changes_memberships_to_the_end),
+    (HandingOver, "fetch", fetches_nothing),
+    (Memberships, "_changed", nothing),
+    (HandingOver, "outrun", nothing),
+    (Arrivals, "pass_on", lets_in_whoever_was_passed_on),
+    (Outbox, "resume", numbers_anew),
+]
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "name", "defect"),
+    DEFECTS_OF_SEVERAL,
+    ids=[f"{kind.__name__}.{name}-{one.__name__}" for kind, name, one in DEFECTS_OF_SEVERAL],
+)
+def test_a_planted_defect_of_several_nodes_is_found(
+    monkeypatch: pytest.MonkeyPatch, kind: type, name: str, defect: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(kind, name, defect)
+    for seed in range(3000):
+        try:
+            walk(seed, nodes=3)
+        except (AssertionError, KeyError, AttributeError):
+            return
+    pytest.fail("nobody noticed")
 
 
 @pytest.mark.once

@@ -321,6 +321,15 @@ class Backplane(ABC):
         """
 
     @abstractmethod
+    def fence(self, stream: str, session: str, generation: int) -> Receipt[Position]:
+        """Refuse from now on what a session says in a stream under a lower generation; see
+        `publish`.
+
+        Returns:
+            The stream's last position.
+        """
+
+    @abstractmethod
     def free(self, stream: str) -> Receipt[bool]:
         """Forget a stream, behind what was published in it here before, unless somebody follows it.
         If it is named again, it has a new epoch.

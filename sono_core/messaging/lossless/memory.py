@@ -192,6 +192,11 @@ class MemoryBackplane(Backplane):
             }
         )
 
+    def fence(self, stream: str, session: str, generation: int) -> Receipt[Position]:
+        """See `Backplane.fence`."""
+        self.streams.admits(stream, session, generation, self._clock())
+        return Receipt.of(self.streams.tops([stream])[stream])
+
     def free(self, stream: str) -> Receipt[bool]:
         """See `Backplane.free`."""
         followed = stream in self._subscriptions

@@ -372,6 +372,11 @@ class RedisBackplane(Backplane):
             asked.then(partial(one_more, names=names))
         return whole
 
+    def fence(self, stream: str, session: str, generation: int) -> Receipt[Position]:
+        """See `Backplane.fence`."""
+        position = wire.replied_position
+        return self._run(Receipt(), position, scripts.FENCE, stream, session, generation)
+
     def free(self, stream: str) -> Receipt[bool]:
         """See `Backplane.free`."""
         receipt: Receipt[bool] = Receipt()

@@ -130,9 +130,19 @@ _GROW = f"""
 call('HSET', m, 'v', '{LAYOUT}')
 """
 
+# Notes a generation of a session, which is not lower than `seen`.
+_NOTE_GENERATION = f"""
+local function note(session, generation, seen)
+  if not seen and call('HLEN', h) >= {MAX_KEYS} then call('DEL', h) end
+  call('HSET', h, session, generation .. ' ' .. int(now))
+  call('PEXPIRE', h, {_FENCE_AGE})
+  call('HSET', m, 'F', int(now))
+end
+"""
+
 # For each publication, so with few commands: what is too much goes when it is an eighth, or when
 # somebody reads, and times of expiry are set every REFRESH seconds.
-_PUBLISH = f"""
+_PUBLISH = f"""{_NOTE_GENERATION}
 local body, size, key = ARGV[5], tonumber(ARGV[6]), ARGV[11]
 -- Generations above 1 are noted, and where none was lately nothing is looked up.
 local session, generation, seen, noted = ARGV[13], tonumber(ARGV[14]), nil, nil
@@ -155,10 +165,7 @@ if key ~= '' then
   end
 end
 if generation > 1 and (seen ~= ARGV[14] or now - noted > {int(REFRESH * 1000)}) then
-  if not seen and call('HLEN', h) >= {MAX_KEYS} then call('DEL', h) end
-  call('HSET', h, session, ARGV[14] .. ' ' .. int(now))
-  call('PEXPIRE', h, {_FENCE_AGE})
-  call('HSET', m, 'F', int(now))
+  note(session, ARGV[14], seen)
 end
 local changes = ARGV[10] == '1' and (f[6] ~= ARGV[7] or f[7] ~= ARGV[8] or f[8] ~= ARGV[9])
 if changes or not f[6] then
@@ -265,6 +272,13 @@ return {epoch, more, found}
 _PIN = """
 ensure()
 return {epoch, int(top), f[9] or '', f[10] or ''}
+"""
+
+_FENCE = f"""{_NOTE_GENERATION}
+local seen = tonumber(string.match(call('HGET', h, ARGV[5]) or '', '^%d+'))
+ensure()
+if not seen or seen <= tonumber(ARGV[6]) then note(ARGV[5], ARGV[6], seen) end
+return {{epoch, int(top)}}
 """
 
 # How far several streams are: KEYS are the hash and the roster of each. What another server wrote
@@ -495,6 +509,8 @@ PAGE = Script(_PAGE)
 first."""
 PIN = Script(_PIN)
 """Gives epoch and top, and epoch and version of the roster."""
+FENCE = Script(_FENCE)
+"""ARGV: session, generation. Gives epoch and top."""
 FREE = Script(_FREE)
 """Gives whether it is forgotten."""
 ENTER = Script(_ENTER)
@@ -547,6 +563,7 @@ ALL = (
     READ,
     PAGE,
     PIN,
+    FENCE,
     FREE,
     ENTER,
     EXIT,

@@ -29,7 +29,7 @@ from .pending import NO_SUCH_REQUEST, NOT_SENT, TIMEOUT, UNKNOWN, Outcome, Pendi
 
 UNNUMBERED = MAX_NUMBER
 """What a packet has as its `seq` until it is written: no number takes more bytes."""
-_OF_MEMBERSHIPS = (Join, Move, Leave)
+OF_MEMBERSHIPS = (Join, Move, Leave)
 _NOTHING = Reply(seq=UNNUMBERED, re=0)
 """What has the number of a packet that was given up: a reply to a request that nobody makes."""
 
@@ -189,12 +189,15 @@ class Outbox:
         """It will not be sent again."""
         self._bytes -= item.size
         item.size = 0
-        if item.kind not in _OF_MEMBERSHIPS:
+        if item.kind not in OF_MEMBERSHIPS:
             item.packet = None
 
     def result(self, seq: int) -> Item | None:
         """The packet whose result has come; None if it means nothing to anybody."""
         item = self._written.get(seq) or self._accepted.get(seq)
+        if item is None and self._highest >= self._next:  # a process that was lost had done it
+            again = (one for one in self._waiting.values() if one.former == seq)
+            item = next(again, None)
         if item is None:
             return self._orphans.pop(seq, None)
         self._forget(item)
@@ -231,8 +234,11 @@ class Outbox:
         self.doubt_all()
         for item in [item for item in self._waiting.values() if item.kind is Reply]:
             self._give_up(item, NO_SUCH_REQUEST)  # the request was the former session's
-        for item in self._waiting.values():
-            item.former = None
+        written = [item for item in self._waiting.values() if item.former is not None]
+        self._waiting = {id(item): item for item in self._waiting.values() if item not in written}
+        for item in written:
+            item.seq, item.former = item.former, None
+        self.doubt(written)
         self._orphans.clear()
         self._highest = seq
         self._next = seq + 1
@@ -299,7 +305,7 @@ class Outbox:
     def _give_up(self, item: Item, outcome: Outcome) -> None:
         self._forget(item)
         self._settle(item, outcome)
-        if item.seq is not None and item.kind in _OF_MEMBERSHIPS:
+        if item.seq is not None and item.kind in OF_MEMBERSHIPS:
             item.pending = None  # it has its outcome
             self._orphans[item.seq] = item
             if len(self._orphans) > self._limits.max_packets:

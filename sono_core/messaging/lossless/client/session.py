@@ -41,8 +41,8 @@ from sono_core.messaging.lossless.packets import (
 
 from .cursor import Verdict
 from .limits import ClientLimits
-from .outbox import UNNUMBERED, Item, Outbox
-from .pending import INVALID, Done, Outcome
+from .outbox import OF_MEMBERSHIPS, UNNUMBERED, Item, Outbox
+from .pending import INVALID, UNKNOWN, Done, Outcome
 from .presence import Mirrors, Snapshot
 from .requests import Questions
 from .streams import Resumption, Streams
@@ -252,8 +252,10 @@ class ClientSession:
             outcome = self._be_let_in(packet, outcome)
         elif isinstance(outcome, Done) and isinstance(packet, Leave):
             self._leave(packet.channel, None)
-        elif item.channel is not None and _says_no_member(outcome):
+        elif item.channel is not None and _is(outcome, _NO_MEMBER):
             self._leave(item.channel, _NO_MEMBER)  # what ended the membership was lost in a gap
+        elif isinstance(packet, OF_MEMBERSHIPS) and _is(outcome, UNKNOWN.code):
+            self.at_odds = True  # 5.14: a welcome says where the client is
         self._settle(item, outcome)
 
     def _be_let_in(self, packet: Join | Move, done: Done) -> Outcome:
@@ -333,8 +335,8 @@ def answer(request: int, data: Any, error: Failure | None) -> Reply:
     return Reply(seq=UNNUMBERED, re=request, data=UNSET if error else data, error=error)
 
 
-def _says_no_member(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.code == _NO_MEMBER
+def _is(outcome: Outcome, code: str) -> bool:
+    return isinstance(outcome, Failure) and outcome.code == code
 
 
 def _converted(data: Any, kind: type[Kind]) -> Kind | None:

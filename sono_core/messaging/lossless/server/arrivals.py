@@ -18,7 +18,6 @@ from sono_core.messaging.lossless import (
     Position,
     Receipt,
     SavedSession,
-    Top,
     packets,
 )
 from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
@@ -164,22 +163,22 @@ class Arrivals:
         if coming.former is not _GONE:
             coming.former = _GONE
             own = f"{OWN}{coming.saved.id}"
-            self._backplane.tops([own]).then(partial(self._measured, coming, accepted, own))
+            fencing = self._backplane.fence(own, coming.saved.id, coming.saved.generation)
+            fencing.then(partial(self._fenced, coming, accepted, own))
 
-    def _measured(
-        self, coming: _Coming, said: int, own: str, tops: Receipt[dict[str, Top]]
-    ) -> None:
-        if tops.error is not None:
-            self._fail(coming, tops.error)
+    def _fenced(self, coming: _Coming, said: int, own: str, fenced: Receipt[Position]) -> None:
+        """Nothing that the former owner may still say comes into the session's stream."""
+        if fenced.error is not None:
+            self._fail(coming, fenced.error)
         else:
             page = self._backplane.page(own, None, _ALL)
-            page.then(partial(self._paged, coming, said, tops.value.get(own)))
+            page.then(partial(self._paged, coming, said, fenced.value))
 
     def _fail(self, coming: _Coming, error: SonoError) -> None:
         del self._coming[coming.saved.id]
         coming.receipt.fail(error)
 
-    def _paged(self, coming: _Coming, said: int, top: Top | None, page: Receipt[Page]) -> None:
+    def _paged(self, coming: _Coming, said: int, top: Position, page: Receipt[Page]) -> None:
         saved, record = coming.saved, coming.record
         if page.error is not None:
             self._fail(coming, page.error)
@@ -275,11 +274,9 @@ class Arrivals:
 _GONE = "-"  # in the place of a former owner that is waited for no more
 
 
-def _whole_since(at: Position, top: Top | None, entries: Sequence[Entry]) -> bool:
+def _whole_since(at: Position, top: Position, entries: Sequence[Entry]) -> bool:
     """Whether all that came in a stream after a position is among the entries."""
-    if top is None or at.epoch not in (top.at.epoch, NOWHERE.epoch):
-        return False
-    return top.at.offset - len(entries) <= at.offset
+    return at.epoch in (top.epoch, NOWHERE.epoch) and top.offset - len(entries) <= at.offset
 
 
 def _doubtful(record: Record, results: Iterable[int]) -> list[int]:

@@ -55,7 +55,7 @@ _ALL = 1 << 20  # entries: as many as there are
 class Kept:
     """What a node keeps of a session beside it: of most sessions no more than this object."""
 
-    __slots__ = ("latest", "questions", "session", "turns", "watched")
+    __slots__ = ("latest", "questions", "session", "turns", "untold", "watched")
 
     def __init__(self, session: Session) -> None:
         self.session: Session = session
@@ -63,6 +63,8 @@ class Kept:
         self.watched: dict[str, None] | None = None  # channels whose members it wants to know
         self.turns: tuple[Turn, ...] = ()  # changes of its memberships that wait to be told
         self.latest: Receipt[Any] | None = None  # of the last one that was
+        self.untold: tuple[tuple[Callable[[], Receipt[Any]], Receipt[Any]], ...] = ()
+        """What it is told when it has been saved."""
 
     def knows_all(self, at: Position | None) -> bool:
         """Whether a client that is there in its own stream has heard of all those changes."""
@@ -394,7 +396,7 @@ class Delivery:
             self._backplane.publish, named(session.id, OWN), packet, size, history, *marked
         )
         waits = session.saving is not None and mark is None
-        receipt = self._behind_saving(session, publish) if waits else publish()
+        receipt = self._told_later(session, publish) if waits else publish()
         if not self.shared:
             pass
         elif isinstance(packet, packets.Result):
@@ -405,22 +407,30 @@ class Delivery:
             self._end(ended, FULL[0])
         return receipt
 
-    def _behind_saving(
+    def _told_later(
         self, session: Session, publish: Callable[[], Receipt[Position]]
     ) -> Receipt[Any]:
         """Tell a session something behind what is being saved of it: if the node were lost between
         them, its client would believe to be where another node does not know that it is."""
         receipt: Receipt[Any] = Receipt()
+        kept = self._kept[session.id]
+        kept.untold += ((publish, receipt),)
+        if len(kept.untold) == 1:
+            self._tell_untold(kept)
+        return receipt
 
-        def saved(_: Receipt[None]) -> None:
+    def _tell_untold(self, kept: Kept, _: object = None) -> None:
+        """Now, or when nothing is being saved: all of it in its order."""
+        session = kept.session
+        if session.saving is not None:
+            session.saving.then(partial(self._tell_untold, kept))
+            return
+        untold, kept.untold = kept.untold, ()
+        for publish, receipt in untold:
             if session.id in self.sessions:
                 publish().then(receipt.settle)
             else:
                 receipt.complete(None)
-
-        assert session.saving is not None
-        session.saving.then(saved)
-        return receipt
 
     def ask(
         self, session: Session, name: str, data: Data, timeout: float, answered: Answered

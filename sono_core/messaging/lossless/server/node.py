@@ -16,6 +16,7 @@ from sono_core.messaging.lossless import (
     EVERYBODY,
     OWN,
     Backplane,
+    BackplaneError,
     Data,
     Fenced,
     Histories,
@@ -45,6 +46,10 @@ __all__ = ["Foreign", "Host", "Node", "Opening", "Settings", "event"]
 _EXPIRED = 1006
 _CLASSIC = Failure("unknown-request", "a client of the classic dialect cannot be asked")
 _UNANSWERED = Failure("timeout", "the application has not answered in time", True)
+
+_ELSEWHERE: Receipt[Any] = Receipt()
+"""Stands for what another node has told last of memberships, which may come still."""
+_ELSEWHERE.fail(BackplaneError("another node told it"))
 
 
 class Opening(msgspec.Struct, eq=False):
@@ -207,6 +212,7 @@ class Node(HandingOver):
             self.outrun(self.sessions[client])
         self.sessions.add(session)
         kept = self._kept[client] = Kept(session)
+        kept.latest = _ELSEWHERE
         kept.watched = dict.fromkeys(record.watched) or None
         self._hub.add(client)
         for channel in [record.channel, *record.joined]:

@@ -459,7 +459,7 @@ def test_a_session_whose_stream_cannot_be_looked_at_may_be_had_later(
     _, other, ann, _ = settled(town)
     ann.line.lose()
     with monkeypatch.context() as away:
-        refuse(town, away, "tops")
+        refuse(town, away, "fence")
         line = ann.comes_to(other)
     assert line.closed is not None
     assert line.closed[0] == 1013
@@ -591,7 +591,7 @@ def test_a_session_whose_stream_has_begun_again_cannot_be_had(
 ) -> None:
     one, other, ann, _ = settled(town)
     town.stop(one)  # it does not say how many packets it accepted
-    monkeypatch.setattr(town.memory, "tops", lambda _: Receipt.of({}))
+    monkeypatch.setattr(town.memory, "fence", lambda *_: Receipt.of(Position("another", 0)))
     ann.comes_to(other)
     town.wait(1)
     ann.take()

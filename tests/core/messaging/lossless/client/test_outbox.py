@@ -240,15 +240,31 @@ def test_in_a_new_session_what_was_written_ends_unknown() -> None:
     assert [code(each) for each in (accepted, written, waiting)] == ["unknown", "unknown", None]
 
 
-def test_what_a_resume_has_found_not_accepted_is_as_what_was_never_written() -> None:
-    """5.13."""
+def test_what_was_written_is_unknown_in_a_new_session_whatever_a_resume_has_said() -> None:
+    """5.13: a process that was lost may have carried it out."""
     rig = Rig().open()
-    rig.publish("a")
+    pending = rig.publish("a")
     rig.said()
     rig.lose()
     rig.connect()
     rig.welcome(resumed=True, seq=0)
-    assert numbers(anew(rig)) == [(1, "a")]
+    never_written = rig.publish("b")
+    assert numbers(anew(rig)) == [(1, "b")]
+    assert [code(each) for each in (pending, never_written)] == ["unknown", None]
+
+
+def test_a_result_that_comes_before_the_packet_is_sent_again_is_its_result() -> None:
+    """5.13: it was carried out by a process that was lost."""
+    rig = Rig().open()
+    pending = rig.publish("a")
+    rig.said()
+    rig.lose()
+    rig.connect()
+    rig.welcome(resumed=True, seq=0)
+    rig.result(1)
+    assert isinstance(pending.outcome, Done)
+    rig.publish("b")
+    assert numbers(rig.said()) == [(1, UNSET), (2, "b")]
 
 
 def test_in_a_new_session_the_harmless_is_said_again() -> None:
