@@ -52,7 +52,7 @@ def steps(country: Country) -> list[Callable[[], object]]:
         lambda: rng.random() < 0.2 and country.renew(rng.choice(("*", "#Home", "#a", "#b"))),
     ]
     if town.node.sessions:
-        some = rng.choice(list(town.node._kept))
+        some = rng.choice(list(town.node.sessions.all())).id
         rare += [lambda: town.direct_something(some), lambda: town.ask_something(some)]
     if client.asked:
         found.append(lambda: country.say(client, "reply"))

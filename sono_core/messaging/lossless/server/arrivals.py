@@ -13,11 +13,13 @@ from sono_core.errors import SonoError
 from sono_core.messaging.lossless import (
     OWN,
     Backplane,
+    Data,
     Entry,
     Page,
     Position,
     Receipt,
     SavedSession,
+    channel_of,
     packets,
 )
 from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
@@ -49,6 +51,9 @@ class Arrived(NamedTuple):
     """Numbers of which nobody knows what became of them, as their node was lost."""
     said: int
     """What the former owner said was accepted, and all with results; 0: nothing."""
+    told: set[str]
+    """Channels that its stream says that it is in, as far as it is kept, where that may not be what
+    was saved."""
     until: float
 
 
@@ -198,8 +203,8 @@ class Arrivals:
                 self.say_gone(claimant, said)
             coming.receipt.fail(Replaced("another node has claimed the session"))
         else:
-            until = self._now + self._age
-            self._here[saved.id] = Arrived(session, record, doubtful, said, until)
+            until, told = self._now + self._age, set() if said else _told(entries)
+            self._here[saved.id] = Arrived(session, record, doubtful, said, told, until)
             coming.receipt.complete(True)
 
     def say_gone(self, to: LetGo, accepted: int) -> None:
@@ -272,6 +277,22 @@ class Arrivals:
 
 
 _GONE = "-"  # in the place of a former owner that is waited for no more
+
+
+def _told(entries: Iterable[Entry]) -> set[str]:
+    """The channels that a client believes to be in that has read all of that."""
+    channels: set[str] = set()
+    for body in (entry.body for entry in entries):
+        if isinstance(body, packets.Joined):
+            channels.add(body.channel)
+        elif isinstance(body, packets.Left):
+            channels.discard(body.channel)
+        elif isinstance(body, packets.Result) and isinstance(body.data, Data):
+            begun = body.data.value()
+            name = begun.get("stream") if isinstance(begun, dict) else None
+            if isinstance(name, str) and (channel := channel_of(name)):
+                channels.add(channel)
+    return channels
 
 
 def _whole_since(at: Position, top: Position, entries: Sequence[Entry]) -> bool:

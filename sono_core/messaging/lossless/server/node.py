@@ -226,6 +226,10 @@ class Node(HandingOver):
             if kept.watched:
                 kept.watched.pop(channel, None)
             self._tell_expelled(session, channel, opening.denied[channel].code, moves)
+        if arrived.told:  # behind all that: it may have heard more than was saved, or less
+            self._tell_current(session, self._hub.channel_of(client))
+            for channel in arrived.told.difference(self._hub.channels_of(client)):
+                self._tell_left(session, channel, UNKNOWN.code)
         session.owed = set(arrived.doubtful) or None
         for number in arrived.doubtful:
             self.refuse(session, number, UNKNOWN)
@@ -272,15 +276,20 @@ class Node(HandingOver):
             self._tell_expelled(session, channel, code, moves)
 
     def _tell_expelled(self, session: Session, channel: str, code: str, moves: bool) -> None:
-        kept, home = self._kept[session.id], self._hub.home
         if moves:
-            position = self._following.position(stream_of(home)) or NOWHERE
-            joined = packets.Joined(
-                stream=OWN, at=NOWHERE, channel=home, position=position, current=True
-            )
-            Turn(kept).come(partial(self.tell, session, joined))
+            self._tell_current(session, self._hub.home)
+        self._tell_left(session, channel, code)
+
+    def _tell_current(self, session: Session, channel: str) -> None:
+        position = self._following.position(stream_of(channel)) or NOWHERE
+        joined = packets.Joined(
+            stream=OWN, at=NOWHERE, channel=channel, position=position, current=True
+        )
+        Turn(self._kept[session.id]).come(partial(self.tell, session, joined))
+
+    def _tell_left(self, session: Session, channel: str, code: str) -> None:
         left = packets.Left(stream=OWN, at=NOWHERE, channel=channel, code=code)
-        Turn(kept).come(partial(self.tell, session, left))
+        Turn(self._kept[session.id]).come(partial(self.tell, session, left))
 
     def _enter_again(self, opening: Opening) -> None:
         """In a new session: the channels where the client was."""
@@ -361,6 +370,24 @@ class Node(HandingOver):
         self._leaving.pop(client, None)
         self.drop(session)
         self.host.ended(client, code)
+
+    def _expire(self, session: Session) -> None:
+        """It has waited for its client for too long; unless that is at another node, of which this
+        one has not heard."""
+        if not self.shared:
+            self._end(session, _EXPIRED)
+            return
+
+        def dropped(receipt: Receipt[bool]) -> None:
+            if self._kept.get(session.id) is not kept:
+                return  # it has come back from there
+            if receipt.error is None and not receipt.value:
+                self._forget(session)
+            else:
+                self._end(session, _EXPIRED)
+
+        kept = self._kept[session.id]
+        self._records.drop(session).then(dropped)
 
     def _detach(self, session: Session) -> None:
         """A session has no connection: nothing is sent to it."""
@@ -467,7 +494,7 @@ class Node(HandingOver):
         """Do what is due."""
         now = self._clock()
         for session in self.sessions.expire(now):
-            self._end(session, _EXPIRED)
+            self._expire(session)
         for client, left in self._terms.tick(now):
             session = self.sessions[client]
             if left:

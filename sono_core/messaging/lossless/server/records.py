@@ -54,11 +54,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     at: Position | None
     """How far its stream was: results behind that may be of higher numbers. None: it had no
     connection, so that there are none."""
+    other: bytes
+    """Like `former`: see `Session.opens`."""
 
     def session(self, id: str, generation: int) -> Session:
         """It, as another node goes on with it."""
         session = Session(id, "", Written(self.identity))
-        session.secrets(self.present, self.former)
+        session.secrets(self.present, self.former, self.other)
         session.generation, session.accepted = generation, self.accepted
         session.charged, session.joined = self.charged, self.wished
         return session
@@ -117,7 +119,7 @@ class Records:
             self.forget(session.id)
             return None
         (channel, *joined), watched, at = self._describe(session)
-        present, former = session.digests
+        present, former, other = session.digests
         # Whatever has no result the client may say again, unless it was told that it is accepted,
         # or one of a higher number has a result: numbers are given once.
         owed = session.owed or ()
@@ -135,6 +137,7 @@ class Records:
             watched,
             [number for number in sorted(owed) if number <= accepted],
             None if free or not _is_connected(session) else at,
+            other,
         )
         return self.put(session, record, free=free)
 
@@ -147,7 +150,7 @@ class Records:
         if not free and _is_connected(session):
             age += 2 * REFRESH
             self._saved[session.id] = self._clock()
-        keys = [key.hex() for key in (record.present, record.former) if key]
+        keys = [key.hex() for key in (record.present, record.former, record.other) if key]
         owner = "" if free else self._backplane.node
         content = _write((VERSION, record))
         saving = self._backplane.save_session(

@@ -40,6 +40,7 @@ class Session:
 
     __slots__ = (
         "_former",
+        "_other",
         "_secret",
         "accepted",
         "address",
@@ -93,6 +94,7 @@ class Session:
         # Of secrets that another node has given there are digests alone, as bytes.
         self._secret: str | bytes = secret
         self._former: str | bytes = ""  # before, until a packet came under the present one
+        self._other: bytes = b""  # likewise: another node gave it instead of the present one
 
     @property
     def key(self) -> str:
@@ -101,35 +103,37 @@ class Session:
         return f"{self.id}{_SEPARATOR}{self._secret}"
 
     @property
-    def digests(self) -> tuple[bytes, bytes]:
-        """Of the present and the former secret; empty: there is none."""
-        return _digested(self._secret), _digested(self._former)
+    def digests(self) -> tuple[bytes, bytes, bytes]:
+        """Of the present, the former and the other secret; empty: there is none."""
+        return _digested(self._secret), _digested(self._former), self._other
 
-    def secrets(self, present: bytes, former: bytes) -> None:
+    def secrets(self, present: bytes, former: bytes, other: bytes) -> None:
         """Those that another node has given, as their digests."""
-        self._secret, self._former = present, former
+        self._secret, self._former, self._other = present, former, other
 
     def belongs_to(self, identity: Any) -> bool:
         """Whether that is the identity whose session it is, whenever it ends. 1 is not True."""
         return same(identity, self.identity)
 
     def opens(self, secret: str) -> bool:
-        """Whether it is the session's secret, or the one before it whose successor may be lost."""
+        """Whether it is the session's secret, or the one before it whose successor may be lost, or
+        may be another one that the client has of another node."""
         present, former = _is(secret, self._secret), _is(secret, self._former)
-        return present or former
+        other = bool(self._other) and _is(secret, self._other)
+        return present or former or other  # in the same time, whichever it is
 
     def renew(self, used: str, secret: str) -> None:
         """Replace the secret after it was used, unless that was the former one: a retry gets the
         same new key, if this node knows it."""
         if not _is(used, self._former):
-            self._former, self._secret = self._secret, secret
-        elif isinstance(self._secret, bytes):
-            self._secret = secret
+            self._former, self._secret, self._other = used, secret, b""
+        elif isinstance(self._secret, bytes):  # whose client may have it
+            self._other, self._secret = self._secret, secret
 
     def confirm(self) -> bool:
         """A packet came under the present key, so the client has it: retire the former. Whether
         there was one."""
-        retires, self._former = bool(self._former), ""
+        retires, self._former, self._other = bool(self._former), "", b""
         return retires
 
     def number(self, seq: int) -> Numbering:
