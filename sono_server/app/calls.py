@@ -206,8 +206,8 @@ class Calls(Hooks):
         try:
             if isinstance(client._dialect, Dialect):
                 self.hub.join(client.id, channel)
-            else:
-                self.lossless.node.admit(self.lossless.node.sessions[client.id], channel)
+            elif client.id in (node := self.lossless.node).sessions:
+                node.admit(node.sessions[client.id], channel)
         except MessagingError as error:
             raise LocalProtocolError(error.text) from None
 
@@ -224,7 +224,8 @@ class Calls(Hooks):
             return
         if not isinstance(client._dialect, Dialect):
             node = self.lossless.node
-            node.expel(node.sessions[client.id], channel, code)
+            if client.id in node.sessions:
+                node.expel(node.sessions[client.id], channel, code)
         elif current:
             hub.move(client.id, hub.home)
         else:

@@ -208,8 +208,8 @@ class Node(HandingOver):
         """A session goes on here that was elsewhere."""
         session, record, _home = opening.session, arrived.record, self._hub.home
         client = session.id
-        if client in self.sessions:  # it was here before, and this node has not heard that it went
-            self.outrun(self.sessions[client])
+        if client in self._kept:  # it was here before, and this node has not heard that it went
+            self.outrun(self._kept[client].session)
         self.sessions.add(session)
         kept = self._kept[client] = Kept(session)
         kept.latest = _ELSEWHERE

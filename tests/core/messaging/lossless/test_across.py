@@ -11,11 +11,12 @@ from sono_core.messaging import Deliver, Publish
 from sono_core.messaging.lossless import OWN, Data, Position, packets
 from sono_core.messaging.lossless.backplane import BackplaneError, Receipt
 from sono_core.messaging.lossless.packets import Join, Request, Send
+from sono_core.messaging.lossless.server.handing_over import PATIENCE
 from sono_core.messaging.lossless.server.identities import Written, same, written
 from sono_core.messaging.lossless.server.orders import CONTROL
 from sono_core.messaging.lossless.streams import Missing
 from tests.core.messaging.lossless.shared import Town
-from tests.core.messaging.lossless.test_handing_over import Person, settled, waiting
+from tests.core.messaging.lossless.test_handing_over import Person, chat, settled, waiting
 
 
 @pytest.fixture
@@ -544,9 +545,9 @@ def held(town: Town, monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
     """The backplane does things of that kind later: each in this list is called for it."""
     inner, waiting_for = getattr(town.memory, name), []
 
-    def later(*args: Any) -> Receipt[Any]:
+    def later(*args: Any, **named: Any) -> Receipt[Any]:
         receipt: Receipt[Any] = Receipt()
-        waiting_for.append(lambda: receipt.complete(inner(*args).value))
+        waiting_for.append(lambda: inner(*args, **named).then(receipt.settle))
         return receipt
 
     monkeypatch.setattr(town.memory, name, later)
@@ -656,3 +657,163 @@ def test_what_an_identity_has_said_is_erased_and_nothing_else(town: Town) -> Non
     assert [entry.body.sender for entry in page.entries] == [bob.welcome.id, None]
     with pytest.raises(LocalProtocolError, match="author"):
         one.node.erase(b"")
+
+
+# -- what a node that was lost, or that another one has overtaken, has left -----------------------
+
+
+def test_nothing_about_a_session_changes_that_has_just_been_claimed(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    go_on = waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    session = one.node.sessions[ann.welcome.id]
+    ann.comes_to(other)
+    for number, carry_out in enumerate((one.node.join, one.node.move, one.node.leave), 3):
+        assert one.node.accept(session, number)
+        kind = (Join, packets.Move, packets.Leave)[number - 3]
+        carry_out(session, kind(seq=number, channel="room" if number == 5 else "b"))  # type: ignore[operator]
+    one.node.admit(session, "c")
+    one.node.expel(session, "room", "left")
+    assert one.hub.channels_of(ann.welcome.id) == ["Home", "room"]
+    go_on()
+    for _ in range(2):
+        town.wait(1)
+    ann.take()
+    assert [code_of(ann, number) for number in (2, 3, 4, 5)] == [None, *["unavailable"] * 3]
+    assert other.hub.channels_of(ann.welcome.id) == ["Home", "room"]
+
+
+def test_a_session_is_let_go_although_the_backplane_takes_no_results(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, ann, _ = settled(town)
+    waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    ann.comes_to(other)
+    with monkeypatch.context() as away:
+        refuse(town, away, "publish")
+        for _ in range(2):
+            assert ann.welcome.id in one.node.sessions
+            town.wait(PATIENCE)
+    assert ann.welcome.id not in one.node.sessions
+    town.wait(1)
+    ann.take()
+    assert (ann.welcome.resumed, ann.welcome.seq) == (True, 1)
+
+
+def test_a_client_is_told_what_has_changed_when_that_is_saved(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, ann, _ = settled(town)
+    saving = held(town, monkeypatch, "save_session")
+    ann.say(Join(seq=2, channel="b"), Join(seq=3, channel="c"))
+    ann.say(packets.Leave(seq=4, channel="b"), chat(5, "c"))
+    assert [ann.results(number) for number in (2, 3, 4, 5)] == [[]] * 4
+    for go_on in saving:
+        go_on()
+    ann.take()
+    assert [each.re for each in ann.got if isinstance(each, packets.Result)] == [1, 2, 3, 4, 5]
+
+
+def test_a_second_result_of_a_number_changes_nothing(town: Town) -> None:
+    one, _, ann, _ = settled(town)
+    session = one.node.sessions[ann.welcome.id]
+    one.node.answer(session, 1)
+    assert (session.owed, session.answered) == (None, 1)
+
+
+def test_a_client_that_has_ended_meanwhile_is_told_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, _ = settled(town)
+    saving = held(town, monkeypatch, "save_session")
+    ann.say(Join(seq=2, channel="b"))
+    one.node.end(one.node.sessions[ann.welcome.id], 1000)
+    for go_on in saving:
+        go_on()
+    assert f"{OWN}{ann.welcome.id}" not in town.memory.streams
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_session_whose_time_is_over_has_ended_unless_another_node_has_claimed_it(
+    town: Town, elsewhere: bool
+) -> None:
+    one, other, ann, _ = settled(town)
+    ann.line.lose()
+    if elsewhere:
+        town.stop(one)
+        ann.comes_to(other)
+        town.wait(1)
+        one.backplane._held.clear()  # type: ignore[attr-defined]  # it never heard of that
+        one.backplane.stopped = False  # type: ignore[attr-defined]
+    town.wait(61)
+    assert ann.welcome.id not in one.hub.clients
+    assert one.over == ([] if elsewhere else [(ann.welcome.id, 1006)])
+    assert one.away == ([ann.welcome.id] if elsewhere else [])
+
+
+def test_a_session_comes_back_while_it_is_found_out_whether_it_is_elsewhere(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, ann, _ = settled(town)
+    ann.line.lose()
+    town.stop(one)
+    ann.comes_to(other)
+    town.wait(1)
+    ann.take()
+    one.backplane._held.clear()  # type: ignore[attr-defined]
+    one.backplane.stopped = False  # type: ignore[attr-defined]
+    waiting_for = held(town, monkeypatch, "drop_session")
+    one.wait(61)
+    assert ann.welcome.id in one.hub.clients
+    ann.comes_to(one)
+    town.wait(1)
+    ann.take()
+    for go_on in waiting_for:
+        go_on()
+    assert ann.welcome.resumed
+    assert ann.welcome.id in one.node.sessions
+    assert one.over == []
+
+
+def test_memberships_that_were_told_and_not_saved_are_told_again(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    ann.say(Request(seq=2, name="echo", data={"said": "nothing"}))
+    record = town.memory._sessions[ann.welcome.id]
+    ann.say(packets.Move(seq=3, channel="b"))
+    session = one.node.sessions[ann.welcome.id]
+    for channel in ("c", "d"):
+        one.node.admit(session, channel)
+    one.node.expel(session, "d", "left")
+    ann.take()
+    assert "c" in one.hub.channels_of(ann.welcome.id)
+    town.memory._sessions[ann.welcome.id] = record  # the node was lost before it was saved
+    town.stop(one)
+    ann.comes_to(other)
+    town.wait(1)
+    told = ann.take()
+    assert ann.welcome.resumed
+    assert other.hub.channels_of(ann.welcome.id) == ["Home", "room"]
+    current = [each.channel for each in told if isinstance(each, packets.Joined)]
+    left = {each.channel for each in told if isinstance(each, packets.Left)}
+    assert (current, left) == (["Home"], {"b", "c"})
+
+
+def test_a_key_that_another_node_gave_opens_a_session_until_one_is_confirmed(town: Town) -> None:
+    town = Town("abc")
+    one, other, ann, _ = settled(Three(town))
+    third = town.houses[2]
+    first = ann.welcome.key
+    ann.line.lose()
+    ann.comes_to(other)
+    ann.take()
+    second = ann.welcome.key
+    stale = third.line()
+    stale.send(packets.Hello(key=first))  # it has stood still on its way
+    town.wait(1)
+    assert stale.client == ann.welcome.id
+    ann.comes_to(one)
+    town.wait(1)
+    ann.take()
+    assert ann.welcome.resumed
+    assert ann.welcome.key not in (first, second)
+    ann.say(Join(seq=2, channel="b"))
+    assert len(town.memory._sessions[ann.welcome.id].keys) == 1

@@ -505,3 +505,20 @@ def test_numbers_that_do_not_fit_are_mended_by_a_resume() -> None:
     rig.receive(packets.Error("bad-seq", "too high"))
     assert rig.client.dead
     assert rig.told() == [Refused("invalid-packet", "what?"), Refused("bad-seq", "too high")]
+
+
+@pytest.mark.parametrize("kind", ["join", "move", "leave"])
+def test_a_client_whose_membership_is_unknown_comes_back(kind: str) -> None:
+    """5.14: a welcome says where it is."""
+    rig = Rig().open()
+    getattr(rig.client, kind)("room", now=rig.now)
+    rig.publish("a")
+    rig.said()
+    rig.result(2, error=Failure("unknown", "its server was lost"))
+    assert not rig.client.dead
+    rig.result(1, error=Failure("unknown", "its server was lost"))
+    assert rig.client.dead
+    rig.lose()
+    rig.connect()
+    rig.welcome(resumed=True, seq=2)
+    assert not rig.client.dead
