@@ -9,6 +9,8 @@ messages      a million messages through closes, resets and slices, checked by a
 returns       1,000 clients of sono.v2 that lose 20 connections each while 200 messages a second are
               published: inside history nothing may be lost, doubled or out of order; --nodes=3
               spreads them over three servers that share a Redis
+faults        60 clients of sono.v2 on three servers while Redis, the network or one of them fails,
+              in one way after the other (--fault): what was lost, and when that was noticed
 storm         10,000 clients of sono.v2 are cut at once and resume: how long it takes
 
 Linux only. The exit status is 1 if a run missed a bar, 2 if it could not begin.
@@ -27,7 +29,7 @@ from benchmarks.peers.common import more_descriptors
 from tests.backplane.brokers import broker
 from tests.faults.victims import victim
 
-from . import bars, returns
+from . import bars, faults, returns
 from .churn import DEADLINES, churn
 from .outcome import Outcome
 
@@ -57,6 +59,16 @@ def _returns(chosen: argparse.Namespace) -> Outcome:
         return returns.returns(nodes, chosen.clients, chosen.drops, chosen.rate, stay)
 
 
+def _faults(chosen: argparse.Namespace) -> Outcome:
+    whole = Outcome()
+    for name in chosen.fault or faults.FAULTS:
+        print(f"{name}: {faults.FAULTS[name].what}", flush=True)
+        outcome = faults.run(name, chosen.kind, chosen.clients, chosen.rate)
+        whole.figures[name] = outcome.figures
+        whole.failures += [f"{name}: {failure}" for failure in outcome.failures]
+    return whole
+
+
 _RUNS = {
     "churn": _Run(_churn, 30, 50),
     "idle": _Run(lambda c: bars.idle(c.kind, c.minutes * 60, c.clients), 2, 10_000),
@@ -65,6 +77,7 @@ _RUNS = {
     "flood": _Run(lambda c: bars.flood(c.kind, c.clients), 0, 2000),
     "messages": _Run(lambda c: bars.messages(c.kind, c.messages), 0, 12),
     "returns": _Run(_returns, 3, 1000),
+    "faults": _Run(_faults, 0, 60),
     "storm": _Run(lambda c: returns.storm(c.kind, c.clients), 0, 10_000),
 }
 
@@ -83,8 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--clients", type=int, help=f"how many at a time ({crowds})")
     add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")
     add("--drops", type=int, default=20, help="of each client of returns (default: %(default)s)")
-    add("--rate", type=float, default=200.0, help="messages a second of returns (default: 200)")
+    add(
+        "--rate",
+        type=float,
+        default=200.0,
+        help="messages a second, of returns (default: 200)",
+    )
     add("--nodes", type=int, default=1, help="servers of returns, which share a Redis (default: 1)")
+    add("--fault", choices=faults.FAULTS, action="append", help="one of faults; default: all")
     add("--kind", choices=("selector", "asyncio"), default="selector", help="kind of server")
     add("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     return parser
@@ -123,7 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     print(f"{chosen.what} on {chosen.kind}")
     for name, value in outcome.figures.items():
-        print(f"  {name}: {value}")
+        if isinstance(value, dict) and chosen.what == "faults":
+            print(f"  {name}")
+            for one, figure in value.items():
+                print(f"    {one}: {figure}")
+        else:
+            print(f"  {name}: {value}")
     for failure in outcome.failures:
         print(f"  FAILED: {failure}")
     if chosen.json:

@@ -85,6 +85,8 @@ class Report(msgspec.Struct):
     """How often clients asked again for what they had missed within a connection."""
     waits: list[float] = field(default_factory=list)
     """Seconds from the beginning of each connection but the first to its welcome."""
+    longest: float = 0.0
+    """Seconds from when a message was made until a client had it, at most."""
     cpu: float = 0.0
     """Seconds of the process."""
     wrong: list[str] = field(default_factory=list)
@@ -322,6 +324,8 @@ class Client:
             self._wrong(f"after {text_of(last)} of {stream} came {text_of(at)}")
         self.at[stream] = at
         self._report.heard += 1
+        waited = time.monotonic() - made_at(event.data)
+        self._report.longest = max(self._report.longest, waited)
         known = self._report.entries.setdefault(stream, {}).setdefault(text_of(at), event.data)
         if known != event.data:
             self._wrong(f"{text_of(at)} of {stream} is {event.data}, and was {known}")

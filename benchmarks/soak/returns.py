@@ -47,7 +47,7 @@ def returns(nodes: Sequence[Victim], clients: int, drops: int, rate: float, stay
         stay: seconds for which a connection stays on average.
     """
     began = time.monotonic()
-    reports = _reports([node.address[1] for node in nodes], clients, drops, rate, stay)
+    reports = reports_of([node.address[1] for node in nodes], clients, drops, rate, stay)
     lasted = time.monotonic() - began
     outcome = judge(reports, clients * drops)
     waits = [1000 * wait for report in reports for wait in report.waits]
@@ -65,9 +65,10 @@ def returns(nodes: Sequence[Victim], clients: int, drops: int, rate: float, stay
     return outcome
 
 
-def _reports(
+def reports_of(
     ports: list[int], clients: int, drops: int, rate: float, stay: float
 ) -> Sequence[Report]:
+    """What clients saw that live as `returns` says, in processes of their own."""
     number = math.ceil(clients / _CLIENTS_EACH)
     rooms = max(2, clients * _MEMBERSHIPS // _MEMBERS)
     channels = [f"{SHORT if room % 4 == 0 else 'room'} {room}" for room in range(rooms)]

@@ -297,8 +297,6 @@ export class SonoClient {
 
   #expire(item) {
     if (!item.seq) this.#done(item);
-    // A process that was lost may have carried it out: its number stays, and means nothing any more.
-    else if (this.#outbox.has(item)) item.frame = JSON.stringify({ type: "reply", seq: item.seq, re: 0 });
     item.reject(new SonoError(!item.seq ? "not-sent" : item.timeout ? "timeout" : "unknown"));
   }
 
@@ -550,16 +548,15 @@ export class SonoClient {
     const item = this.#sent.get(result.re);
     if (!item) return;
     this.#done(item);
+    const { code, message, temporary } = result.error ?? {};
     try {
-      const { code, message, temporary } = result.error ?? {};
       if (code) throw new SonoError(code, message, !!temporary);
       item.resolve(item.finish ? item.finish(result) : (result.published ?? result.data));
     } catch (error) {
       item.reject(error);
     }
     if (item.leads) this.#aim();
-    // A welcome says where the client is.
-    if (result.error?.code === "unknown" && /^{"type":"(join|move|leave)"/.test(item.body)) this.#lost(LOST);
+    if (code === "unknown" && item.body[9] < "p") this.#lost(LOST);
   }
 
   async #answer({ id, name, data }) {

@@ -490,7 +490,7 @@ describe("the outbox", () => {
     sono.message("");
   });
 
-  test("what was not sent for 5 minutes fails as such; what was sent is unknown, and its number means nothing any more", async () => {
+  test("what was not sent for 5 minutes fails as such; what was sent is unknown, and goes out with its number", async () => {
     const { sono, server } = connected();
     const sent = outcome(sono.publish("Home", "chat", 1));
     server.heard();
@@ -501,12 +501,28 @@ describe("the outbox", () => {
     await page.clock.pass(1000);
     assert.deepEqual([await sent, await unsent], [{ code: "unknown" }, { code: "not-sent" }]);
     server.open({ resumed: true });
-    const [nothing, publication] = server.heard();
-    assert.deepEqual(nothing, { type: "reply", seq: 1, re: 0 });
-    assert.deepEqual([publication.seq, publication.data], [2, 3]);
+    assert.deepEqual(server.heard().map(({ seq, data }) => [seq, data]), [[1, 1], [2, 3]]);
     server.result(2, { published: ["home", 8] });
     assert.deepEqual(await later, ["home", 8]);
   });
+
+  // The packet's type is what tells: those of joins, moves and leaves are before "p" in the alphabet.
+  for (const [change, isLost] of [["join", true], ["move", true], ["leave", true], ["publish", false]]) {
+    test(`5.14: after a ${change} of which nobody knows what became the client ${isLost ? "comes back" : "stays"}`, async () => {
+      const { sono, server } = connected();
+      const changes = {
+        join: () => sono.join("room").catch(() => {}),
+        move: () => sono.changeChannel("room"),
+        leave: () => sono.leave("room").catch(() => {}),
+        publish: () => sono.publish("Home", "chat", 1).catch(() => {}),
+      };
+      changes[change]();
+      const [{ seq }] = server.heard();
+      server.result(seq, { error: { code: "unknown", message: "its server was lost" } });
+      await settled();
+      assert.equal(sono.readyState === OPEN, !isLost);
+    });
+  }
 
   test("4.3: what was accepted waits for its result as long as that takes", async () => {
     const { sono, server } = connected();

@@ -43,6 +43,7 @@ class Application:
             "/fan": lambda request: self._enter(request, self._members, self._tell_all),
             "/ws": self._sono.connect,
             "/stats": self._tell,
+            "/readyz": lambda request: request.respond(200 if self._sono.ready else 503),
         }
 
     def __call__(self, request: HTTPRequest) -> None:

@@ -49,7 +49,7 @@ REFUSALS = {
     "unknown-client",
     "declined",
     "too-many-channels",
-    "unavailable",
+    *("unavailable", "too-many-requests"),
 }
 UNCERTAIN = {"unknown", "timeout"}
 NOTHING_DONE = REFUSALS | {"not-sent"}

@@ -178,8 +178,8 @@ PUBLISH, PUBLISHED, DIRECT = Delivery.publish, Delivery._published, Delivery.dir
 BEGIN = Following.begin
 DETACH, LOST, ANSWER = Node._detach, Node.lost, Questions.answer
 RECEIVE, NUMBER = Conversation.receive, Session.number
-SAY_GONE, PASS_ON, MARK = Arrivals.say_gone, Arrivals.pass_on, Delivery._mark
-ANSWERED, ARRIVE, RESUME = Delivery._answered, Node._arrive, Outbox.resume
+SAY_GONE, PASS_ON = Arrivals.say_gone, Arrivals.pass_on
+ARRIVE, RESUME = Node._arrive, Outbox.resume
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -356,19 +356,8 @@ def tells_before_it_is_saved(self: Delivery, session: Session, publish: Any) -> 
     return publish()
 
 
-def publishes_numbers_and_not_packets(self: Delivery, said: Any, seq: Any) -> Any:
-    key, origin = MARK(self, said, seq)
-    return key and key.rpartition(":")[0], origin
-
-
 def doubts_nothing(self: Node, opening: Any, arrived: Any) -> None:
     ARRIVE(self, opening, arrived._replace(doubtful=[]))
-
-
-def saves_no_results(self: Delivery, session: Session, seq: int, receipt: Any) -> None:
-    before = session.answered
-    ANSWERED(self, session, seq, receipt)
-    session.answered = before
 
 
 def changes_memberships_to_the_end(self: HandingOver, session: Session) -> bool:
@@ -396,8 +385,6 @@ def numbers_anew(self: Outbox, seq: int) -> None:
 DEFECTS_OF_SEVERAL: list[tuple[type, str, Callable[..., Any]]] = [
     (Arrivals, "say_gone", keeps_its_word_to_itself),
     (Delivery, "_told_later", tells_before_it_is_saved),
-    (Delivery, "_mark", publishes_numbers_and_not_packets),
-    (Delivery, "_answered", saves_no_results),
     (Node, "_arrive", doubts_nothing),
     (HandingOver, "leaves", changes_memberships_to_the_end),
     (HandingOver, "fetch", fetches_nothing),

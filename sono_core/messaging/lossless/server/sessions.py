@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sono_core.messaging.lossless.backplane import Receipt
+from sono_core.messaging.lossless import Receipt
 
 from .identities import same
 

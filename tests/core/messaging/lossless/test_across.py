@@ -817,3 +817,21 @@ def test_a_key_that_another_node_gave_opens_a_session_until_one_is_confirmed(tow
     assert ann.welcome.key not in (first, second)
     ann.say(Join(seq=2, channel="b"))
     assert len(town.memory._sessions[ann.welcome.id].keys) == 1
+
+
+def test_another_packet_under_the_number_of_one_that_a_lost_node_carried_out_is_carried_out(
+    town: Town,
+) -> None:
+    """Clients of others may use a number again whose packet they have given up."""
+    one, other, ann, bob = settled(town)
+    session = one.node.sessions[ann.welcome.id]
+    body = Publish("room", "chat", Data.of("first"), session.id)
+    key = f"{session.id}:2:{Data.of('first').checksum:x}"
+    town.memory.publish("#room", body, 1, one.node._histories.default, key)
+    town.stop(one)
+    ann.comes_to(other)
+    town.wait(1)
+    ann.take()
+    ann.say(packets.Publish(channel="room", event="chat", data="second", seq=2))
+    bob.take()
+    assert bob.said == ["first", "second"]
