@@ -533,8 +533,9 @@ def test_servers_that_share_a_broker_are_measured(
     assert command.main([row, "--rounds", "1", "--seconds", "0.1"]) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     figures = [line.split("|")[3].strip() for line in table if line.startswith(f"| {case.name}")]
-    for subject, figure in zip(subjects, figures, strict=True):
-        assert re.fullmatch(r"[\d.]+( ?[kMmµ]s?)?", figure) or obstacle(subject), table
+    there = [subject for subject in subjects if not obstacle(subject)]
+    for subject, figure in zip(there, figures, strict=True):
+        assert re.fullmatch(r"[\d.]+( ?[kMmµ]s?)?", figure), (subject, table)
 
 
 @measuring

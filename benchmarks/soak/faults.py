@@ -214,11 +214,11 @@ def run(name: str, kind: str, clients: int, rate: float) -> Outcome:
             stack.enter_context(victim(kind, "--backplane", url, *fault.options)) for url in urls
         ]
         scene = Scene(setting.server, setting.url, setting.cable, nodes)
-        _ready(nodes, time.monotonic() + _PATIENCE)
         stay = (CALM + fault.lasts + _AFTER) / 2
         ports = [node.address[1] for node in nodes]
         threads = stack.enter_context(ThreadPoolExecutor(2))
         talking = threads.submit(reports_of, ports, clients, 1, rate, stay)
+        _ready(nodes, time.monotonic() + _PATIENCE)  # each begins with its first client
         time.sleep(CALM)
         began = time.monotonic()
         watching = threads.submit(_noticed, nodes, began)

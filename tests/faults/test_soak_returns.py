@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,8 @@ def test_what_is_doubled_or_missing_or_out_of_order_is_wrong(told: tuple[Any, ..
 
 def test_the_same_place_holds_the_same_for_all() -> None:
     report = Report()
-    Client(PLAN, 0, report)._note(said(1, "one"))
-    Client(PLAN, 1, report)._note(said(1, "another"))
+    Client(PLAN, 0, report)._note(said(1, "0.1.1"))
+    Client(PLAN, 1, report)._note(said(1, "1.1.1"))
     assert len(report.wrong) == 1
 
 
@@ -225,3 +226,28 @@ def test_every_broken_promise_is_a_failure(changes: dict[str, Any], what: str) -
 def test_two_processes_must_have_heard_the_same() -> None:
     other = replace(GOOD, drops=0, entries={"#a": {"e:1": "x.7000000"}})
     assert "not the same for all" in judge([GOOD, other], 2).failures[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deaf", "killed"])
+def test_a_fault_is_gone_through_and_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.soak import faults
+
+    require_redis()
+    calm = faults.FAULTS[name]._replace(lasts=2.0, happens=lambda scene: HAPPENS[name](scene))
+    monkeypatch.setitem(faults.FAULTS, name, calm)
+    monkeypatch.setattr(faults, "_AFTER", 3.0)
+    file = tmp_path / "figures.json"
+    command = ["faults", f"--fault={name}", "--clients=20", "--rate=40", f"--json={file}"]
+    status = main(command)
+    written = json.loads(file.read_text())
+    assert (status, written["failures"]) == (0, [])
+    assert written["figures"][name]["heard"] > written["figures"][name]["published"] > 0
+
+
+HAPPENS: dict[str, Any] = {
+    "deaf": lambda scene: scene.server.command("CLIENT", "KILL", "TYPE", "pubsub"),
+    "killed": lambda scene: scene.nodes[0].signal(signal.SIGKILL),
+}
