@@ -532,10 +532,11 @@ def test_servers_that_share_a_broker_are_measured(
     monkeypatch.setattr(command, "row_named", lambda name: short)
     assert command.main([row, "--rounds", "1", "--seconds", "0.1"]) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    figures = [line.split("|")[3].strip() for line in table if line.startswith(f"| {case.name}")]
-    there = [subject for subject in subjects if not obstacle(subject)]
-    for subject, figure in zip(there, figures, strict=True):
-        assert re.fullmatch(r"[\d.]+( ?[kMmµ]s?)?", figure), (subject, table)
+    cells = [[cell.strip() for cell in line.split("|")] for line in table]
+    figures = {subject: figure for _, name, subject, figure, *_ in cells if name == case.name}
+    for subject in subjects:
+        if not obstacle(subject):
+            assert re.fullmatch(r"[\d.]+( ?[kMmµ]s?)?", figures[subject]), table
 
 
 @measuring
