@@ -532,7 +532,7 @@ def test_servers_that_share_a_broker_are_measured(
     monkeypatch.setattr(command, "row_named", lambda name: short)
     assert command.main([row, "--rounds", "1", "--seconds", "0.1"]) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line.split("|")] for line in table]
+    cells = [[cell.strip(" *") for cell in line.split("|")] for line in table]
     figures = {subject: figure for _, name, subject, figure, *_ in cells if name == case.name}
     for subject in subjects:
         if not obstacle(subject):
