@@ -31,7 +31,7 @@ _LOOK = 0.02
 _ANSWER = 1.0  # seconds
 _PATIENCE = 60.0  # seconds for all to be well again
 _SOON = 10.0  # seconds within which a fault must be noticed, and be over
-_LARGE = 600_000  # bytes: more than the broker is told to keep for a subscriber
+_LARGE = 200_000  # bytes: more than the broker is told to keep for a subscriber
 
 
 class Scene(NamedTuple):
@@ -137,7 +137,7 @@ def _fill(scene: Scene) -> None:
 
 
 def _overrun(scene: Scene) -> None:
-    scene.server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 300kb 0 0")
+    scene.server.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 100kb 0 0")
     with Publisher(scene.url) as publisher:
         large = f"{'x' * _LARGE}.1.{time.monotonic() * 1e6:.0f}"
         publisher.publish("room 1", "said", large)
@@ -182,7 +182,9 @@ FAULTS: dict[str, Fault] = {
     "pause": Fault("CLIENT PAUSE for 8 s", _pause, 8),
     "failover": Fault("a master is killed, and Sentinel promotes", _promote, 4, _guarded, True),
     "lagging": Fault("the same, with a replica that lags", _promote, 4, _lagging, True),
-    "overrun": Fault("a publication above what Redis keeps for subscribers", _overrun, 1, None),
+    "overrun": Fault(
+        "a publication above what Redis keeps for subscribers", _overrun, 1, shows=False
+    ),
     "cut": Fault("one server's network swallows everything for 8 s", _cut, 8, _cabled),
     "killed": Fault("SIGKILL for one of the servers", _kill_node, 15, shows=False),
     "stopped": Fault(
