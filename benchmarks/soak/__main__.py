@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.load import LoadError
 from benchmarks.peers.common import more_descriptors
@@ -64,6 +64,7 @@ def _faults(chosen: argparse.Namespace) -> Outcome:
     for name in chosen.fault or faults.FAULTS:
         print(f"{name}: {faults.FAULTS[name].what}", flush=True)
         outcome = faults.run(name, chosen.kind, chosen.clients, chosen.rate)
+        _show(outcome.figures)
         whole.figures[name] = outcome.figures
         whole.failures += [f"{name}: {failure}" for failure in outcome.failures]
     return whole
@@ -82,6 +83,11 @@ _RUNS = {
 }
 
 
+def _show(figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
+        print(f"  {name}: {value}", flush=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak",
@@ -96,12 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--clients", type=int, help=f"how many at a time ({crowds})")
     add("--messages", type=int, default=1_000_000, help="how many in all (default: %(default)s)")
     add("--drops", type=int, default=20, help="of each client of returns (default: %(default)s)")
-    add(
-        "--rate",
-        type=float,
-        default=200.0,
-        help="messages a second, of returns (default: 200)",
-    )
+    add("--rate", type=float, default=200.0, help="messages a second (default: 200)")
     add("--nodes", type=int, default=1, help="servers of returns, which share a Redis (default: 1)")
     add("--fault", choices=faults.FAULTS, action="append", help="one of faults; default: all")
     add("--kind", choices=("selector", "asyncio"), default="selector", help="kind of server")
@@ -141,13 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LoadError as error:
         parser.error(str(error))
     print(f"{chosen.what} on {chosen.kind}")
-    for name, value in outcome.figures.items():
-        if isinstance(value, dict) and chosen.what == "faults":
-            print(f"  {name}")
-            for one, figure in value.items():
-                print(f"    {one}: {figure}")
-        else:
-            print(f"  {name}: {value}")
+    if run.run is not _faults:  # which shows each as it comes
+        _show(outcome.figures)
     for failure in outcome.failures:
         print(f"  FAILED: {failure}")
     if chosen.json:

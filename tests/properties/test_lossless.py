@@ -393,41 +393,27 @@ DEFECTS_OF_SEVERAL: list[tuple[type, str, Callable[..., Any]]] = [
     (Arrivals, "pass_on", lets_in_whoever_was_passed_on),
     (Outbox, "resume", numbers_anew),
 ]
+PLANTED = [*((1, *one) for one in DEFECTS), *((3, *one) for one in DEFECTS_OF_SEVERAL)]
 
 
 @pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "name", "defect"),
-    DEFECTS_OF_SEVERAL,
-    ids=[f"{kind.__name__}.{name}-{one.__name__}" for kind, name, one in DEFECTS_OF_SEVERAL],
-)
-def test_a_planted_defect_of_several_nodes_is_found(
-    monkeypatch: pytest.MonkeyPatch, kind: type, name: str, defect: Callable[..., Any]
-) -> None:
-    monkeypatch.setattr(kind, name, defect)
-    for seed in range(3000):
-        try:
-            walk(seed, nodes=3)
-        except (AssertionError, KeyError, AttributeError):
-            return
-    pytest.fail("nobody noticed")
-
-
-@pytest.mark.once
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "name", "defect"),
-    DEFECTS,
-    ids=[f"{kind.__name__}.{name}-{defect.__name__}" for kind, name, defect in DEFECTS],
+    ("nodes", "kind", "name", "defect"),
+    PLANTED,
+    ids=[f"{nodes}-{kind.__name__}.{name}-{one.__name__}" for nodes, kind, name, one in PLANTED],
 )
 def test_a_planted_defect_is_found(
-    monkeypatch: pytest.MonkeyPatch, kind: type, name: str, defect: Callable[..., Any]
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: int,
+    kind: type,
+    name: str,
+    defect: Callable[..., Any],
 ) -> None:
     monkeypatch.setattr(kind, name, defect)
     for seed in range(3000):
         try:
-            walk(seed)
+            walk(seed, nodes=nodes)
         except (AssertionError, KeyError, AttributeError):
             return
     pytest.fail("nobody noticed")

@@ -235,8 +235,8 @@ class Outbox:
         for item in [item for item in self._waiting.values() if item.kind is Reply]:
             self._give_up(item, NO_SUCH_REQUEST)  # the request was the former session's
         written = [item for item in self._waiting.values() if item.former is not None]
-        self._waiting = {id(item): item for item in self._waiting.values() if item not in written}
         for item in written:
+            del self._waiting[id(item)]
             item.seq, item.former = item.former, None
         self.doubt(written)
         self._orphans.clear()

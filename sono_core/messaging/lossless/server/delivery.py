@@ -392,16 +392,14 @@ class Delivery:
         size += _ENVELOPE
         history = self._histories.default
         marked = mark or (None, self._origin(session))
-        publish = partial(
-            self._backplane.publish, named(session.id, OWN), packet, size, history, *marked
-        )
-        waits = session.saving is not None and mark is None
-        receipt = self._told_later(session, publish) if waits else publish()
-        if not self.shared:
-            pass
-        elif isinstance(packet, packets.Result):
+        publication = named(session.id, OWN), packet, size, history, *marked
+        if session.saving is None or mark is not None:
+            receipt: Receipt[Any] = self._backplane.publish(*publication)
+        else:
+            receipt = self._told_later(session, partial(self._backplane.publish, *publication))
+        if self.shared and isinstance(packet, packets.Result):
             receipt.then(partial(self._answered, session, packet.re))
-        elif mark is None:
+        elif self.shared and mark is None:
             receipt.then(partial(self._refused, session))
         for ended in self.sessions.charge(session, size, history.size):
             self._end(ended, FULL[0])

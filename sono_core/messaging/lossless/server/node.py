@@ -377,6 +377,7 @@ class Node(HandingOver):
         if not self.shared:
             self._end(session, _EXPIRED)
             return
+        kept = self._kept[session.id]
 
         def dropped(receipt: Receipt[bool]) -> None:
             if self._kept.get(session.id) is not kept:
@@ -386,7 +387,6 @@ class Node(HandingOver):
             else:
                 self._end(session, _EXPIRED)
 
-        kept = self._kept[session.id]
         self._records.drop(session).then(dropped)
 
     def _detach(self, session: Session) -> None:

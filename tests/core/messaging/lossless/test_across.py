@@ -9,7 +9,7 @@ import pytest
 from sono_core.errors import LocalProtocolError
 from sono_core.messaging import Deliver, Publish
 from sono_core.messaging.lossless import OWN, Data, Position, packets
-from sono_core.messaging.lossless.backplane import BackplaneError, Receipt
+from sono_core.messaging.lossless.backplane import BackplaneError, Fenced, Receipt
 from sono_core.messaging.lossless.packets import Join, Request, Send
 from sono_core.messaging.lossless.server.handing_over import PATIENCE
 from sono_core.messaging.lossless.server.identities import Written, same, written
@@ -24,12 +24,17 @@ def town() -> Town:
     return Town()
 
 
-def refuse(town: Town, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+AWAY = BackplaneError("away")
+
+
+def refuse(
+    town: Town, monkeypatch: pytest.MonkeyPatch, name: str, error: BackplaneError = AWAY
+) -> None:
     """The backplane does nothing of that kind any more."""
 
     def failing(*_: Any, **__: Any) -> Receipt[Any]:
         failed: Receipt[Any] = Receipt()
-        failed.fail(BackplaneError("away"))
+        failed.fail(error)
         return failed
 
     monkeypatch.setattr(town.memory, name, failing)
@@ -384,16 +389,8 @@ def test_a_session_that_ends_while_it_is_leaving_has_ended(town: Town) -> None:
 def test_a_packet_of_a_session_that_is_elsewhere_is_not_passed_on(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sono_core.messaging.lossless import Fenced
-
     one, _, ann, bob = settled(town)
-
-    def fenced(*_: Any, **__: Any) -> Receipt[Any]:
-        failed: Receipt[Any] = Receipt()
-        failed.fail(Fenced("the session goes on elsewhere"))
-        return failed
-
-    monkeypatch.setattr(town.memory, "send", fenced)
+    refuse(town, monkeypatch, "send", Fenced("the session goes on elsewhere"))
     line = ann.line
     line.send(Send(to=bob.welcome.id, event="hey", data=1, seq=2))
     bob.take()
