@@ -226,6 +226,8 @@ def run(name: str, kind: str, clients: int, rate: float) -> Outcome:
         watching = threads.submit(_noticed, nodes, began)
         fault.happens(scene)
         over = time.monotonic()
+        if fault.shows:  # or servers would be found well that have not noticed yet
+            watching.result()
         well = _ready(nodes, over + _PATIENCE) - over
         noticed = watching.result()
         reports = talking.result()
