@@ -44,6 +44,7 @@ from .questions import GONE, Answered, Questions
 from .records import NOWHERE
 from .sessions import Numbering, Session, Sessions
 from .shared_presence import SharedPresence
+from .untaken import Untaken
 
 FULL = (1013, "there are too many sessions")
 _ENVELOPE = 256  # bytes of a packet beside its data, about
@@ -139,6 +140,7 @@ class Delivery:
         """Whether sessions may go on at other nodes."""
         self._pending = Pending(settings.max_requests)  # what clients ask
         self._asked = Pending(settings.max_requests)  # what they are asked
+        self.untaken: Untaken = Untaken()
         hub.elsewhere = backplane.shared
         self._following.follow(EVERYBODY)
         if backplane.shared:
@@ -283,14 +285,16 @@ class Delivery:
         if isinstance(receipt.error, Fenced) and self.sessions.has(session):
             self.outrun(session)
 
-    def _answered(self, session: Session, seq: int, receipt: Receipt[Any]) -> None:
+    def _answered(self, session: Session, result: packets.Result, receipt: Receipt[Any]) -> None:
         """A result is in its stream, where another node would find it, or was refused."""
         if receipt.error is not None:
+            if not isinstance(receipt.error, Fenced):
+                self.untaken.add(session, result, self._clock())
             self._refused(session, receipt)
             return
-        session.answered = max(session.answered, seq)
+        session.answered = max(session.answered, result.re)
         if session.owed:
-            session.owed.discard(seq)
+            session.owed.discard(result.re)
             if not session.owed:
                 session.owed = None
                 self.settled(session)
@@ -398,7 +402,7 @@ class Delivery:
         else:
             receipt = self._told_later(session, partial(self._backplane.publish, *publication))
         if self.shared and isinstance(packet, packets.Result):
-            receipt.then(partial(self._answered, session, packet.re))
+            receipt.then(partial(self._answered, session, packet))
         elif self.shared and mark is None:
             receipt.then(partial(self._refused, session))
         for ended in self.sessions.charge(session, size, history.size):

@@ -27,6 +27,7 @@ from .host import Host, Settings
 from .memberships import Memberships
 from .records import NOWHERE, Records
 from .sessions import Session, parts_of
+from .untaken import size_of
 
 REPLACED = (4012, "a newer connection has the session")
 ELSEWHERE = (1013, "the session is just going elsewhere")
@@ -281,10 +282,12 @@ class HandingOver(Memberships):
             for client, departure in self._leaving.items()
             if client in self.sessions
         ]
-        others = [part.deadline for part in (self._records, self._arrivals)]
+        others = [part.deadline for part in (self._records, self._arrivals, self.untaken)]
         return min([*leaving, *(at for at in others if at is not None)], default=None)
 
     def _look_after_sessions(self, now: float) -> None:
+        for session, result in self.untaken.due(now):
+            self.tell(session, result, size_of(result))
         for client in self._records.due(now):
             self.save(self.sessions[client])
         for session in self._arrivals.tick(now):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sono_core.errors import LocalProtocolError
 from sono_core.messaging import Deliver, Publish
@@ -14,6 +15,8 @@ from sono_core.messaging.lossless.packets import Join, Request, Send
 from sono_core.messaging.lossless.server.handing_over import PATIENCE
 from sono_core.messaging.lossless.server.identities import Written, same, written
 from sono_core.messaging.lossless.server.orders import CONTROL
+from sono_core.messaging.lossless.server.sessions import Session
+from sono_core.messaging.lossless.server.untaken import AGAIN, LARGEST, MOST, Untaken
 from sono_core.messaging.lossless.streams import Missing
 from tests.core.messaging.lossless.shared import Town
 from tests.core.messaging.lossless.test_handing_over import Person, chat, settled, waiting
@@ -708,6 +711,34 @@ def test_a_client_is_told_what_has_changed_when_that_is_saved(
         go_on()
     ann.take()
     assert [each.re for each in ann.got if isinstance(each, packets.Result)] == [1, 2, 3, 4, 5]
+
+
+def test_a_result_that_the_backplane_did_not_take_is_told_again(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, _ = settled(town)
+    with monkeypatch.context() as away:
+        refuse(town, away, "publish")
+        ann.say(chat(2), Request(seq=3, name="echo", data="x" * 100))
+        town.wait(AGAIN)
+        assert (ann.results(2), ann.results(3)) == ([], [])
+    town.wait(AGAIN)
+    ann.take()
+    assert (code_of(ann, 2), code_of(ann, 3)) == ("unavailable", None)
+    assert one.node.untaken.deadline is None
+
+
+def test_so_many_results_wait_for_the_backplane() -> None:
+    untaken = Untaken()
+    session = Session("a", "secret")
+    result = packets.Result(stream=OWN, at=Position("-", 0), re=1)
+    large = replace(result, data=Data.of("x" * LARGEST))
+    untaken.add(session, large, 0.0)
+    assert untaken.deadline is None
+    for number in range(MOST + 1):
+        untaken.add(session, result, number * 1e-6)
+    assert untaken.deadline == AGAIN
+    assert len(untaken.due(AGAIN + 1)) == MOST
 
 
 def test_a_second_result_of_a_number_changes_nothing(town: Town) -> None:
