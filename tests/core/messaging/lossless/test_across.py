@@ -728,6 +728,17 @@ def test_a_result_that_the_backplane_did_not_take_is_told_again(
     assert one.node.untaken.deadline is None
 
 
+def test_a_result_of_a_session_that_is_elsewhere_is_not_told_again(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, _ = settled(town)
+    refuse(town, monkeypatch, "publish", Fenced("the session goes on elsewhere"))
+    ann.line.send(Request(seq=2, name="echo", data="x"))
+    assert ann.line.closed is not None
+    assert ann.line.closed[0] == 4012
+    assert one.node.untaken.deadline is None
+
+
 def test_so_many_results_wait_for_the_backplane() -> None:
     untaken = Untaken()
     session = Session("a", "secret")
