@@ -47,11 +47,6 @@ class HeadReader:
         self._lines = 0
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing has come."""
-        return not self._data
-
-    @property
     def held(self) -> int:
         """Bytes of a head that has not come whole."""
         return len(self._data)

@@ -39,7 +39,16 @@ class FinalHeadReader:
         max_interim: responses of status 1xx that may come first; None for any number.
     """
 
-    __slots__ = ("_head", "_interim_left", "_limits", "_request", "_secure", "framed", "parser")
+    __slots__ = (
+        "_began",
+        "_head",
+        "_interim_left",
+        "_limits",
+        "_request",
+        "_secure",
+        "framed",
+        "parser",
+    )
 
     def __init__(
         self, request: h11.Request, limits: Limits, secure: str, max_interim: int | None = None
@@ -49,6 +58,7 @@ class FinalHeadReader:
         self._secure = secure
         self._head = HeadReader(limits, folded=True)
         self._interim_left = max_interim
+        self._began = False  # TLS is told by the first byte of all, and not by a later head's
         self.framed: bool = True
         """Whether the head says how long the body is, in a way that can be understood."""
         self.parser: h11.Connection = self._new_parser()
@@ -66,8 +76,9 @@ class FinalHeadReader:
         Raises:
             HandshakeFailure: the response is not acceptable; the failure's status means nothing.
         """
-        if data[:1] in _TLS and self._head.empty:
+        if data[:1] in _TLS and not self._began:
             raise HandshakeFailure(0, f"the peer speaks TLS: use {self._secure}://")
+        self._began = True
         while data and (found := self._head.feed(data)):
             head, data = found
             response = self._parsed(head)

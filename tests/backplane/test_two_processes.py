@@ -162,6 +162,7 @@ def test_members_on_all_nodes_get_the_same_entries_with_the_same_positions(nodes
             told: asyncio.Queue[Any] = asyncio.Queue()
             classic.on("chat", lambda data: told.put_nowait(data))
             await classic.change_channel("room")
+            assert await classic.grab("mychannel") == ["room"]
             positions = [await rooms[n % 2].publish("chat", n) for n in range(20)]
             assert [position.offset for position in positions] == list(range(1, 21))
             expected = list(zip(range(20), positions, strict=True))

@@ -100,3 +100,12 @@ def test_what_has_come_of_a_refusal_is_told_from_its_head_on() -> None:
 def test_an_answer_in_tls_is_told_apart(answer: bytes) -> None:
     with pytest.raises(HandshakeFailure, match=r"^the peer speaks TLS: use wss://$"):
         UpgradeResponseReader(Limits()).feed(answer)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_only_the_first_byte_of_all_tells_tls(cut: bool) -> None:
+    reader = UpgradeResponseReader(Limits())
+    interim, strange = b"HTTP/1.1 103 Early\r\n\r\n", b"\x16\x03\x01"
+    with pytest.raises(HandshakeFailure, match=r"begins with a space or a control character$"):
+        for piece in (interim, strange) if cut else (interim + strange,):
+            reader.feed(piece)
