@@ -14,10 +14,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import trustme
+
+from tests import certificates
 from tests.conftest import require
 from tests.servers import PATIENCE, free_port
 
-_SERVER = shutil.which("redis-server")
+_SERVER = (
+    os.environ.get("SONO_TEST_BROKER")
+    or shutil.which("redis-server")
+    or shutil.which("valkey-server")
+)
 _HOW = "apt-get install redis-server, and pip install 'sono[redis]'"
 
 
@@ -26,17 +33,54 @@ def require_redis() -> None:
     require("redis", bool(_SERVER and find_spec("redis") and find_spec("hiredis")), _HOW)
 
 
+class Tls:
+    """How servers speak TLS, and what their clients need; it has a folder until `close`.
+
+    Args:
+        certificate: what they show; None: a good one.
+    """
+
+    def __init__(self, certificate: trustme.LeafCert | None = None) -> None:
+        self._folder = tempfile.mkdtemp(prefix="sono-redis-tls-")
+        chain, key = certificates.save(Path(self._folder), certificate)
+        self.authority: str = certificates.save_authority(Path(self._folder))
+        self.settings = {
+            "tls-cert-file": chain,
+            "tls-key-file": key,
+            "tls-ca-cert-file": self.authority,
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder)
+
+
+@contextmanager
+def tls(certificate: trustme.LeafCert | None = None) -> Iterator[Tls]:
+    """Whose files are there."""
+    one = Tls(certificate)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
 class Broker:
     """A server that can be stopped, killed and started again.
 
     Args:
         options: of its command line.
         password: with which the tests speak to it.
+        tls: it speaks nothing else.
     """
 
-    def __init__(self, *options: str, password: str | None = None) -> None:
+    def __init__(self, *options: str, password: str | None = None, tls: Tls | None = None) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._tls = tls
+        if tls is not None:
+            self.url = f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={tls.authority}"
         self._folder = tempfile.mkdtemp(prefix="sono-redis-")
         self._options = options
         self._password = password
@@ -44,7 +88,7 @@ class Broker:
 
     def start(self) -> None:
         assert _SERVER
-        command = [_SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command = [_SERVER, *_listening(self.port, self._tls), "--bind", "127.0.0.1", "--save", ""]
         command += ["--dir", self._folder, "--logfile", "log", "--appendfsync", "no"]
         self._process = subprocess.Popen([*command, *self._options])
         until = time.monotonic() + PATIENCE
@@ -75,9 +119,7 @@ class Broker:
         Args:
             raw: whether the reply is not read by redis-py.
         """
-        from redis import Redis
-
-        with Redis(port=self.port, password=self._password) as client:
+        with _client(self.port, self._tls, password=self._password) as client:
             if raw:
                 client.response_callbacks.clear()
             return client.execute_command(*words)
@@ -100,10 +142,27 @@ class Broker:
         shutil.rmtree(self._folder)
 
 
+def _listening(port: int, tls: Tls | None) -> list[str]:
+    """The options of a command line."""
+    if tls is None:
+        return ["--port", str(port)]
+    settings = {"port": "0", "tls-port": str(port), **tls.settings}
+    return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+
+def _client(port: int, tls: Tls | None, **options: Any) -> Any:
+    """The tests' own, which takes any certificate."""
+    from redis import Redis
+
+    if tls is not None:
+        options |= {"ssl": True, "ssl_cert_reqs": "none"}
+    return Redis(host="127.0.0.1", port=port, **options)
+
+
 @contextmanager
-def broker(*options: str, password: str | None = None) -> Iterator[Broker]:
+def broker(*options: str, password: str | None = None, tls: Tls | None = None) -> Iterator[Broker]:
     """One that is running."""
-    one = Broker(*options, password=password)
+    one = Broker(*options, password=password, tls=tls)
     try:
         one.start()
         yield one
@@ -111,12 +170,26 @@ def broker(*options: str, password: str | None = None) -> Iterator[Broker]:
         one.close()
 
 
-class Guarded:
-    """A master and its replica, watched by three Sentinels."""
+def permitted(url: str, *servers: Broker) -> str:
+    """Let in the user of docs/scaling.md, for prefixes of tests; returns a URL that names it."""
+    text = Path(__file__).parents[2].joinpath("docs", "scaling.md").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("ACL SETUSER"))
+    for server in servers:
+        server.command(*line.replace("~sono:", "~test*:").replace("&sono:", "&test*:").split())
+    return url.replace("://", "://sono:PASSWORD@")
 
-    def __init__(self) -> None:
-        self.master = Broker()
-        self.replica = Broker("--replicaof", f"127.0.0.1 {self.master.port}")
+
+class Guarded:
+    """A master and its replica, watched by three Sentinels.
+
+    Args:
+        tls: they all speak nothing else.
+    """
+
+    def __init__(self, tls: Tls | None = None) -> None:
+        self._tls = tls
+        self.master = Broker(tls=tls)
+        self.replica = Broker("--replicaof", f"127.0.0.1 {self.master.port}", tls=tls)
         self._folder = tempfile.mkdtemp(prefix="sono-sentinels-")
         self._sentinels: list[subprocess.Popen[bytes]] = []
         self._ports = [free_port() for _ in range(3)]
@@ -124,6 +197,8 @@ class Guarded:
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        if self._tls is not None:
+            return f"rediss+sentinel://{hosts}/sono?ssl_ca_certs={self._tls.authority}"
         return f"redis+sentinel://{hosts}/sono"
 
     def start(self) -> None:
@@ -133,12 +208,13 @@ class Guarded:
         for port in self._ports:
             file = Path(self._folder, f"{port}.conf")
             file.write_text(
-                f"port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile {port}.log\n"
+                f"bind 127.0.0.1\ndir {self._folder}\nlogfile {port}.log\n"
                 f"sentinel monitor sono 127.0.0.1 {self.master.port} 2\n"
                 "sentinel down-after-milliseconds sono 500\n"
                 "sentinel failover-timeout sono 2000\n"
             )
-            self._sentinels.append(subprocess.Popen([_SERVER, str(file), "--sentinel"]))
+            command = [_SERVER, str(file), "--sentinel", *_listening(port, self._tls)]
+            self._sentinels.append(subprocess.Popen(command))
         until = time.monotonic() + PATIENCE
         while not self._watched():
             assert time.monotonic() < until
@@ -146,12 +222,11 @@ class Guarded:
 
     def _watched(self) -> bool:
         """Whether each Sentinel knows the others, and the replica, which follows its master."""
-        from redis import Redis
         from redis.exceptions import ConnectionError as RedisConnectionError
 
         for port in self._ports:
             try:
-                with Redis(port=port) as sentinel:
+                with _client(port, self._tls) as sentinel:
                     state = sentinel.sentinel_master("sono")
             except RedisConnectionError:
                 return False
@@ -169,9 +244,9 @@ class Guarded:
 
 
 @contextmanager
-def guarded() -> Iterator[Guarded]:
+def guarded(tls: Tls | None = None) -> Iterator[Guarded]:
     """One that is running."""
-    one = Guarded()
+    one = Guarded(tls)
     try:
         one.start()
         yield one
@@ -183,25 +258,34 @@ MASTERS = 3
 
 
 class Clustered:
-    """Three masters with a replica each. A master that is away leaves the others as they were."""
+    """Three masters with a replica each. A master that is away leaves the others as they were.
 
-    def __init__(self, *options: str) -> None:
+    Args:
+        options: of each one's command line.
+        tls: they all speak nothing else.
+    """
+
+    def __init__(self, *options: str, tls: Tls | None = None) -> None:
+        self._tls = tls
+        secure = ("--tls-cluster", "yes") if tls is not None else ()
         cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
         lasting = ("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
-        self._options = (*cluster, *lasting, *options)
+        self._options = (*cluster, *lasting, *secure, *options)
         self._buses: list[str] = []
         self.nodes: list[Broker] = []
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        if self._tls is not None:
+            return f"rediss+cluster://{hosts}?ssl_ca_certs={self._tls.authority}"
         return f"redis+cluster://{hosts}"
 
     def start(self) -> None:
         attempts = 0
         while len(self.nodes) < 2 * MASTERS:
             bus = str(free_port())
-            node = Broker("--cluster-port", bus, *self._options)
+            node = Broker("--cluster-port", bus, *self._options, tls=self._tls)
             try:
                 node.start()
             except AssertionError:  # somebody has taken one of its ports meanwhile
@@ -279,9 +363,9 @@ class Clustered:
 
 
 @contextmanager
-def clustered(*options: str) -> Iterator[Clustered]:
+def clustered(*options: str, tls: Tls | None = None) -> Iterator[Clustered]:
     """One that is running."""
-    one = Clustered(*options)
+    one = Clustered(*options, tls=tls)
     try:
         one.start()
         yield one

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backplane.brokers import broker, clustered, guarded, require_redis
+from tests.backplane.brokers import broker, clustered, guarded, permitted, require_redis, tls
 from tests.backplane.each_backplane import BACKPLANES, Rig
 
 _numbers = itertools.count(1)
@@ -23,18 +23,18 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sentinel_url() -> Iterator[str]:
-    """Of three Sentinels, likewise."""
+    """Of three Sentinels, likewise. All speak TLS, and their user may do just what it must."""
     require_redis()
-    with guarded() as one:
-        yield one.url
+    with tls() as secure, guarded(secure) as one:
+        yield permitted(one.url, one.master, one.replica)
 
 
 @pytest.fixture(scope="session")
 def cluster_url() -> Iterator[str]:
-    """Of a cluster of six nodes, likewise."""
+    """Of a cluster of six nodes, likewise, with the same TLS and user."""
     require_redis()
-    with clustered() as one:
-        yield one.url
+    with tls() as secure, clustered(tls=secure) as one:
+        yield permitted(one.url, *one.nodes)
 
 
 SLOW = ("sentinel", "cluster")

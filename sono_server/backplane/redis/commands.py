@@ -26,7 +26,7 @@ from sono_server.serving import logger
 
 from .handover import Handover
 from .scripts import ALL, OTHER, SURE, TELL, TOPS, Script
-from .servers import EXPECTED, REFUSED, Address, Identity, Link, meaning
+from .servers import EXPECTED, Address, Identity, Link, connecting, meaning
 
 BATCH = 256
 """Operations that are sent before their replies are read."""
@@ -326,12 +326,10 @@ class Commands:
 
     def _connected(self) -> Link:
         link = self._link = self._connect()
-        try:
+        with connecting():
             link.open()
             identity = link.introduce()
             load(link)
-        except REFUSED as error:
-            raise UnusableError("the broker refuses the password, or what it may do") from error
         if not self.connected and self.failures:
             logger.warning("the backplane's broker answers again")
         self.connected, self.refused = True, None

@@ -1,8 +1,10 @@
 """Which server it is, and connections to it."""
 
 import contextlib
+import os
 import socket
-from collections.abc import Callable, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
@@ -16,6 +18,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -40,6 +43,8 @@ _WRONG_SCHEME = (
     "the broker is in a cluster: its URL begins with redis+cluster:// or rediss+cluster://",
 )
 _EVICTS = "set maxmemory-policy to noeviction"
+# Options of a URL that name a file or a folder.
+_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 
 class Identity(NamedTuple):
@@ -80,7 +85,8 @@ class Link:
         """From another thread: whoever waits for it does not any longer."""
         if (open := self._connection._sock) is not None:
             with contextlib.suppress(OSError):
-                open.shutdown(socket.SHUT_RDWR)
+                # An SSLSocket's own method takes the TLS session from whoever reads it.
+                socket.socket.shutdown(open, socket.SHUT_RDWR)
 
     def send(self, *commands: Sequence[bytes | str | int]) -> None:
         """Send commands, each as its words."""
@@ -161,7 +167,7 @@ def links(url: str, **options: Any) -> Servers:
         options: of redis-py's connections.
 
     Raises:
-        ValueError: the URL is none of these.
+        ValueError: the URL is none of these, or names a file that is not there.
     """
     try:
         parts = urlsplit(url)
@@ -192,6 +198,9 @@ def links(url: str, **options: Any) -> Servers:
             "redis+sentinel://host,host/service or redis+cluster://host,host, "
             f"not {shown_url(url)!r}"
         ) from None
+    for name in _FILES:
+        if name in query and not os.path.exists(query[name]):
+            raise ValueError(f"backplane: {name} must be there: {query[name]!r}")
 
     # The pool itself would make no more than so many in all; a proxy in there refers to it weakly.
     def connect(address: Address | None = None, kept: Any = pool) -> Link:
@@ -226,18 +235,37 @@ def _sentinels(
     if not service or not hosts:
         raise ValueError("a host or the service is missing")
     secure = {"ssl": True} if parts.scheme == "rediss+sentinel" else {}
-    timeouts = {name: value for name, value in options.items() if "timeout" in name}
-    asked = {**timeouts, **secure, "password": query.pop("sentinel_password", None)}
+    own = query.pop("sentinel_password", None)
     parsed = {
         name: URL_QUERY_ARGUMENT_PARSERS.get(name, str)(value) for name, value in query.items()
     }
     options = {**options, **secure, **parsed, "username": user, "password": password}
+    both = {name: value for name, value in options.items() if "timeout" in name or "ssl" in name}
+    asked = {**both, "password": own}
     sentinel = Sentinel(_addresses(hosts, SENTINEL_PORT), sentinel_kwargs=asked)
     return SentinelConnectionPool(service, sentinel, db=int(database or 0), **options)
 
 
-REFUSED = (AuthenticationError, NoPermissionError)
-"""What redis-py raises if a server lets nobody in, or not there."""
+@contextlib.contextmanager
+def connecting() -> Iterator[None]:
+    """While a connection is opened: says why if trying again will not help.
+
+    Raises:
+        UnusableError: the server lets nobody in, or is not the one that was meant.
+    """
+    try:
+        yield
+    except (AuthenticationError, NoPermissionError) as error:
+        raise UnusableError("the broker refuses the password, or what it may do") from error
+    except RedisConnectionError as error:
+        cause = error.__context__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise UnusableError(
+                f"the broker's certificate is not accepted: {cause.verify_message}"
+            ) from error
+        raise
+
+
 EXPECTED = (RedisError, OSError, UnusableError)
 """What happens to connections. Anything else is a defect, and must not end a thread either."""
 

@@ -10,7 +10,7 @@ from sono_server.serving import logger
 
 from .commands import CLOSING, FIRST_DELAY, LAST_DELAY
 from .handover import Handover
-from .servers import EXPECTED, REFUSED, Address, Link
+from .servers import EXPECTED, Address, Link, connecting
 
 PAUSE = 0.1
 """Seconds between two times that a cluster is asked, at least."""
@@ -173,10 +173,9 @@ class Scout:
     def _ask(self, address: Address) -> list[Range]:
         link = self._link = self._connect(address)
         try:
-            link.open()
-            return read(link, address)
-        except REFUSED as error:
-            raise UnusableError("the broker refuses the password, or what it may do") from error
+            with connecting():
+                link.open()
+                return read(link, address)
         finally:
             self._link = None
             link.close()
