@@ -28,8 +28,9 @@ from .identities import Written, same
 from .records import NOWHERE, Record, key_of, read
 from .sessions import Session, parts_of
 
-LOOK = 1.0
-"""Seconds after which the former owner is asked again, and whether it is there."""
+FIRST_LOOK, LOOK = 0.125, 1.0
+"""Seconds after which the former owner is asked again, and whether it is there: the first ones, each
+twice the one before, and the last ones. At one pace they could all be lost to what fails at it."""
 _ALL = 1 << 20  # entries: as many as there are
 
 
@@ -58,7 +59,7 @@ class Arrived(NamedTuple):
 
 
 class _Coming:
-    __slots__ = ("claimants", "former", "key", "look_at", "receipt", "record", "saved")
+    __slots__ = ("claimants", "delay", "former", "key", "look_at", "receipt", "record", "saved")
 
     def __init__(self, key: str, saved: SavedSession, record: Record, look_at: float) -> None:
         self.key = key
@@ -66,6 +67,7 @@ class _Coming:
         self.record = record
         self.former = saved.owner
         self.look_at = look_at
+        self.delay = FIRST_LOOK
         self.receipt: Receipt[bool] = Receipt()
         self.claimants: list[LetGo] = []  # who have claimed it since
 
@@ -147,7 +149,8 @@ class Arrivals:
 
     def _look(self, coming: _Coming) -> None:
         """Ask the former owner to let go, and the backplane whether it is there."""
-        coming.look_at = self._now + LOOK
+        coming.look_at = self._now + coming.delay
+        coming.delay = min(2 * coming.delay, LOOK)
         saved = coming.saved
         letting = LetGo(saved.id, saved.generation, self._backplane.node)
         self._backplane.tell(control(coming.former), letting)

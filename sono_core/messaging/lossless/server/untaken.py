@@ -7,7 +7,7 @@ from sono_core.messaging.lossless import Data, packets
 
 from .sessions import Session
 
-AGAIN = 5.0
+AGAIN = 1.0
 """Seconds after which they are told again."""
 MOST, LARGEST = 10_000, 16 * MIB
 """How many they may be, and the bytes of their data; clients find out about the rest when they come

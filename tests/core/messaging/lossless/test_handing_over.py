@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from sono_core.messaging import Publish as Published
 from sono_core.messaging.lossless import OWN, Data, Position, packets
 from sono_core.messaging.lossless.nodes import LetGo, control
 from sono_core.messaging.lossless.packets import Event, Join, Publish, Request, Result
-from sono_core.messaging.lossless.server.arrivals import LOOK
+from sono_core.messaging.lossless.server.arrivals import FIRST_LOOK, LOOK
 from sono_core.messaging.lossless.server.handing_over import PATIENCE
 from sono_core.messaging.lossless.server.records import REFRESH, SOON
 from tests.core.messaging.lossless.house import House, Line
@@ -704,6 +705,24 @@ def test_a_word_that_was_lost_is_said_again(town: Town) -> None:
     ann.take()
     assert ann.welcome.resumed
     assert lost
+
+
+def test_a_former_owner_is_asked_again_soon_and_then_each_second(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    one.backplane.stopped = True  # type: ignore[attr-defined]
+    tell, asked = town.memory.tell, [town.now]
+
+    def counted(stream: str, body: Any) -> Any:
+        if isinstance(body, LetGo):
+            asked.append(town.now)
+        return tell(stream, body)
+
+    town.memory.tell = counted  # type: ignore[method-assign]
+    ann.comes_to(other)
+    for _ in range(40):
+        town.wait(FIRST_LOOK)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert pauses == [0, FIRST_LOOK, 0.25, 0.5, *[LOOK] * 4]
 
 
 def test_an_old_word_changes_nothing(town: Town) -> None:
