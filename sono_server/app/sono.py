@@ -220,8 +220,9 @@ class Sono(Handlers):
 
     @property
     def ready(self) -> bool:
-        """Whether what is said here reaches everybody: the backplane answers, and what it is told
-        comes back. `/readyz` says it to load balancers."""
+        """Whether the backplane answers, and what it is told comes back, so that what is said here
+        can reach everybody. `/readyz` says it to load balancers. One whose memory is full is
+        ready, and refuses each publication by itself."""
         return self._dispatcher.lossless.ready
 
     @property

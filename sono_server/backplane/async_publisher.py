@@ -21,7 +21,7 @@ class AsyncPublisher(BasePublisher):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.close()
+        await asyncio.to_thread(self.close)  # which waits for a thread
 
     async def publish(
         self,

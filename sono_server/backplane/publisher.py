@@ -28,6 +28,14 @@ T = TypeVar("T")
 ENVELOPE = 256  # bytes of a publication beside its data, about
 
 
+class _Life:
+    """What a process has of its own: threads do not come along into a forked one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.backplane: Any = None  # once something is published
+
+
 class BasePublisher:
     """What both publishers do."""
 
@@ -42,22 +50,26 @@ class BasePublisher:
         self._url = backplane
         self._timeout = timeout
         self._limits = limits
-        self._lock = threading.RLock()
-        self._process = os.getpid()
-        self._backplane: Any = None  # once something is published, in each process
+        self._lives: dict[int, _Life] = {}  # by the process's id
         self._closed = False
         self._opened().close()  # mistakes raise here
 
     def close(self) -> None:
         """Publish no more. What waits fails, unless the backplane takes it at once."""
-        with self._lock:
+        life = self._life
+        with life.lock:
             self._closed = True
-            backplane = self._backplane if self._process == os.getpid() else None
-        if backplane is not None:  # whose thread needs the lock, to end
-            backplane.close()
+        if life.backplane is not None:  # whose thread needs the lock, to end
+            life.backplane.close()
+
+    @property
+    def _life(self) -> _Life:
+        process = os.getpid()
+        # One operation, as the first threads of a process may come together.
+        return self._lives.get(process) or self._lives.setdefault(process, _Life())
 
     def _call(self, function: Callable[[], object]) -> None:
-        with self._lock:
+        with self._life.lock:
             function()
 
     def _opened(self) -> Backplane:
@@ -91,15 +103,14 @@ class BasePublisher:
 
     def _ask(self, ask: Callable[[Any], Receipt[T]]) -> "Future[T]":
         future: Future[T] = Future()
-        if self._process != os.getpid():  # threads do not come along into a forked process
-            self._lock, self._process, self._backplane = threading.RLock(), os.getpid(), None
-        with self._lock:
+        life = self._life
+        with life.lock:
             if self._closed:
                 raise BackplaneError("the publisher is closed")
-            if self._backplane is None:
-                self._backplane = self._opened()
-                self._backplane.start()
-            ask(self._backplane).then(lambda receipt: _settle(future, receipt))
+            if life.backplane is None:
+                life.backplane = self._opened()
+                life.backplane.start()
+            ask(life.backplane).then(lambda receipt: _settle(future, receipt))
         return future
 
 

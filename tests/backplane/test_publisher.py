@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -137,6 +139,26 @@ def test_a_forked_process_publishes_with_threads_of_its_own(server: Broker) -> N
         assert status == 0
         publisher.publish("room", "e", "parent again")
         assert [value for _, _, value, _ in node.heard()] == ["parent", "child", "parent again"]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it is what is tried
+def test_the_first_threads_of_a_forked_process_may_come_together(server: Broker) -> None:
+    with Listener(server) as node, Publisher(server.url) as publisher:
+        publisher.publish("room", "e", -1)
+        child = os.fork()
+        if child == 0:
+            together = threading.Barrier(8)
+
+            def say(number: int) -> None:
+                together.wait()
+                publisher.publish("room", "e", number)
+
+            with ThreadPoolExecutor(8) as threads:
+                status = len([*threads.map(say, range(8))]) != 8
+            os._exit(status + (threading.active_count() != 2))
+        _, status = os.waitpid(child, 0)
+        assert status == 0
+        assert sorted(value for _, _, value, _ in node.heard()) == list(range(-1, 8))
 
 
 def test_a_broker_that_is_away_is_said_within_the_time_out() -> None:

@@ -299,6 +299,36 @@ def test_what_waits_for_a_slot_that_nobody_serves_is_bounded_and_fails_loudly(
         assert ann.rig.wait(ann.publish(9)).offset == 2
 
 
+def test_a_slot_that_nobody_has_delays_its_streams_and_disturbs_no_others(
+    lasting: Clustered,
+) -> None:
+    name = "#nobodys"
+    key = f"test:{{{name}}}"
+    slot, source = lasting.slot(key), lasting.owner(key)
+    other = next(f"#o{n}" for n in range(1000) if owner(lasting, f"#o{n}") is source)
+    with Node(lasting, name) as ann, Node(lasting, other) as bob:
+        ann.rig.wait(ann.publish(0))
+        source.command("CLUSTER", "DELSLOTS", slot)
+        try:
+            receipts = [ann.publish(number) for number in (1, 2)]
+            held = ann.backplane._shards._held
+            ann.until(lambda: slot in held and len(held[slot].waiting) >= 2)
+            told = ann.backplane.tell(other, "told")  # through the same connection
+            ann.rig.wait(told)
+            (shard,) = (
+                one
+                for one in ann.backplane._shards._shards.values()
+                if one.address[1] == source.port
+            )
+            assert shard.commands.failures == 0
+            assert shard.commands.connected
+        finally:
+            source.command("CLUSTER", "ADDSLOTS", slot)
+        assert [ann.rig.wait(receipt).offset for receipt in receipts] == [2, 3]
+        ann.until(lambda: ann.bodies == [0, 1, 2])
+        assert bob.rig.wait(bob.publish(1)).offset == 1
+
+
 # -- servers that die ---------------------------------------------------------------------------
 
 

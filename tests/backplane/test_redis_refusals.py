@@ -172,6 +172,42 @@ def test_a_key_of_somebody_else_is_named_and_not_touched(server: Broker) -> None
     rig.close()
 
 
+def test_a_key_of_somebody_else_in_the_place_of_the_leases_is_named(
+    server: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.command("SET", "test:nodes", "mine")
+    rig = node(server.url)
+    for _ in range(3):
+        rig.backplane.tick()
+        assert publish(rig).offset
+    assert server.command("GET", "test:nodes") == b"mine"
+    errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "lease is refused" in errors[0]
+    assert "is not Sono's" in errors[0]
+    server.command("DEL", "test:nodes")
+    rig.backplane.tick()
+    rig.settle()
+    assert server.command("TYPE", "test:nodes") == b"zset"
+    rig.close()
+
+
+def test_keys_of_somebody_else_in_other_places_are_named(server: Broker) -> None:
+    names = ("test:{#room}:f", "test:session:{s}")
+    for name in names:
+        server.command("SET", name, "mine")
+    rig = node(server.url)
+    asked = (
+        rig.backplane.fence(STREAM, "s", 2),
+        rig.backplane.save_session("s", b"x", ["k"], 60),
+    )
+    for receipt in asked:
+        with pytest.raises(UnusableError, match="is not Sono's"):
+            rig.wait(receipt)  # type: ignore[arg-type]
+    assert [server.command("GET", name) for name in names] == [b"mine"] * 2
+    rig.close()
+
+
 def test_what_another_version_laid_out_is_not_touched(server: Broker) -> None:
     server.command("HSET", "test:{#room}", "v", "2", "e", "theirs", "o", "7")
     rig = node(server.url)
@@ -227,11 +263,15 @@ def test_what_is_said_in_a_channel_by_others_is_ignored(server: Broker) -> None:
     rig.close()
 
 
-def test_deployments_with_other_prefixes_do_not_meet(server: Broker) -> None:
-    one, other = node(server.url, "one"), node(server.url, "other")
+@pytest.mark.parametrize("names", [("/0?prefix=one", "/0?prefix=other"), ("/0", "/1")])
+def test_deployments_with_other_prefixes_or_databases_do_not_meet(
+    server: Broker, names: tuple[str, str]
+) -> None:
+    one, other = (node(server.url.replace("/0", name), None) for name in names)
     bodies: list[object] = []
-    other.wait(other.backplane.subscribe(STREAM, bodies.append))
+    other.wait(other.backplane.subscribe(STREAM, bodies.append, on_volatile=bodies.append))
     publish(one)
+    one.wait(one.backplane.tell(STREAM, "x"))
     other.settle()
     assert bodies == []
     assert publish(other).offset == 1

@@ -72,6 +72,7 @@ class Attendance:
         self._unsure: dict[str, int] = {}  # how many of a stream are owed, or not confirmed yet
         self._leased = False  # whether the broker has ever confirmed the lease of that name
         self._renewing = False
+        self._refused = False  # the lease, in a way that does not pass
         self._renewals = 0
         self._released: deque[tuple[int, str, str]] = deque()  # when they are gone, and who
 
@@ -262,8 +263,13 @@ class Attendance:
         if name != self.name:
             return  # it was lost, or this node has ended
         self._renewing = False
-        if receipt.error is not None:
+        if (error := receipt.error) is not None:
+            if not error.temporary and not self._refused:
+                self._refused = True
+                text = "backplane: a node's lease is refused, and who is present is not known: %s"
+                logger.error(text, error)
             return
+        self._refused = False
         valid, crashed = receipt.value
         if not valid:
             logger.error("backplane: other nodes took this one for crashed, as it was silent")

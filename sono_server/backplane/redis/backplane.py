@@ -105,7 +105,7 @@ class RedisBackplane(Backplane):
         self._begun = False
         self.shared = True
         self.interval = PROBE
-        self._keys = Keys(prefix or servers.prefix or PREFIX)
+        self._keys = Keys(prefix or servers.prefix or PREFIX, servers.database)
         self._codec = codec
         self._clock = clock
         self._listens = listens

@@ -46,8 +46,9 @@ CLOSED = BackplaneError("the backplane is closed")
 _UNKNOWN = BackplaneError("the broker was lost before it said whether it did that")
 _PASSED = BackplaneError("the broker did not do it when it did what was asked later")
 # Replies of a server that did nothing: it is asked again, or another one is.
-_ELSEWHERE = (AskError, TryAgainError)  # its slot has moved (MovedError is an AskError), or moves
-_NOT_DONE = (ClusterDownError, MasterDownError, NoScriptError, ReadOnlyError, *_ELSEWHERE)
+# The slot has moved (MovedError is an AskError), moves, or is nobody's for now.
+_ELSEWHERE = (AskError, TryAgainError, ClusterDownError)
+_NOT_DONE = (MasterDownError, NoScriptError, ReadOnlyError, *_ELSEWHERE)
 _NOT_NOW = ("BUSY", OTHER)
 _APART = (TELL, TOPS)  # which change nothing of a stream and see nothing, so that no order counts
 
@@ -252,14 +253,20 @@ class Commands:
             full = len(self._waiting) >= bounds.count or (
                 self._held + command.size > bounds.size and self._waiting
             )
-            if not self._closed and (command.urgent or not full):
+            taken = not self._closed and (command.urgent or not full)
+            if taken:
                 (self._waiting.appendleft if command.urgent else self._waiting.append)(command)
                 self._held += command.size
-                if len(self._waiting) == 1:
-                    self._lock.notify()
-                return True
-        self._give_up([command], CLOSED if self._closed else FULL)
+            first = taken and len(self._waiting) == 1
+        if first:  # what is put in the same turn goes along
+            self._handover.turn_over(self._notify)
+        if not taken:
+            self._give_up([command], CLOSED if self._closed else FULL)
         return True
+
+    def _notify(self) -> None:
+        with self._lock:
+            self._lock.notify()
 
     # -- in the thread ----------------------------------------------------------------------------
 

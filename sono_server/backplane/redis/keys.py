@@ -17,18 +17,22 @@ _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 class Keys:
     """Names under a prefix.
 
+    Args:
+        database: its number, which is in all names: channels are not in a database.
+
     Raises:
         ValueError: the prefix has other characters than letters, digits and `_.:-`, or above 64.
     """
 
     __slots__ = ("of_stream", "prefix")
 
-    def __init__(self, prefix: str = PREFIX) -> None:
+    def __init__(self, prefix: str = PREFIX, database: int = 0) -> None:
         if not _PREFIX.fullmatch(prefix):
             raise ValueError(
                 f"prefix must be 1 to 64 letters, digits, '_', '.', ':' and '-', not {prefix!r}"
             )
-        self.prefix: str = prefix
+        # No prefix has an @, so it is no other one's.
+        self.prefix: str = f"{prefix}:@{database}" if database else prefix
         self.of_stream: Callable[[str], tuple[str, ...]] = lru_cache(_STREAMS)(self._of_stream)
         """Of a stream: its hash, entries, newer and older keys of publications, roster, fences."""
 

@@ -154,6 +154,8 @@ class Servers(NamedTuple):
     """Of keys, if the URL names one."""
     seeds: tuple[Address, ...]
     """Nodes of a cluster, any of which knows the others; none: it is no cluster."""
+    database: int
+    """The number of the database."""
 
 
 def links(url: str, **options: Any) -> Servers:
@@ -207,7 +209,7 @@ def links(url: str, **options: Any) -> Servers:
         where = {} if address is None else {"host": address[0], "port": address[1]}
         return Link(make(**where), bool(seeds))
 
-    return Servers(connect, prefix, seeds)
+    return Servers(connect, prefix, seeds, pool.connection_kwargs.get("db") or 0)
 
 
 def _cluster(parts: SplitResult) -> tuple[str, tuple[Address, ...]]:
