@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import NamedTuple
 
+from sono_client import SonoClient
+from sono_core.messaging.lossless import BackplaneError
 from sono_server import Publisher
 from tests.backplane.brokers import Broker, broker, guarded
 from tests.backplane.cable import Cable
@@ -54,8 +56,8 @@ class Fault(NamedTuple):
     setting: "Callable[[], AbstractContextManager[Setting]] | None" = None
     another: bool = False
     """Whether the broker is another one then, so that nothing of before is within history."""
-    shows: bool = True
-    """Whether servers must notice it: /readyz."""
+    notices: "Callable[[Scene, float], float | None] | None" = None
+    """Waits until it is noticed, and says how many seconds after that time; None: nobody must."""
     options: tuple[str, ...] = ()
     """Of the servers."""
 
@@ -169,35 +171,101 @@ def _nothing(scene: Scene) -> None:
     pass
 
 
+# -- who notices -----------------------------------------------------------------------------------
+
+
+def _lives(node: Victim) -> bool:
+    return node.program.process.poll() is None
+
+
+def _is_ready(node: Victim) -> bool | None:
+    """None: it does not answer."""
+    connection = HTTPConnection(*node.address, timeout=_ANSWER)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _until(happens: Callable[[], bool], since: float) -> float | None:
+    while time.monotonic() < since + _SOON + CALM:  # late is something else than never
+        if happens():
+            return round(time.monotonic() - since, 2)
+        time.sleep(_LOOK)
+    return None
+
+
+def _on_readyz(scene: Scene, since: float) -> float | None:
+    """One of the servers says that it is not ready."""
+    return _until(lambda: any(_is_ready(one) is False for one in scene.nodes if _lives(one)), since)
+
+
+def _by_members(scene: Scene, since: float) -> float | None:
+    """Members of the first server are gone for those of another one."""
+    host, port = scene.nodes[1].address
+    with SonoClient(f"ws://{host}:{port}/ws") as client:
+
+        def present() -> int:
+            return int(client.request("sono.members", {"channel": "room 1"})["count"])
+
+        before = present()
+        return _until(lambda: present() < before, since)
+
+
+def _by_publishing(scene: Scene, since: float) -> float | None:
+    """A publication is refused."""
+    with Publisher(scene.url) as publisher:
+
+        def is_refused() -> bool:
+            try:
+                publisher.publish("nobody", "said", "")
+            except BackplaneError:
+                return True
+            return False
+
+        return _until(is_refused, since)
+
+
 FAULTS: dict[str, Fault] = {
-    "restart": Fault("Redis is killed, and restarted without its data", _restart, 3, another=True),
+    "restart": Fault(
+        "Redis is killed, and restarted without its data",
+        _restart,
+        3,
+        another=True,
+        notices=_on_readyz,
+    ),
     "restart-with-data": Fault(
         "Redis is killed, and restarted with its append-only file",
         _restart,
         3,
         lambda: _alone("--appendonly", "yes"),
         another=True,
+        notices=_on_readyz,
     ),
-    "deaf": Fault("CLIENT KILL TYPE pubsub each second for a minute", _deafen, 60, shows=False),
-    "pause": Fault("CLIENT PAUSE for 8 s", _pause, 8),
-    "failover": Fault("a master is killed, and Sentinel promotes", _promote, 4, _guarded, True),
-    "lagging": Fault("the same, with a replica that lags", _promote, 4, _lagging, True),
-    "overrun": Fault(
-        "a publication above what Redis keeps for subscribers", _overrun, 1, shows=False
+    "deaf": Fault("CLIENT KILL TYPE pubsub each second for a minute", _deafen, 60),
+    "pause": Fault("CLIENT PAUSE for 8 s", _pause, 8, notices=_on_readyz),
+    "failover": Fault(
+        "a master is killed, and Sentinel promotes", _promote, 4, _guarded, True, _on_readyz
     ),
-    "cut": Fault("one server's network swallows everything for 8 s", _cut, 8, _cabled),
-    "killed": Fault("SIGKILL for one of the servers", _kill_node, 15, shows=False),
+    "lagging": Fault("the same, with a replica that lags", _promote, 4, _lagging, True, _on_readyz),
+    "overrun": Fault("a publication above what Redis keeps for subscribers", _overrun, 1),
+    "cut": Fault(
+        "one server's network swallows everything for 8 s", _cut, 8, _cabled, notices=_on_readyz
+    ),
+    "killed": Fault("SIGKILL for one of the servers", _kill_node, 15, notices=_by_members),
     "stopped": Fault(
-        "SIGSTOP for one of the servers, SIGCONT after 20 s", _stop_node, 20, shows=False
+        "SIGSTOP for one of the servers, SIGCONT after 20 s", _stop_node, 20, notices=_by_members
     ),
     "clocks": Fault(
         "the servers' clocks step by an hour, all the time",
         _nothing,
         5,
-        shows=False,
         options=("--stepping-clock",),
     ),
-    "memory": Fault("maxmemory is reached for 3 s", _fill, 3, shows=False),
+    "memory": Fault("maxmemory is reached for 3 s", _fill, 3, notices=_by_publishing),
 }
 
 
@@ -222,24 +290,22 @@ def run(name: str, kind: str, clients: int, rate: float) -> Outcome:
         talking = threads.submit(reports_of, ports, clients, 1, rate, stay)
         _ready(nodes, time.monotonic() + _PATIENCE)  # each begins with its first client
         time.sleep(CALM)
-        began = time.monotonic()
-        watching = threads.submit(_noticed, nodes, began)
+        watching = fault.notices and threads.submit(fault.notices, scene, time.monotonic())
         fault.happens(scene)
         over = time.monotonic()
-        if fault.shows:  # or servers would be found well that have not noticed yet
-            watching.result()
+        # Or servers would be found well that have not noticed yet.
+        noticed = watching.result() if watching else None
         well = _ready(nodes, over + _PATIENCE) - over
-        noticed = watching.result()
         reports = talking.result()
     outcome = _judged(reports, fault)
     longest = max(report.longest for report in reports)
     outcome.figures |= {
-        "seconds until a server says on /readyz that it is not": noticed,
+        "seconds until it was noticed": noticed,
         "seconds until all are ready, after the fault": round(well, 2),
         "longest seconds from a publication to a member": round(longest, 2),
     }
     outcome.require(well < _SOON, f"the servers were not ready {_SOON:g} s after it")
-    if fault.shows:
+    if fault.notices:
         text = f"nobody noticed within {_SOON:g} s"
         outcome.require(noticed is not None and noticed <= _SOON, text)
     return outcome
@@ -261,31 +327,6 @@ def _judged(reports: Sequence[Report], fault: Fault) -> Outcome:
     outcome.require(fault.another or not unknown, "gaps of unknown extent")
     outcome.require(fault.another or not anew, f"{anew} sessions were gone")
     return outcome
-
-
-def _lives(node: Victim) -> bool:
-    return node.program.process.poll() is None
-
-
-def _is_ready(node: Victim) -> bool | None:
-    """None: it does not answer."""
-    connection = HTTPConnection(*node.address, timeout=_ANSWER)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
-def _noticed(nodes: Sequence[Victim], since: float) -> float | None:
-    """Seconds until one of them is not ready; None: they all were."""
-    while time.monotonic() < since + _SOON:
-        if any(_is_ready(node) is False for node in nodes if _lives(node)):
-            return round(time.monotonic() - since, 2)
-        time.sleep(_LOOK)
-    return None
 
 
 def _ready(nodes: Sequence[Victim], until: float) -> float:

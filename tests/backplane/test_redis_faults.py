@@ -111,6 +111,36 @@ def test_a_publication_whose_answer_was_lost_is_published_once(server: Broker) -
         assert ann.bodies == list(range(400))
 
 
+LOST = [
+    ("ERROR", "the backplane's broker is away"),
+    ("ERROR", "the backplane hears nothing"),
+]
+FOUND = [
+    ("WARNING", "the backplane's broker answers again"),
+    ("WARNING", "the backplane hears again"),
+]
+
+
+def test_a_broker_that_is_away_is_logged_once_and_each_attempt_counted(
+    server: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[tuple[str, str]]:
+        return [(one.levelname, one.getMessage().partition(":")[0]) for one in caplog.records]
+
+    with Node(server) as ann:
+        (shard,) = ann.backplane._shards._shards.values()
+        for outage in (1, 2):
+            before = shard.commands.failures, shard.subscriber.failures
+            server.kill()
+            waits = ann.publish(outage)
+            ann.until(lambda before=before: shard.commands.failures >= before[0] + 3)
+            ann.until(lambda before=before: shard.subscriber.failures >= before[1] + 3)
+            assert [said().count(one) for one in LOST] == [outage] * 2
+            server.start()
+            ann.rig.wait(waits)
+            ann.until(lambda outage=outage: [said().count(one) for one in FOUND] == [outage] * 2)
+
+
 @pytest.mark.slow
 def test_a_replica_that_lags_is_another_server_when_it_is_promoted() -> None:
     """It has the same offsets under the same epoch, and less of them."""

@@ -8,6 +8,7 @@ import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,16 @@ import pytest
 from sono_client import AsyncJoinedChannel, AsyncSonoClient
 from sono_core.errors import LocalProtocolError
 from sono_core.events import Close
-from tests.backplane.brokers import broker, require_redis
-from tests.backplane.test_two_processes import Heard, Nodes, Relay, run, wait_for
+from tests.backplane.test_two_processes import (
+    EVERYWHERE,
+    Heard,
+    Nodes,
+    Relay,
+    run,
+    serving,
+    wait_for,
+)
 from tests.lossless_wire import Speaker
-from tests.processes import program
 
 APPLICATION = """
 from sono_server import History, Sono
@@ -57,22 +64,12 @@ AT_ONCE = 50
 
 
 @pytest.fixture
-def nodes(tmp_path: Any) -> Iterator[Nodes]:
+def nodes(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Nodes]:
     """Two of the same application: one on selectors, one on asyncio."""
-    require_redis()
     (tmp_path / "plain.py").write_text(APPLICATION)
     awaiting = APPLICATION.replace("def about", "async def about")
     (tmp_path / "awaiting.py").write_text(awaiting)
-    with ExitStack() as stack:
-        server = stack.enter_context(broker())
-        options = ("--port", "0", "--backplane", server.url)
-        both = [
-            stack.enter_context(program("-m", "sono_server", "serve", name, *options, cwd=tmp_path))
-            for name in ("plain", "awaiting")
-        ]
-        running = Nodes(server, both)
-        for node in range(2):
-            wait_for(lambda node=node: running.ready(node))
+    with serving(request, tmp_path, ("plain", "awaiting")) as running:
         yield running
 
 
@@ -120,6 +117,7 @@ async def about(client: AsyncSonoClient) -> Any:
     return await client.request("about")
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
 def test_a_client_whose_node_goes_loses_and_repeats_nothing(nodes: Nodes, how: int) -> None:
     """Killed, ended in good order, or stopped; and what is under way is published once."""
@@ -157,6 +155,7 @@ def test_a_client_whose_node_goes_loses_and_repeats_nothing(nodes: Nodes, how: i
     run(test())
 
 
+@EVERYWHERE
 def test_the_application_hears_of_a_client_that_comes_from_another_node(nodes: Nodes) -> None:
     async def test() -> None:
         async with traveller(nodes) as ann, nodes.client(0) as bob:
@@ -172,6 +171,7 @@ def test_the_application_hears_of_a_client_that_comes_from_another_node(nodes: N
     run(test())
 
 
+@EVERYWHERE
 def test_a_request_that_is_under_way_is_answered_where_the_client_goes_on(nodes: Nodes) -> None:
     async def test() -> None:
         async with traveller(nodes) as ann:
@@ -187,6 +187,7 @@ def test_a_request_that_is_under_way_is_answered_where_the_client_goes_on(nodes:
     run(test())
 
 
+@EVERYWHERE
 def test_others_do_not_see_it_leave(nodes: Nodes) -> None:
     async def test() -> None:
         async with traveller(nodes) as ann, nodes.client(0) as bob:
@@ -224,6 +225,7 @@ def closed(speaker: Speaker) -> int:
     return event.code
 
 
+@EVERYWHERE
 def test_a_key_in_the_hands_of_another_identity_is_refused(nodes: Nodes) -> None:
     one, other = nodes.addresses
     with Speaker(one, {"token": "ann"}) as ann:
@@ -237,6 +239,7 @@ def test_a_key_in_the_hands_of_another_identity_is_refused(nodes: Nodes) -> None
         assert closed(ann) == 4012
 
 
+@EVERYWHERE
 def test_a_key_that_is_used_at_both_nodes_at_once_has_one_winner(nodes: Nodes) -> None:
     for _ in range(10):
         with Speaker(nodes.addresses[0], {}) as first, ExitStack() as stack:

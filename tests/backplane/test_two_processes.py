@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,12 +81,21 @@ DETECTED = 10.0
 
 
 class Nodes:
-    """A broker, and processes that serve an application on it."""
+    """A broker, and processes that serve an application on it.
 
-    def __init__(self, server: Broker, programs: list[Program]) -> None:
-        self.broker = server
+    Args:
+        server: None: it is a cluster that other tests use too.
+    """
+
+    def __init__(self, server: Broker | None, programs: list[Program]) -> None:
+        self._broker = server
         self.programs = programs
         self.addresses: list[Address] = [one.address() for one in programs]
+
+    @property
+    def broker(self) -> Broker:
+        assert self._broker
+        return self._broker
 
     def ready(self, node: int) -> bool:
         return status(get(self.addresses[node], "/readyz")) == 200
@@ -101,21 +112,40 @@ class Nodes:
             yield one
 
 
-@pytest.fixture
-def nodes(tmp_path: Any) -> Iterator[Nodes]:
+_numbers = itertools.count(1)
+EVERYWHERE = pytest.mark.parametrize(
+    "nodes", ["alone", pytest.param("cluster", marks=pytest.mark.slow)], indirect=True
+)
+"""On a server alone, and on a cluster that speaks TLS."""
+
+
+@contextmanager
+def serving(request: pytest.FixtureRequest, folder: Path, names: Iterable[str]) -> Iterator[Nodes]:
+    """Two nodes that serve applications of a folder, on what the test is parametrized with."""
     require_redis()
-    for name, text in APPLICATIONS.items():
-        (tmp_path / f"{name}.py").write_text(text)
     with ExitStack() as stack:
-        server = stack.enter_context(broker())
-        options = ("--port", "0", "--backplane", server.url)
+        if getattr(request, "param", "alone") == "alone":
+            server = stack.enter_context(broker())
+            url = server.url
+        else:
+            server = None
+            url = f"{request.getfixturevalue('cluster_url')}&prefix=test-nodes-{next(_numbers)}"
+        options = ("--port", "0", "--backplane", url)
         both = [
-            stack.enter_context(program("-m", "sono_server", "serve", name, *options, cwd=tmp_path))
-            for name in APPLICATIONS
+            stack.enter_context(program("-m", "sono_server", "serve", name, *options, cwd=folder))
+            for name in names
         ]
         running = Nodes(server, both)
         for node in range(2):
             wait_for(lambda node=node: running.ready(node))
+        yield running
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Nodes]:
+    for name, text in APPLICATIONS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    with serving(request, tmp_path, APPLICATIONS) as running:
         yield running
 
 
@@ -152,6 +182,7 @@ def run(test: Awaitable[None]) -> None:
     asyncio.run(bounded())
 
 
+@EVERYWHERE
 def test_members_on_all_nodes_get_the_same_entries_with_the_same_positions(nodes: Nodes) -> None:
     async def test() -> None:
         async with AsyncExitStack() as stack:
@@ -178,6 +209,7 @@ def test_members_on_all_nodes_get_the_same_entries_with_the_same_positions(nodes
     run(test())
 
 
+@EVERYWHERE
 def test_what_the_application_emits_reaches_everybody(nodes: Nodes) -> None:
     async def test() -> None:
         async with nodes.client(0) as ann, nodes.client(1) as bob:
@@ -200,6 +232,7 @@ async def ids(*clients: AsyncSonoClient) -> list[str]:
     return found
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("sender", ["v2", "classic"])
 @pytest.mark.parametrize("receiver", ["v2", "classic"])
 def test_direct_messages_cross_processes(nodes: Nodes, sender: str, receiver: str) -> None:
@@ -229,6 +262,7 @@ def test_direct_messages_cross_processes(nodes: Nodes, sender: str, receiver: st
     run(test())
 
 
+@EVERYWHERE
 def test_who_is_gone_is_unknown_on_all_nodes(nodes: Nodes) -> None:
     async def test() -> None:
         async with nodes.client(0) as ann:
@@ -311,6 +345,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
+@EVERYWHERE
 def test_who_comes_back_to_another_node_misses_nothing_in_its_channels(nodes: Nodes) -> None:
     async def test() -> None:
         async with Relay(nodes.addresses[0]) as relay, nodes.client(1) as ann:
@@ -333,6 +368,7 @@ def test_who_comes_back_to_another_node_misses_nothing_in_its_channels(nodes: No
     run(test())
 
 
+@EVERYWHERE
 def test_a_node_that_is_killed_takes_nobody_else_along(nodes: Nodes) -> None:
     async def test() -> None:
         async with AsyncExitStack() as stack:
@@ -397,6 +433,7 @@ class Watch:
             await self._news.wait()
 
 
+@EVERYWHERE
 def test_who_is_in_a_channel_is_known_on_all_nodes(nodes: Nodes) -> None:
     async def test() -> None:
         async with (
@@ -426,6 +463,7 @@ def test_who_is_in_a_channel_is_known_on_all_nodes(nodes: Nodes) -> None:
     run(test())
 
 
+@EVERYWHERE
 def test_channels_of_all_nodes_are_listed_but_secret_ones(nodes: Nodes) -> None:
     async def test() -> None:
         async with (
@@ -443,6 +481,7 @@ def test_channels_of_all_nodes_are_listed_but_secret_ones(nodes: Nodes) -> None:
     run(test())
 
 
+@EVERYWHERE
 def test_those_on_a_node_that_is_killed_are_gone(nodes: Nodes) -> None:
     async def test() -> None:
         async with nodes.client(0) as ann, nodes.client(1) as bob:
@@ -456,6 +495,7 @@ def test_those_on_a_node_that_is_killed_are_gone(nodes: Nodes) -> None:
     run(test())
 
 
+@EVERYWHERE
 def test_those_on_a_node_that_was_stopped_come_back_with_it(nodes: Nodes) -> None:
     async def test() -> None:
         async with nodes.client(0) as ann, nodes.client(1) as bob:
@@ -475,6 +515,7 @@ def test_those_on_a_node_that_was_stopped_come_back_with_it(nodes: Nodes) -> Non
 # -- one client, wherever it is -----------------------------------------------------------------
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("node", [0, 1])
 def test_the_application_reaches_a_client_of_any_node(nodes: Nodes, node: int) -> None:
     async def test() -> None:
@@ -509,6 +550,7 @@ def test_the_application_reaches_a_client_of_any_node(nodes: Nodes, node: int) -
     run(test())
 
 
+@EVERYWHERE
 def test_an_identity_is_disconnected_on_all_nodes(nodes: Nodes) -> None:
     async def test() -> None:
         async with AsyncExitStack() as stack:
@@ -527,6 +569,7 @@ def test_an_identity_is_disconnected_on_all_nodes(nodes: Nodes) -> None:
     run(test())
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("node", [0, 1])
 @pytest.mark.parametrize("dialect", ["v2", "classic"])
 def test_what_the_application_says_first_is_heard(nodes: Nodes, node: int, dialect: Any) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from sono_core.messaging.lossless import Position, Receipt
-from sono_server.backplane.errors import CrowdedError
+from sono_server.backplane.errors import CrowdedError, UnusableError
 from sono_server.serving import logger
 
 from . import scripts, wire
@@ -264,7 +264,7 @@ class Attendance:
             return  # it was lost, or this node has ended
         self._renewing = False
         if (error := receipt.error) is not None:
-            if not error.temporary and not self._refused:
+            if isinstance(error, UnusableError) and not self._refused:
                 self._refused = True
                 text = "backplane: a node's lease is refused, and who is present is not known: %s"
                 logger.error(text, error)
