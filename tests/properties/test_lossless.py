@@ -206,10 +206,12 @@ def delivers_to_those_behind(self: Delivery, name: str, entry: Any, behind: Any)
     DELIVERED(self, name, entry, ())
 
 
-def keeps_no_results(self: Delivery, session: Session, packet: Any, *others: Any) -> Any:
+def keeps_no_results(
+    self: Delivery, session: Session, packet: Any, *others: Any, **named: Any
+) -> Any:
     if isinstance(packet, packets.Result) and session.attached is None:
         return Receipt.of(None)
-    return TELL(self, session, packet, *others)
+    return TELL(self, session, packet, *others, **named)
 
 
 def answers_before_it_is_published(self: Delivery, publication: Any, seq: Any = None) -> Any:

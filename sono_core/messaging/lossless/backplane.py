@@ -406,7 +406,8 @@ class Backplane(ABC):
     ) -> Receipt[None]:
         """Save a session instead of what was saved of it before.
 
-        It fails with `Fenced` if what was saved has a higher generation.
+        It fails with `Fenced` if what was saved has a higher generation. What is saved of one
+        session is saved in the order of the calls, and so are the receipts done.
 
         Args:
             session: its public id.

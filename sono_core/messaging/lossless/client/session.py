@@ -139,8 +139,9 @@ class ClientSession:
         found = self.streams.resume(welcome.streams, resumed=resumed)
         whole = resumed and not (self._doubtful or OWN in found.missed or OWN in found.gone)
         self._doubtful = False
-        if not whole:
+        if not whole or self._own_channel is None:
             self._own_channel = welcome.channel
+        if not whole:
             self.outbox.doubt_accepted()  # 5.14
             self.streams.doubt()
         self._be_member(welcome, found)
@@ -255,7 +256,8 @@ class ClientSession:
         elif item.channel is not None and _is(outcome, _NO_MEMBER):
             self._leave(item.channel, _NO_MEMBER)  # what ended the membership was lost in a gap
         elif isinstance(packet, OF_MEMBERSHIPS) and _is(outcome, UNKNOWN.code):
-            self.at_odds = True  # 5.14: a welcome says where the client is
+            # 5.14: a welcome says where the client is
+            self.at_odds, self._own_channel = True, None
         self._settle(item, outcome)
 
     def _be_let_in(self, packet: Join | Move, done: Done) -> Outcome:

@@ -109,7 +109,8 @@ class Streams:
             cursor = Cursor(at)
         else:  # it may be the later one, and its entries must not be taken again
             cursor = former
-            came_before = self._complete(stream, cursor, at)
+            # Of two epochs the server knows which is the later one, and tells the gap.
+            came_before = self._complete(stream, cursor, at) or cursor.at.epoch != at.epoch
         self._cursors[stream] = cursor
         early = self._early.pop(stream, None)
         if came_before or (early is not None and is_ahead(cursor.at, early)):

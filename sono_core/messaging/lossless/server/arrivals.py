@@ -29,8 +29,8 @@ from .records import NOWHERE, Record, key_of, read
 from .sessions import Session, parts_of
 
 FIRST_LOOK, LOOK = 0.125, 1.0
-"""Seconds after which the former owner is asked again, and whether it is there: the first ones, each
-twice the one before, and the last ones. At one pace they could all be lost to what fails at it."""
+"""Seconds after which the former owner is asked again, and whether it is there: at first, then
+twice as many each time, and at last. At one pace each could be lost to what fails at that pace."""
 _ALL = 1 << 20  # entries: as many as there are
 
 
@@ -200,6 +200,7 @@ class Arrivals:
         results = {entry.body.re for entry in entries if isinstance(entry.body, packets.Result)}
         session = record.session(saved.id, saved.generation)
         session.accepted = session.answered = max(record.accepted, said, *results, 0)
+        session.at = top
         doubtful = [] if said else _doubtful(record, results)
         if coming.claimants:
             for claimant in coming.claimants:

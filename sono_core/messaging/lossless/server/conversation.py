@@ -15,7 +15,7 @@ from sono_core.quoting import Discreet
 
 from . import enquiries
 from .arrivals import Replaced
-from .failures import NO_STREAMS, UNAVAILABLE, unknown_client
+from .failures import NO_MEMBER, NO_STREAMS, UNAVAILABLE, unknown_client
 from .handing_over import ELSEWHERE, REPLACED
 from .node import Foreign, Node, Opening
 from .sessions import Session
@@ -302,15 +302,18 @@ class Conversation:
         assert session is not None
         if isinstance(packet, packets.Publish):
             if not self._node.is_member(session.id, packet.channel):
-                return Failure("not-a-member", f"you are not in {packet.channel}")
+                return Failure(NO_MEMBER, f"you are not in {packet.channel}")
         elif isinstance(packet, packets.Send) and not self._node.is_client(packet.to):
             return unknown_client(packet.to)
         return None
 
     def publish(self, work: Hear, effect: Publication | Deliver) -> None:
         """Do what a packet causes."""
-        packet = work.packet
+        packet, session = work.packet, self.session
         assert isinstance(packet, (packets.Publish, packets.Send))
+        assert session is not None
+        if session.id in self._node.sessions and self._living is None:
+            return  # it has gone and come back meanwhile: its client says that again
         if isinstance(effect, Deliver):
             self._node.direct(effect, packet.seq, volatile=packet.seq is None)
         elif packet.seq is None:
@@ -384,7 +387,7 @@ class Conversation:
     def _living(self) -> Session | None:
         """The session, unless it has ended while the application was busy."""
         session = self.session
-        return session if session is not None and session.id in self._node.sessions else None
+        return session if session is not None and self._node.sessions.has(session) else None
 
     def _error(self, code: str, message: str) -> None:
         if self._connection is not _LOST:

@@ -34,7 +34,7 @@ from sono_core.messaging.lossless import (
 )
 from sono_core.messaging.lossless.packets import Failure
 
-from .failures import UNAVAILABLE, unknown_client
+from .failures import LEAVING, NO_MEMBER, UNAVAILABLE, unknown_client
 from .following import Following
 from .host import Host, Settings
 from .orders import CONTROL, Order
@@ -56,7 +56,16 @@ _ALL = 1 << 20  # entries: as many as there are
 class Kept:
     """What a node keeps of a session beside it: of most sessions no more than this object."""
 
-    __slots__ = ("latest", "questions", "session", "turns", "untold", "watched")
+    __slots__ = (
+        "changes",
+        "latest",
+        "questions",
+        "saved",
+        "session",
+        "turns",
+        "untold",
+        "watched",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session: Session = session
@@ -66,6 +75,10 @@ class Kept:
         self.latest: Receipt[Any] | None = None  # of the last one that was
         self.untold: tuple[tuple[Callable[[], Receipt[Any]], Receipt[Any]], ...] = ()
         """What it is told when it has been saved."""
+        self.changes: int = 0
+        """How often its memberships have changed."""
+        self.saved: int = 0
+        """Up to which of these changes another node would find."""
 
     def knows_all(self, at: Position | None) -> bool:
         """Whether a client that is there in its own stream has heard of all those changes."""
@@ -84,16 +97,21 @@ class Turn:
     """A change of a session's memberships: it hears of them in order, whenever the backplane
     answers."""
 
-    __slots__ = ("_kept", "_tell")
+    __slots__ = ("_change", "_kept", "_tell")
 
     def __init__(self, kept: Kept) -> None:
-        self._tell: Callable[[], Receipt[Any]] | None = None
+        self._tell: Callable[..., Receipt[Any]] | None = None
         self._kept = kept
+        self._change = kept.changes
         kept.turns += (self,)
 
-    def come(self, tell: Callable[[], Receipt[Any]]) -> None:
-        """It is known what to tell; it is told when it is its turn."""
-        self._tell = tell
+    def come(self, tell: Callable[..., Receipt[Any]]) -> None:
+        """It is known what to tell; it is told when it is its turn.
+
+        Args:
+            tell: takes the number of the change.
+        """
+        self._tell = partial(tell, change=self._change)
         kept = self._kept
         while kept.turns and (first := kept.turns[0]._tell):
             kept.turns = kept.turns[1:]
@@ -216,15 +234,22 @@ class Delivery:
                 if isinstance(entry.body, packets.Result) and entry.body.re == seq:
                     self._send(session, _placed(entry.body, entry.at))
 
-    def refuse(self, session: Session, seq: int, failure: Failure) -> Receipt[Any]:
+    def refuse(
+        self, session: Session, seq: int, failure: Failure, *, change: int = 0
+    ) -> Receipt[Any]:
         """The result of a packet that was not carried out."""
-        return self.tell(session, packets.Result(stream=OWN, at=NOWHERE, re=seq, error=failure))
+        if failure.code == NO_MEMBER and (kept := self._kept.get(session.id)):
+            change = kept.changes  # by which it is none; the client believes it
+        result = packets.Result(stream=OWN, at=NOWHERE, re=seq, error=failure)
+        return self.tell(session, result, change=change)
 
-    def answer(self, session: Session, seq: int, data: Data | None = None) -> Receipt[Any]:
+    def answer(
+        self, session: Session, seq: int, data: Data | None = None, *, change: int = 0
+    ) -> Receipt[Any]:
         """The result of one that was."""
         value = UNSET if data is None else data
         result = packets.Result(stream=OWN, at=NOWHERE, re=seq, data=value)
-        return self.tell(session, result, data.size if data else 0)
+        return self.tell(session, result, data.size if data else 0, change=change)
 
     # -- what clients and the application say -----------------------------------------------------
 
@@ -253,9 +278,13 @@ class Delivery:
         sender = publication.sender
         key, origin = self._mark(publication, seq)
         receipt = self._backplane.publish(stream, publication, size, history, key, origin)
-        if sender is not None and seq is not None:
-            receipt.then(partial(self._published, sender, seq))
+        if seq is not None and (session := self._session_of(sender)):
+            receipt.then(partial(self._published, session, seq))
         return receipt
+
+    def _session_of(self, client: str | None) -> Session | None:
+        kept = self._kept.get(client) if client is not None else None
+        return None if kept is None else kept.session
 
     def _mark(
         self, said: Publication | Deliver, seq: int | None
@@ -299,17 +328,14 @@ class Delivery:
                 session.owed = None
                 self.settled(session)
 
-    def _published(self, client: str, seq: int, receipt: Receipt[Position]) -> None:
-        kept = self._kept.get(client)
-        if kept is None:
-            return
+    def _published(self, session: Session, seq: int, receipt: Receipt[Position]) -> None:
         if isinstance(receipt.error, Fenced):
-            self._refused(kept.session, receipt)
+            self._refused(session, receipt)
         elif receipt.error is not None:
-            self.refuse(kept.session, seq, UNAVAILABLE)
+            self.refuse(session, seq, UNAVAILABLE)
         else:
             result = packets.Result(stream=OWN, at=NOWHERE, re=seq, published=receipt.value)
-            self.tell(kept.session, result)
+            self.tell(session, result)
 
     def erase(self, author: bytes) -> Receipt[int]:
         """Let go what an identity has said, in all histories; see `Backplane.erase`.
@@ -355,26 +381,31 @@ class Delivery:
             mark = self._mark(delivery, seq)
             done = self._backplane.send(named(client, OWN), packet, size, history, *mark)
         there: Receipt[bool] = Receipt()
-        done.then(partial(self._directed, delivery, seq, there))
+        sender = self._session_of(delivery.sender)
+        done.then(partial(self._directed, delivery.client, sender, seq, there))
         return there
 
     def _directed(
-        self, delivery: Deliver, seq: int | None, there: Receipt[bool], receipt: Receipt[Any]
+        self,
+        client: str,
+        sender: Session | None,
+        seq: int | None,
+        there: Receipt[bool],
+        receipt: Receipt[Any],
     ) -> None:
-        kept = self._kept.get(delivery.sender) if delivery.sender is not None else None
         if receipt.error is not None:
-            if kept is not None and isinstance(receipt.error, Fenced):
-                self._refused(kept.session, receipt)
-            elif kept is not None and seq is not None:
-                self.refuse(kept.session, seq, UNAVAILABLE)
+            if sender is not None and isinstance(receipt.error, Fenced):
+                self._refused(sender, receipt)
+            elif sender is not None and seq is not None:
+                self.refuse(sender, seq, UNAVAILABLE)
             there.fail(receipt.error)
             return
         found = receipt.value is not None
-        if kept is not None and seq is not None:
+        if sender is not None and seq is not None:
             if found:
-                self.answer(kept.session, seq)
+                self.answer(sender, seq)
             else:
-                self.refuse(kept.session, seq, unknown_client(delivery.client))
+                self.refuse(sender, seq, unknown_client(client))
         there.complete(found)
 
     def tell(
@@ -383,24 +414,29 @@ class Delivery:
         packet: packets.Entry,
         size: int = 0,
         mark: tuple[str | None, Origin | None] | None = None,
+        change: int = 0,
     ) -> Receipt[Any]:
         """Put a packet into the stream of a session; its `at` comes there. Nothing happens if the
-        session has ended.
+        session has ended, or has gone and come back: then its client says again what has no result.
 
         Args:
             size: bytes of its data.
             mark: of somebody else who says it; None: the session itself is told something.
+            change: of its memberships that is told, up to which number.
         """
-        if session.id not in self.sessions:
+        if not self.sessions.has(session):
             return Receipt.of(None)
         size += _ENVELOPE
         history = self._histories.default
         marked = mark or (None, self._origin(session))
         publication = named(session.id, OWN), packet, size, history, *marked
-        if session.saving is None or mark is not None:
-            receipt: Receipt[Any] = self._backplane.publish(*publication)
+        receipt: Receipt[Any]
+        is_saved = session.saving is None or mark is not None
+        if is_saved and not change:
+            receipt = self._backplane.publish(*publication)
         else:
-            receipt = self._told_later(session, partial(self._backplane.publish, *publication))
+            publish = partial(self._tell_change, session, change, *publication)
+            receipt = publish() if is_saved else self._told_later(session, publish)
         if self.shared and isinstance(packet, packets.Result):
             receipt.then(partial(self._answered, session, packet))
         elif self.shared and mark is None:
@@ -408,6 +444,17 @@ class Delivery:
         for ended in self.sessions.charge(session, size, history.size):
             self._end(ended, FULL[0])
         return receipt
+
+    def _tell_change(
+        self, session: Session, change: int, stream: str, packet: packets.Entry, *rest: Any
+    ) -> Receipt[Any]:
+        """Tell a session what has become of its memberships, if another node would find that: one
+        that claimed the session before does not."""
+        if self.leaves(session) and change > self._kept[session.id].saved:
+            if not isinstance(packet, packets.Result):
+                return Receipt.of(None)
+            packet = packets.Result(stream=OWN, at=NOWHERE, re=packet.re, error=LEAVING)
+        return self._backplane.publish(stream, packet, *rest)
 
     def _told_later(
         self, session: Session, publish: Callable[[], Receipt[Position]]
@@ -417,19 +464,14 @@ class Delivery:
         receipt: Receipt[Any] = Receipt()
         kept = self._kept[session.id]
         kept.untold += ((publish, receipt),)
-        if len(kept.untold) == 1:
-            self._tell_untold(kept)
         return receipt
 
-    def _tell_untold(self, kept: Kept, _: object = None) -> None:
-        """Now, or when nothing is being saved: all of it in its order."""
+    def _tell_untold(self, kept: Kept) -> None:
+        """Nothing is being saved any more: all of it, in its order."""
         session = kept.session
-        if session.saving is not None:
-            session.saving.then(partial(self._tell_untold, kept))
-            return
         untold, kept.untold = kept.untold, ()
         for publish, receipt in untold:
-            if session.id in self.sessions:
+            if self.sessions.has(session):
                 publish().then(receipt.settle)
             else:
                 receipt.complete(None)

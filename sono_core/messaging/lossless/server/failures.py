@@ -3,6 +3,8 @@
 from sono_core.messaging.lossless.packets import Failure
 
 NO_STREAMS = (1013, "what keeps the streams did not answer")
+NO_MEMBER = "not-a-member"
+"""The code of what is refused to who is not in a channel."""
 LEAVING = Failure("unavailable", "the session is just going elsewhere", True)
 UNAVAILABLE = Failure("unavailable", NO_STREAMS[1], True)
 UNKNOWN = Failure("unknown", "its server was lost, and nobody knows whether it was done")

@@ -14,6 +14,7 @@ from sono_core.messaging.lossless import (
     OWN,
     Backplane,
     Entry,
+    Fenced,
     Histories,
     Position,
     Receipt,
@@ -22,7 +23,7 @@ from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
 from sono_core.messaging.lossless.packets import Failure
 
 from .arrivals import Arrivals
-from .delivery import named
+from .delivery import Kept, named
 from .host import Host, Settings
 from .memberships import Memberships
 from .records import NOWHERE, Records
@@ -86,17 +87,22 @@ class HandingOver(Memberships):
 
     def _described(self, session: Session) -> tuple[list[str], list[str], Position]:
         watched = self._kept[session.id].watched
-        at = self._following.position(named(session.id, OWN)) or NOWHERE
+        at = self._following.position(named(session.id, OWN)) or session.at or NOWHERE
         return self._hub.channels_of(session.id), list(watched or ()), at
 
     def save(self, session: Session) -> None:
         """See `Delivery.save`."""
         if self.shared and self.sessions.has(session) and session.id not in self._leaving:
-            saving = self._records.save(session)
-            if saving is None:
-                self.host.stays(session.id)
-            else:
-                saving.then(partial(self._refused, session))
+            self._save(session)
+
+    def _save(self, session: Session) -> Receipt[None]:
+        saving = self._records.save(session)
+        if saving is None:
+            self.host.stays(session.id)
+            return Receipt.of(None)
+        kept = self._kept[session.id]
+        saving.then(partial(self._saved_or_claimed, kept, kept.changes))
+        return saving
 
     def passed(self, session: Session, entry: Entry) -> None:
         """See `Delivery.passed`."""
@@ -109,10 +115,7 @@ class HandingOver(Memberships):
 
     def saved(self, session: Session) -> Receipt[None]:
         """The same, for whoever has to wait for it."""
-        saving = self._records.save(session) if self.shared else None
-        if saving is None and self.shared:
-            self.host.stays(session.id)
-        return saving or Receipt.of(None)
+        return self._save(session) if self.shared else Receipt.of(None)
 
     def drop(self, session: Session) -> None:
         """It has ended, and its stream with it; unless another node has just claimed it."""
@@ -168,16 +171,35 @@ class HandingOver(Memberships):
             if said.generation <= session.generation:
                 self._arrivals.say_gone(said, 0)
                 return
-            departure = self._leaving[client] = _Departure(self._clock() + PATIENCE)
-            departure.claimants.append(said)
-            self._records.forget(client)
-            self._cut(session)
-            if questions := self._kept[client].questions:
-                questions.end()  # no reply comes here, and handlers may wait for one
-            if not session.owed and self.sessions.has(session):
-                self._leave_now(session)
+            self._depart(session, said)
         elif said not in departure.claimants:
             departure.claimants.append(said)
+
+    def _saved_or_claimed(self, kept: Kept, changes: int, receipt: Receipt[None]) -> None:
+        """A session was to be saved, up to that change of its memberships.
+
+        That is refused if another node has claimed it, which may be here before that node's word.
+        Its stream still takes results until that node has been answered.
+        """
+        session = kept.session
+        if receipt.error is None:
+            kept.saved = max(kept.saved, changes)
+        is_here = self.sessions.has(session) and session.id not in self._leaving
+        if isinstance(receipt.error, Fenced) and is_here:
+            self._depart(session)
+        if session.saving is None:
+            self._tell_untold(kept)
+
+    def _depart(self, session: Session, *claimants: LetGo) -> None:
+        client = session.id
+        departure = self._leaving[client] = _Departure(self._clock() + PATIENCE)
+        departure.claimants.extend(claimants)
+        self._records.forget(client)
+        self._cut(session)
+        if questions := self._kept[client].questions:
+            questions.end()  # no reply comes here, and handlers may wait for one
+        if not session.owed and self.sessions.has(session):
+            self._leave_now(session)
 
     def leaves(self, session: Session) -> bool:
         """See `Delivery.leaves`."""

@@ -25,7 +25,7 @@ from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries
 from .delivery import Delivery, Turn, named
-from .failures import LEAVING, NO_STREAMS, UNAVAILABLE
+from .failures import LEAVING, NO_MEMBER, NO_STREAMS, UNAVAILABLE
 from .following import Overtaken
 from .records import NOWHERE
 from .sessions import Session
@@ -66,7 +66,7 @@ class Memberships(Delivery):
         if begins:
             self._changed(session, packet.seq - 1)
         elif packet.presence:
-            self.save(session)
+            self._changed(session)
         self._begin(session, packet.seq, channel, packet.at, begins)
         if packet.presence and client in self._members(channel):
             self._watch(session, channel)
@@ -172,7 +172,7 @@ class Memberships(Delivery):
         """Carry out a `present`."""
         data = Data.of(packet.data)
         if session.id not in self._members(packet.channel):
-            failure = Failure("not-a-member", f"you are not in {packet.channel[:_QUOTED]}")
+            failure = Failure(NO_MEMBER, f"you are not in {packet.channel[:_QUOTED]}")
             self.refuse(session, packet.seq, failure)
         elif data.size > self._settings.max_present:
             text = f"public data has at most {self._settings.max_present} bytes"
@@ -206,7 +206,7 @@ class Memberships(Delivery):
 
     def _require_member(self, session: Session, channel: str) -> None:
         if session.id not in self._members(channel):
-            raise enquiries.Unanswerable("not-a-member", f"you are not in {channel[:_QUOTED]}")
+            raise enquiries.Unanswerable(NO_MEMBER, f"you are not in {channel[:_QUOTED]}")
 
     def _watch(self, session: Session, channel: str) -> None:
         """Tell a client who is in a channel, from now on."""
@@ -263,15 +263,18 @@ class Memberships(Delivery):
             session.joined = True
             self._changed(session, session.accepted)
             name = stream_of(channel)
-            self._following.begin(name, client, None).then(partial(self._admitted, session, name))
+            self._admit(session, name)
 
-    def _admitted(self, session: Session, name: str, receipt: Receipt[Start]) -> None:
+    def _admit(self, session: Session, name: str) -> None:
+        change = self._kept[session.id].changes
+        receipt = self._following.begin(name, session.id, None)
+        receipt.then(partial(self._admitted, session, name, change))
+
+    def _admitted(self, session: Session, name: str, change: int, receipt: Receipt[Start]) -> None:
         if receipt.error is None:
             at = receipt.value.at
-            self.tell(
-                session,
-                packets.Joined(stream=OWN, at=NOWHERE, channel=name[1:], position=at),
-            )
+            joined = packets.Joined(stream=OWN, at=NOWHERE, channel=name[1:], position=at)
+            self.tell(session, joined, change=change)
             self._following.go_on(session.id, [name])
         elif not isinstance(receipt.error, Overtaken):
             self._not_begun(session, name, True)
@@ -287,11 +290,10 @@ class Memberships(Delivery):
             home = self._hub.home
             moved = channel == self._hub.channel_of(session.id) != home
             self._leave(session.id, channel)
-            self.tell(session, packets.Left(stream=OWN, at=NOWHERE, channel=channel, code=code))
+            left = packets.Left(stream=OWN, at=NOWHERE, channel=channel, code=code)
+            self.tell(session, left, change=self._kept[session.id].changes)
             if moved:
-                name = stream_of(home)
-                receipt = self._following.begin(name, session.id, None)
-                receipt.then(partial(self._admitted, session, name))
+                self._admit(session, stream_of(home))
 
     # -- members ----------------------------------------------------------------------------------
 
@@ -321,9 +323,10 @@ class Memberships(Delivery):
                     # it expires there.
                     self._backplane.free(stream_of(channel))
 
-    def _changed(self, session: Session, before: int) -> None:
+    def _changed(self, session: Session, before: int = 0) -> None:
         """Its memberships have changed, behind the packets up to that number."""
         session.answered = max(session.answered, before)
+        self._kept[session.id].changes += 1
         self.save(session)
 
     def _leave(self, client: str, channel: str, before: int | None = None) -> None:

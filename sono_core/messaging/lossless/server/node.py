@@ -18,7 +18,6 @@ from sono_core.messaging.lossless import (
     Backplane,
     BackplaneError,
     Data,
-    Fenced,
     Histories,
     Receipt,
     Start,
@@ -65,6 +64,8 @@ class Opening(msgspec.Struct, eq=False):
     """Those that it did not, and why; filled by the owner."""
     saving: Receipt[None] | None = None
     """Done when other nodes would find the session; None: they do."""
+    expelled: list[str] = []
+    """Channels in which it was, and is no longer unless it has joined them since."""
 
 
 class Node(HandingOver):
@@ -181,14 +182,17 @@ class Node(HandingOver):
         elif opening.resumed:
             for channel, why in opening.denied.items():
                 if client in self._members(channel):
-                    self._expel(session, opening.hello, channel, why.code)
+                    self._expel(opening, channel, why.code)
             self.presence.resumed(client, self._hub.channels_of(client), self._clock())
         else:
             self.sessions.add(session)
             self._kept[client] = Kept(session)
             self._hub.add(client)
             self._enter_again(opening)
-        opening.saving = self.saved(session)
+        if arrived is None:
+            opening.saving = self.saved(session)
+        if not self.sessions.has(session):
+            return False  # another node has claimed it
         # At once: what the application says to the client from now on is behind that.
         self._begin_streams(opening, {})
         return True
@@ -196,9 +200,7 @@ class Node(HandingOver):
     def _saved(self, opening: Opening, begun: dict[str, Start], receipt: Receipt[None]) -> None:
         """The session would be found elsewhere, if this node were lost now."""
         session, opening.saving = opening.session, None
-        if isinstance(receipt.error, Fenced):
-            self._refused(session, receipt)
-        elif session.opening is opening.connection:
+        if session.opening is opening.connection:  # or else another node has claimed it
             if receipt.error is None:
                 self._begin_streams(opening, begun)
             else:
@@ -214,7 +216,9 @@ class Node(HandingOver):
         kept = self._kept[client] = Kept(session)
         kept.latest = _ELSEWHERE
         kept.watched = dict.fromkeys(record.watched) or None
+        kept.changes = 1  # its memberships may be others here than was saved
         self._hub.add(client)
+        expelled: list[tuple[str, bool]] = []
         for channel in [record.channel, *record.joined]:
             moves = channel == record.channel
             if channel not in opening.denied:
@@ -225,12 +229,18 @@ class Node(HandingOver):
                     opening.denied[channel] = failure_of(error)
             if kept.watched:
                 kept.watched.pop(channel, None)
+            expelled.append((channel, moves))
+            opening.expelled.append(channel)
+        session.owed = set(arrived.doubtful) or None
+        opening.saving = self.saved(session)
+        if not self.sessions.has(session):
+            return  # another node has claimed it
+        for channel, moves in expelled:
             self._tell_expelled(session, channel, opening.denied[channel].code, moves)
         if arrived.told:  # behind all that: it may have heard more than was saved, or less
             self._tell_current(session, self._hub.channel_of(client))
             for channel in arrived.told.difference(self._hub.channels_of(client)):
                 self._tell_left(session, channel, UNKNOWN.code)
-        session.owed = set(arrived.doubtful) or None
         for number in arrived.doubtful:
             self.refuse(session, number, UNKNOWN)
 
@@ -264,13 +274,14 @@ class Node(HandingOver):
         else:
             self._begin_streams(opening, begun | starts)
 
-    def _expel(self, session: Session, hello: packets.Hello, channel: str, code: str) -> None:
+    def _expel(self, opening: Opening, channel: str, code: str) -> None:
         """End a membership. If the client has still to hear of others, it hears of this one after
         them."""
-        client = session.id
+        session, client = opening.session, opening.session.id
+        opening.expelled.append(channel)
         kept = self._kept[client]
         moves = channel == self._hub.channel_of(client)
-        knows_all = kept.knows_all(hello.streams.get(OWN))
+        knows_all = kept.knows_all(opening.hello.streams.get(OWN))
         self._leave(client, channel)
         if moves or not knows_all:  # else the welcome says it
             self._tell_expelled(session, channel, code, moves)
@@ -323,7 +334,11 @@ class Node(HandingOver):
             streams=[
                 packets.Begun(stream, start.at, start.recovered) for stream, start in starts.items()
             ],
-            denied=[packets.Denied(channel, why) for channel, why in opening.denied.items()],
+            denied=[
+                packets.Denied(channel, why)
+                for channel, why in opening.denied.items()
+                if channel not in opening.expelled or stream_of(channel) not in starts
+            ],
             beat=self._settings.beat,
             limits=dict(self._settings.limits),
         )
@@ -367,9 +382,9 @@ class Node(HandingOver):
         self.presence.ended(client)
         if kept.questions is not None:
             kept.questions.end()
-        self._leaving.pop(client, None)
         self.drop(session)
         self.host.ended(client, code)
+        self._left_for(client, 0)
 
     def _expire(self, session: Session) -> None:
         """It has waited for its client for too long; unless that is at another node, of which this
@@ -383,7 +398,7 @@ class Node(HandingOver):
             if self._kept.get(session.id) is not kept:
                 return  # it has come back from there
             if receipt.error is None and not receipt.value:
-                self._forget(session)
+                self.outrun(session)
             else:
                 self._end(session, _EXPIRED)
 

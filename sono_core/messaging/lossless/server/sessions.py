@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sono_core.messaging.lossless import Receipt
+from sono_core.messaging.lossless import Position, Receipt
 
 from .identities import same
 
@@ -45,6 +45,7 @@ class Session:
         "accepted",
         "address",
         "answered",
+        "at",
         "attached",
         "charged",
         "ends",
@@ -68,6 +69,8 @@ class Session:
         self.address: str = address
         self.accepted: int = 0
         """The highest number of its packets that was accepted."""
+        self.at: Position | None = None
+        """Where its stream was when it came from elsewhere: `accepted` accounts for it so far."""
         self.joined: bool = False
         """Whether it ever became a member of a channel by its own wish."""
         self.attached: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from sono_core.messaging import Deliver, Publish
 from sono_core.messaging.lossless import OWN, Data, Position, packets
 from sono_core.messaging.lossless.backplane import BackplaneError, Fenced, Receipt
 from sono_core.messaging.lossless.packets import Join, Request, Send
+from sono_core.messaging.lossless.server.conversation import Hear
 from sono_core.messaging.lossless.server.handing_over import PATIENCE
 from sono_core.messaging.lossless.server.identities import Written, same, written
 from sono_core.messaging.lossless.server.orders import CONTROL
 from sono_core.messaging.lossless.server.sessions import Session
 from sono_core.messaging.lossless.server.untaken import AGAIN, LARGEST, MOST, Untaken
 from sono_core.messaging.lossless.streams import Missing
+from tests.core.messaging.lossless.house import House
 from tests.core.messaging.lossless.shared import Town
 from tests.core.messaging.lossless.test_handing_over import Person, chat, settled, waiting
 
@@ -711,6 +714,87 @@ def test_a_client_is_told_what_has_changed_when_that_is_saved(
         go_on()
     ann.take()
     assert [each.re for each in ann.got if isinstance(each, packets.Result)] == [1, 2, 3, 4, 5]
+
+
+def claimed_while_it_is_saved(
+    town: Town, monkeypatch: pytest.MonkeyPatch, happens: Callable[[House, Person], object]
+) -> Person:
+    """Another node claims the session, and its word comes when a change of it is to be saved."""
+    one, other, ann, _ = settled(town)
+    saving = held(town, monkeypatch, "save_session")
+    happens(one, ann)
+    one.backplane.stopped = True  # type: ignore[attr-defined]
+    ann.comes_to(other)
+    monkeypatch.undo()
+    for go_on in saving:
+        go_on()
+    one.backplane.go_on()  # type: ignore[attr-defined]
+    for _ in range(2):
+        town.wait(PATIENCE)
+    ann.take()
+    assert ann.welcome.resumed
+    assert ann.welcome.id not in one.node.sessions
+    return ann
+
+
+def test_a_change_that_was_not_saved_before_a_claim_is_refused(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so is what was refused because of it; what was done is told."""
+
+    def happens(one: House, ann: Person) -> None:
+        ann.line.send(packets.Move(seq=2, channel="b"), chat(3, "Home"), chat(4))
+
+    ann = claimed_while_it_is_saved(town, monkeypatch, happens)
+    assert [code_of(ann, number) for number in (2, 3, 4)] == ["unavailable", "unavailable", None]
+    assert set(ann.streams) == {OWN, "*", "#Home", "#room"}
+
+
+def test_a_membership_that_was_not_saved_before_a_claim_is_not_told(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for house in town.houses:
+        house.hub.create("hall")
+
+    def happens(one: House, ann: Person) -> None:
+        waiting(one, ann.line, Request(seq=2, name="slow", data=None))
+        one.node.admit(one.node.sessions[ann.welcome.id], "hall")
+
+    ann = claimed_while_it_is_saved(town, monkeypatch, happens)
+    told = [packet.channel for packet in ann.got if isinstance(packet, packets.Joined)]
+    assert "hall" not in told
+    assert "#hall" not in ann.streams
+
+
+def test_what_is_to_be_published_when_its_session_has_gone_and_come_back_is_not(
+    town: Town,
+) -> None:
+    one, other, ann, bob = settled(town)
+    conversation = ann.line.conversation
+    work = conversation.receive(chat(2))
+    assert isinstance(work, Hear)
+    effect = conversation.heard(work, None)
+    assert effect is not None
+    for house in (other, one):
+        ann.comes_to(house)
+        town.wait(PATIENCE)
+        ann.take()
+    conversation.publish(work, effect)
+    bob.take()
+    ann.take()
+    assert bob.said == []
+    assert code_of(ann, 2) == "unknown"
+
+
+def test_who_arrives_while_another_node_claims_it_is_sent_on(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, ann, _ = settled(town)
+    refuse(town, monkeypatch, "save_session", Fenced("the session goes on elsewhere"))
+    line = ann.comes_to(other)
+    assert line.closed == (1013, "the session is just going elsewhere")
+    assert ann.welcome.id not in other.node.sessions
+    assert ann.welcome.id not in one.node.sessions
 
 
 def test_a_result_that_the_backplane_did_not_take_is_told_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -705,6 +706,35 @@ def test_a_word_that_was_lost_is_said_again(town: Town) -> None:
     ann.take()
     assert ann.welcome.resumed
     assert lost
+
+
+def test_who_learns_from_the_backplane_that_a_session_was_claimed_ends_what_it_has_begun(
+    town: Town,
+) -> None:
+    """The claim is known there before the claimant's word has come."""
+    one, other, ann, _ = settled(town)
+    go_on = waiting(one, ann.line, Request(seq=2, name="slow", data="x"))
+    tell, held = town.memory.tell, []
+
+    def late(stream: str, body: Any) -> Any:
+        if isinstance(body, LetGo):
+            held.append(partial(tell, stream, body))
+            return tell("nowhere", body)
+        return tell(stream, body)
+
+    town.memory.tell = late  # type: ignore[method-assign]
+    line = ann.line
+    ann.comes_to(other)
+    line.lose()  # so that it is to be saved
+    assert ann.take() == []
+    go_on()
+    town.wait(PATIENCE)
+    assert ann.welcome.id not in one.node.sessions
+    held[0]()
+    ann.take()
+    assert (ann.welcome.resumed, ann.welcome.seq) == (True, 2)
+    assert [result.data.value() for result in ann.results(2)] == ["x"]
+    assert (one.over, other.heard) == ([], [])
 
 
 def test_a_former_owner_is_asked_again_soon_and_then_each_second(town: Town) -> None:
