@@ -253,20 +253,14 @@ class Commands:
             full = len(self._waiting) >= bounds.count or (
                 self._held + command.size > bounds.size and self._waiting
             )
-            taken = not self._closed and (command.urgent or not full)
-            if taken:
+            if not self._closed and (command.urgent or not full):
                 (self._waiting.appendleft if command.urgent else self._waiting.append)(command)
                 self._held += command.size
-            first = taken and len(self._waiting) == 1
-        if first:  # what is put in the same turn goes along
-            self._handover.turn_over(self._notify)
-        if not taken:
-            self._give_up([command], CLOSED if self._closed else FULL)
+                if len(self._waiting) == 1:
+                    self._lock.notify()
+                return True
+        self._give_up([command], CLOSED if self._closed else FULL)
         return True
-
-    def _notify(self) -> None:
-        with self._lock:
-            self._lock.notify()
 
     # -- in the thread ----------------------------------------------------------------------------
 

@@ -36,15 +36,6 @@ class Handover:
             self._posted = True
         self._post()
 
-    def turn_over(self, call: Call) -> None:
-        """From the loop: make a call soon; at once, if the loop would not hear of it."""
-        try:
-            taken = self._call_soon(call)
-        except BufferError:
-            taken = False
-        if taken is False:
-            call()
-
     @property
     def stuck(self) -> bool:
         """Whether calls wait of which the loop does not know."""
