@@ -70,6 +70,11 @@ class DelayedBackplane(Backplane):
         self._under_way.pop(self._random.randrange(len(self._under_way)))()
         return True
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is under way."""
+        return bool(self._under_way)
+
     def settle(self) -> None:
         """Let everything happen that is under way, and what follows from it."""
         for _ in range(100_000):

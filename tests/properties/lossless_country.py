@@ -21,6 +21,7 @@ from sono_core.errors import OutboxFull
 from sono_core.messaging import Publish
 from sono_core.messaging.lossless import (
     OWN,
+    Backplane,
     Data,
     Position,
     Receipt,
@@ -91,13 +92,10 @@ class Country:
     """
 
     def __init__(self, rng: Random, *, distant: bool, short: bool, nodes: int = 1) -> None:
-        epochs = count(1)
         self.random = rng
         self.now = 1000.0
         self.distant = distant
         self.short = short
-        self.memory = MemoryBackplane(lambda: self.now, lambda: f"e{next(epochs)}")
-        self.ledger = self.memory.streams = Ledger(1 << 30, lambda: f"e{next(epochs)}")
         self.number = count(1)
         self.ids = count(1)
         self.alive: set[str] = set()
@@ -109,15 +107,34 @@ class Country:
         self.left_at: dict[str, float] = {}
         self.sent_to: dict[int, str] = {}
         self.ended: set[str] = set()
-        self.memory.drop_session = self.dropping(  # type: ignore[method-assign]
-            self.memory.drop_session
-        )
         self.spoiled = False  # whether something may be missed although histories are long
         self.lost = 0  # nodes that were lost, or stood still
         self.renewals = 0  # streams that were lost, and what was known of their publications
         self.names = count(1)
         self.shared = nodes > 1
+        self.keep()
         self.towns = [self.built() for _ in range(nodes)]
+
+    def keep(self) -> None:
+        """Begin a backplane and its ledger, in memory."""
+        epochs = count(1)
+        self.memory = MemoryBackplane(lambda: self.now, lambda: f"e{next(epochs)}")
+        self.ledger = self.memory.streams = Ledger(1 << 30, lambda: f"e{next(epochs)}")
+        self.memory.drop_session = self.dropping(  # type: ignore[method-assign]
+            self.memory.drop_session
+        )
+
+    def backplane(self, name: str | None) -> Backplane:
+        """What a node has of it."""
+        return self.memory
+
+    def forget(self, town: Town) -> None:
+        """A node was killed: nothing is told to it any more."""
+        backplane: Any = town.backplane
+        for (stream, _), heard in backplane._heard_by.items():
+            known = town.distant._wrapped.get((stream, heard)) if town.distant else heard
+            if known is not None:
+                self.memory.unsubscribe(stream, known)
 
     def built(self) -> Town:
         if not self.shared:
@@ -171,12 +188,8 @@ class Country:
         """A node is killed, and another one starts."""
         self.lost += 1
         self.towns[self.towns.index(town)] = self.built()
-        backplane: Any = town.backplane
-        self.alive.discard(backplane.node)
-        for (stream, _), heard in backplane._heard_by.items():
-            known = town.distant._wrapped.get((stream, heard)) if town.distant else heard
-            if known is not None:
-                self.memory.unsubscribe(stream, known)
+        self.alive.discard(town.backplane.node)
+        self.forget(town)
         self.zombies = [wire for wire in self.zombies if wire.town is not town]
         for client in self.clients:
             if client.wire and client.wire.town is town:

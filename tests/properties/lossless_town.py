@@ -83,7 +83,7 @@ class Town(House):
         """Whether it does nothing, for now."""
 
         def make(*_: Any) -> Any:
-            backplane: Backplane = country.memory
+            backplane = country.backplane(name)
             if country.distant:
                 backplane = self.distant = DelayedBackplane(
                     backplane, self.random, lost=0.1, doubled=0.2

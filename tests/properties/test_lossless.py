@@ -29,6 +29,7 @@ from sono_core.messaging.lossless.server.memberships import Memberships
 from sono_core.messaging.lossless.server.node import Node
 from sono_core.messaging.lossless.server.questions import Questions
 from sono_core.messaging.lossless.server.sessions import Numbering, Session
+from tests.backplane.brokers import broker, require_redis
 from tests.helpers import SOME_LIVES
 from tests.properties.lossless_country import ROOMS, Client, Country
 from tests.properties.lossless_town import Town, Wire
@@ -120,11 +121,14 @@ def climb(country: Country, client: Client) -> None:
 
 def walk(seed: int, length: int = 300, nodes: int = 1) -> None:
     """Some steps at random, and the reckoning."""
-    rng = Random(seed)
-    country = Country(rng, distant=seed % 4 != 0, short=seed % 3 == 1, nodes=nodes)
+    country = Country(Random(seed), distant=seed % 4 != 0, short=seed % 3 == 1, nodes=nodes)
+    go_through(country, length)
+
+
+def go_through(country: Country, length: int) -> None:
     country.run_dry()
     for _ in range(length):
-        rng.choice(steps(country))()
+        country.random.choice(steps(country))()
     country.settle()
 
 
@@ -141,6 +145,19 @@ def test_walks(nodes: int) -> None:
 def test_long_walks(nodes: int) -> None:
     for seed in range(100, 500):
         walk(seed, 600, nodes)
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_walks_behind_one_redis() -> None:
+    require_redis()
+    from tests.properties.lossless_on_redis import CountryOnRedis
+
+    with broker() as server:
+        for seed in range(20):
+            country = CountryOnRedis(Random(seed), server.url, short=seed % 3 == 1)
+            go_through(country, 300)
+            country.close()
 
 
 class Countries(RuleBasedStateMachine):
