@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from sono_core.messaging import Deliver, Publish
-from sono_core.messaging.lossless import Backplane, Data, channel_of, packets, stream_of
+from sono_core.messaging.lossless import Data, channel_of, packets, stream_of
 from sono_core.messaging.lossless.history import Histories, History
 from sono_core.messaging.lossless.nodes import control
 from sono_core.messaging.lossless.packets import Failure
