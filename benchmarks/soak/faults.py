@@ -211,6 +211,7 @@ def _by_members(scene: Scene, since: float) -> float | None:
         def present() -> int:
             return int(client.request("sono.members", {"channel": "room 1"})["count"])
 
+        client.join("room 1")  # or it may not ask
         before = present()
         return _until(lambda: present() < before, since)
 

@@ -57,7 +57,6 @@ class DelayedBackplane(Backplane):
         self._under_way: list[Callable[[], object]] = []
         self._publishing: dict[str, deque[object]] = {}  # in each stream, in order
         self._saving: dict[str, deque[object]] = {}  # of each session, in order
-        self._saved: dict[str, deque[object]] = {}  # likewise, and their receipts
         self._rosters: dict[str, deque[object]] = {}  # likewise who comes and goes
         self._wrapped: dict[tuple[str, object], Callable[[Entry], object]] = {}
 
@@ -91,16 +90,13 @@ class DelayedBackplane(Backplane):
         self,
         operation: Callable[[], Receipt[T]],
         line: deque[object] | None = None,
-        ends: deque[object] | None = None,
     ) -> Receipt[T]:
         """Args:
         line: operations that are done in the order of their calls.
-        ends: those whose receipts are done in that order, too.
         """
         outer: Receipt[T] = Receipt()
-        for ordered in (line, ends):
-            if ordered is not None:
-                ordered.append(outer)
+        if line is not None:
+            line.append(outer)
         fails = self._random.random() < self.failing
         is_done = not fails or self._random.random() < 0.5
 
@@ -113,11 +109,6 @@ class DelayedBackplane(Backplane):
             inner = operation() if is_done else None
 
             def end() -> None:
-                if ends is not None and not outer.done:
-                    if ends[0] is not outer:
-                        self._under_way.append(end)
-                        return
-                    ends.popleft()
                 if fails or inner is None:
                     outer.fail(BackplaneError("the network is down"))
                 elif inner.error is not None:
@@ -238,9 +229,7 @@ class DelayedBackplane(Backplane):
     ) -> Receipt[None]:
         save, line = self._inner.save_session, self._saving.setdefault(session, deque())
         return self._call(
-            lambda: save(session, record, keys, age, owner=owner, generation=generation),
-            line,
-            self._saved.setdefault(session, deque()),
+            lambda: save(session, record, keys, age, owner=owner, generation=generation), line
         )
 
     def load_session(self, session: str, key: str) -> Receipt[SavedSession | None]:

@@ -407,7 +407,7 @@ class Backplane(ABC):
         """Save a session instead of what was saved of it before.
 
         It fails with `Fenced` if what was saved has a higher generation. What is saved of one
-        session is saved in the order of the calls, and so are the receipts done.
+        session is saved in the order of the calls.
 
         Args:
             session: its public id.

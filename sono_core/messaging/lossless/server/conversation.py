@@ -230,7 +230,7 @@ class Conversation:
         """Why the client cannot have its session now, if it has one; None: it can."""
         fetched = self._fetched
         if fetched is None:
-            return None
+            return ELSEWHERE if key is not None and self._node.departs(key) else None
         if fetched.error is not None:
             return _WHY.get(type(fetched.error), NO_STREAMS)
         # Another node may have claimed it since.
@@ -313,7 +313,7 @@ class Conversation:
         assert isinstance(packet, (packets.Publish, packets.Send))
         assert session is not None
         if session.id in self._node.sessions and self._living is None:
-            return  # it has gone and come back meanwhile: its client says that again
+            return  # it has gone and come back: its client says again what has a number
         if isinstance(effect, Deliver):
             self._node.direct(effect, packet.seq, volatile=packet.seq is None)
         elif packet.seq is None:
@@ -385,7 +385,8 @@ class Conversation:
 
     @property
     def _living(self) -> Session | None:
-        """The session, unless it has ended while the application was busy."""
+        """The session, unless it has ended while the application was busy, or has gone and come
+        back."""
         session = self.session
         return session if session is not None and self._node.sessions.has(session) else None
 

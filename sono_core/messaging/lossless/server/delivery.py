@@ -34,7 +34,7 @@ from sono_core.messaging.lossless import (
 )
 from sono_core.messaging.lossless.packets import Failure
 
-from .failures import LEAVING, NO_MEMBER, UNAVAILABLE, unknown_client
+from .failures import LEAVING, NO_MEMBER, UNAVAILABLE, UNKNOWN, unknown_client
 from .following import Following
 from .host import Host, Settings
 from .orders import CONTROL, Order
@@ -44,7 +44,7 @@ from .questions import GONE, Answered, Questions
 from .records import NOWHERE
 from .sessions import Numbering, Session, Sessions
 from .shared_presence import SharedPresence
-from .untaken import Untaken
+from .untaken import Told, Untaken
 
 FULL = (1013, "there are too many sessions")
 _ENVELOPE = 256  # bytes of a packet beside its data, about
@@ -60,7 +60,8 @@ class Kept:
         "changes",
         "latest",
         "questions",
-        "saved",
+        "saved_changes",
+        "saving",
         "session",
         "turns",
         "untold",
@@ -75,9 +76,11 @@ class Kept:
         self.latest: Receipt[Any] | None = None  # of the last one that was
         self.untold: tuple[tuple[Callable[[], Receipt[Any]], Receipt[Any]], ...] = ()
         """What it is told when it has been saved."""
+        self.saving: int = 0
+        """How often it is just being saved: what it is told meanwhile comes behind that."""
         self.changes: int = 0
-        """How often its memberships have changed."""
-        self.saved: int = 0
+        """How often its memberships have changed, or what it wants to know of their members."""
+        self.saved_changes: int = 0
         """Up to which of these changes another node would find."""
 
     def knows_all(self, at: Position | None) -> bool:
@@ -89,8 +92,8 @@ class Kept:
             return True
         if at is None or not latest.done or latest.error is not None:
             return False
-        told: Position = latest.value
-        return told.epoch == at.epoch and told.offset <= at.offset
+        told: Position | None = latest.value  # None: it was not told, as another node has it
+        return told is not None and told.epoch == at.epoch and told.offset <= at.offset
 
 
 class Turn:
@@ -314,16 +317,28 @@ class Delivery:
         if isinstance(receipt.error, Fenced) and self.sessions.has(session):
             self.outrun(session)
 
-    def _answered(self, session: Session, result: packets.Result, receipt: Receipt[Any]) -> None:
+    def tell_again(self, told: Told) -> None:
+        """The backplane did not take a result."""
+        session = told.session
+        if not self.sessions.has(session):
+            return
+        if told.change and told.change < self._kept[session.id].changes:
+            # Behind what was told since it would be wrong; a welcome says where the client is.
+            self.refuse(session, told.seq, UNKNOWN)
+        else:
+            self._put(session, told.publish).then(partial(self._answered, told))
+
+    def _answered(self, told: Told, receipt: Receipt[Any]) -> None:
         """A result is in its stream, where another node would find it, or was refused."""
+        session = told.session
         if receipt.error is not None:
             if not isinstance(receipt.error, Fenced):
-                self.untaken.add(session, result, self._clock())
+                self.untaken.add(told, self._clock())
             self._refused(session, receipt)
             return
-        session.answered = max(session.answered, result.re)
+        session.answered = max(session.answered, told.seq)
         if session.owed:
-            session.owed.discard(result.re)
+            session.owed.discard(told.seq)
             if not session.owed:
                 session.owed = None
                 self.settled(session)
@@ -422,7 +437,7 @@ class Delivery:
         Args:
             size: bytes of its data.
             mark: of somebody else who says it; None: the session itself is told something.
-            change: of its memberships that is told, up to which number.
+            change: the number of the change of its memberships that it tells; 0: it tells none.
         """
         if not self.sessions.has(session):
             return Receipt.of(None)
@@ -431,16 +446,16 @@ class Delivery:
         marked = mark or (None, self._origin(session))
         publication = named(session.id, OWN), packet, size, history, *marked
         receipt: Receipt[Any]
-        is_saved = session.saving is None or mark is not None
-        if is_saved and not change:
+        if mark is not None or not self.shared:
             receipt = self._backplane.publish(*publication)
         else:
             publish = partial(self._tell_change, session, change, *publication)
-            receipt = publish() if is_saved else self._told_later(session, publish)
-        if self.shared and isinstance(packet, packets.Result):
-            receipt.then(partial(self._answered, session, packet))
-        elif self.shared and mark is None:
-            receipt.then(partial(self._refused, session))
+            receipt = self._put(session, publish)
+            if isinstance(packet, packets.Result):
+                told = Told(session, packet.re, change, size, publish)
+                receipt.then(partial(self._answered, told))
+            else:
+                receipt.then(partial(self._refused, session))
         for ended in self.sessions.charge(session, size, history.size):
             self._end(ended, FULL[0])
         return receipt
@@ -450,19 +465,19 @@ class Delivery:
     ) -> Receipt[Any]:
         """Tell a session what has become of its memberships, if another node would find that: one
         that claimed the session before does not."""
-        if self.leaves(session) and change > self._kept[session.id].saved:
+        if self.leaves(session) and change > self._kept[session.id].saved_changes:
             if not isinstance(packet, packets.Result):
                 return Receipt.of(None)
             packet = packets.Result(stream=OWN, at=NOWHERE, re=packet.re, error=LEAVING)
         return self._backplane.publish(stream, packet, *rest)
 
-    def _told_later(
-        self, session: Session, publish: Callable[[], Receipt[Position]]
-    ) -> Receipt[Any]:
+    def _put(self, session: Session, publish: Callable[[], Receipt[Any]]) -> Receipt[Any]:
         """Tell a session something behind what is being saved of it: if the node were lost between
         them, its client would believe to be where another node does not know that it is."""
-        receipt: Receipt[Any] = Receipt()
         kept = self._kept[session.id]
+        if not kept.saving:
+            return publish()
+        receipt: Receipt[Any] = Receipt()
         kept.untold += ((publish, receipt),)
         return receipt
 

@@ -28,7 +28,6 @@ from .host import Host, Settings
 from .memberships import Memberships
 from .records import NOWHERE, Records
 from .sessions import Session, parts_of
-from .untaken import size_of
 
 REPLACED = (4012, "a newer connection has the session")
 ELSEWHERE = (1013, "the session is just going elsewhere")
@@ -101,6 +100,7 @@ class HandingOver(Memberships):
             self.host.stays(session.id)
             return Receipt.of(None)
         kept = self._kept[session.id]
+        kept.saving += 1
         saving.then(partial(self._saved_or_claimed, kept, kept.changes))
         return saving
 
@@ -150,9 +150,15 @@ class HandingOver(Memberships):
             return None
         return self._arrivals.fetch(key, identity, self._clock())
 
+    def departs(self, key: str) -> bool:
+        """Whether the session of a key just goes elsewhere."""
+        return parts_of(key)[0] in self._leaving
+
     def has(self, key: str | None) -> bool:
         """Whether a session is here that this key opens."""
-        return key is not None and (self.sessions.find(key) or self._arrivals.find(key)) is not None
+        if key is None or self.departs(key):
+            return False
+        return (self.sessions.find(key) or self._arrivals.find(key)) is not None
 
     # -- going ------------------------------------------------------------------------------------
 
@@ -182,12 +188,13 @@ class HandingOver(Memberships):
         Its stream still takes results until that node has been answered.
         """
         session = kept.session
+        kept.saving -= 1
         if receipt.error is None:
-            kept.saved = max(kept.saved, changes)
+            kept.saved_changes = max(kept.saved_changes, changes)
         is_here = self.sessions.has(session) and session.id not in self._leaving
         if isinstance(receipt.error, Fenced) and is_here:
             self._depart(session)
-        if session.saving is None:
+        if not kept.saving:
             self._tell_untold(kept)
 
     def _depart(self, session: Session, *claimants: LetGo) -> None:
@@ -237,6 +244,7 @@ class HandingOver(Memberships):
             self._left_for(session.id, 0)
             return
         departure.given_up, departure.until = True, self._clock() + PATIENCE
+        self.untaken.forget(session)
         for number in sorted(session.owed or ()):
             self.refuse(session, number, _LOST)
 
@@ -308,8 +316,8 @@ class HandingOver(Memberships):
         return min([*leaving, *(at for at in others if at is not None)], default=None)
 
     def _look_after_sessions(self, now: float) -> None:
-        for session, result in self.untaken.due(now):
-            self.tell(session, result, size_of(result))
+        for told in self.untaken.due(now):
+            self.tell_again(told)
         for client in self._records.due(now):
             self.save(self.sessions[client])
         for session in self._arrivals.tick(now):

@@ -262,6 +262,8 @@ class Memberships(Delivery):
             self._hub.join(client, channel)
             session.joined = True
             self._changed(session, session.accepted)
+            if not self.sessions.has(session):
+                return  # another node has claimed it
             name = stream_of(channel)
             self._admit(session, name)
 
@@ -290,6 +292,8 @@ class Memberships(Delivery):
             home = self._hub.home
             moved = channel == self._hub.channel_of(session.id) != home
             self._leave(session.id, channel)
+            if not self.sessions.has(session):
+                return  # another node has claimed it
             left = packets.Left(stream=OWN, at=NOWHERE, channel=channel, code=code)
             self.tell(session, left, change=self._kept[session.id].changes)
             if moved:

@@ -200,7 +200,7 @@ class Node(HandingOver):
     def _saved(self, opening: Opening, begun: dict[str, Start], receipt: Receipt[None]) -> None:
         """The session would be found elsewhere, if this node were lost now."""
         session, opening.saving = opening.session, None
-        if session.opening is opening.connection:  # or else another node has claimed it
+        if session.opening is opening.connection:  # or else it is lost, or elsewhere
             if receipt.error is None:
                 self._begin_streams(opening, begun)
             else:
@@ -283,7 +283,8 @@ class Node(HandingOver):
         moves = channel == self._hub.channel_of(client)
         knows_all = kept.knows_all(opening.hello.streams.get(OWN))
         self._leave(client, channel)
-        if moves or not knows_all:  # else the welcome says it
+        is_here = self.sessions.has(session)  # or else another node has claimed it
+        if is_here and (moves or not knows_all):  # else the welcome says it
             self._tell_expelled(session, channel, code, moves)
 
     def _tell_expelled(self, session: Session, channel: str, code: str, moves: bool) -> None:
@@ -407,6 +408,7 @@ class Node(HandingOver):
     def _detach(self, session: Session) -> None:
         """A session has no connection: nothing is sent to it."""
         attached, session.attached, session.opening = session.attached, None, None
+        session.at = self._following.position(named(session.id, OWN)) or session.at
         if attached is not None:
             self._terms.forget(session.id)
             self.host.detached(session.id)

@@ -6,7 +6,6 @@ themselves: whoever reads it can open nothing.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 
@@ -153,13 +152,9 @@ class Records:
         keys = [key.hex() for key in (record.present, record.former, record.other) if key]
         owner = "" if free else self._backplane.node
         content = _write((VERSION, record))
-        saving = self._backplane.save_session(
+        return self._backplane.save_session(
             session.id, content, keys, age, owner=owner, generation=session.generation
         )
-        if not saving.done:
-            session.saving = saving
-            saving.then(partial(_saved, session))
-        return saving
 
     def note(self, session: Session, share: float) -> bool:
         """Something has come in its stream, which is that share of its history; whether it is to be
@@ -197,11 +192,6 @@ class Records:
                     break
                 found[id] = None
         return list(found)
-
-
-def _saved(session: Session, saving: Receipt[None]) -> None:
-    if session.saving is saving:
-        session.saving = None
 
 
 def _is_connected(session: Session) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sono_core.messaging.lossless import Position, Receipt
+from sono_core.messaging.lossless import Position
 
 from .identities import same
 
@@ -55,7 +55,6 @@ class Session:
         "joined",
         "opening",
         "owed",
-        "saving",
         "settled",
         "suspended_at",
         "unsaved",
@@ -90,8 +89,6 @@ class Session:
         self.answered: int = 0
         """Numbers up to this one are not said again there: it has its result, or memberships have
         changed since, so that they would be refused now that were carried out."""
-        self.saving: Receipt[None] | None = None
-        """While it is being saved, that: what it is told meanwhile comes behind it."""
         self.unsaved: float = 0.0
         """The share of its stream's history that has come since it was saved."""
         # Of secrets that another node has given there are digests alone, as bytes.

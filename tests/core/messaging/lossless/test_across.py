@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from sono_core.errors import LocalProtocolError
 from sono_core.messaging import Deliver, Publish
 from sono_core.messaging.lossless import OWN, Data, Position, packets
 from sono_core.messaging.lossless.backplane import BackplaneError, Fenced, Receipt
 from sono_core.messaging.lossless.packets import Join, Request, Send
-from sono_core.messaging.lossless.server.conversation import Hear
+from sono_core.messaging.lossless.server.conversation import Hear, Identify
 from sono_core.messaging.lossless.server.handing_over import PATIENCE
 from sono_core.messaging.lossless.server.identities import Written, same, written
 from sono_core.messaging.lossless.server.orders import CONTROL
 from sono_core.messaging.lossless.server.sessions import Session
-from sono_core.messaging.lossless.server.untaken import AGAIN, LARGEST, MOST, Untaken
+from sono_core.messaging.lossless.server.untaken import AGAIN, LARGEST, MOST, Told, Untaken
 from sono_core.messaging.lossless.streams import Missing
 from tests.core.messaging.lossless.house import House
 from tests.core.messaging.lossless.shared import Town
@@ -825,15 +824,112 @@ def test_a_result_of_a_session_that_is_elsewhere_is_not_told_again(
 
 def test_so_many_results_wait_for_the_backplane() -> None:
     untaken = Untaken()
-    session = Session("a", "secret")
-    result = packets.Result(stream=OWN, at=Position("-", 0), re=1)
-    large = replace(result, data=Data.of("x" * LARGEST))
-    untaken.add(session, large, 0.0)
+    session, another = Session("a", "secret"), Session("b", "secret")
+    result = Told(session, 1, 0, 0, lambda: Receipt.of(None))
+    untaken.add(result._replace(size=LARGEST + 1), 0.0)
     assert untaken.deadline is None
     for number in range(MOST + 1):
-        untaken.add(session, result, number * 1e-6)
+        untaken.add(result, number * 1e-6)
     assert untaken.deadline == AGAIN
     assert len(untaken.due(AGAIN + 1)) == MOST
+    untaken.add(result._replace(size=LARGEST), 0.0)
+    untaken.forget(session)
+    untaken.add(result._replace(session=another, size=LARGEST), 0.0)
+    assert len(untaken.due(AGAIN)) == 1
+
+
+def test_a_result_that_is_told_again_is_counted_once(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, _ = settled(town)
+    session = one.node.sessions[ann.welcome.id]
+    with monkeypatch.context() as away:
+        refuse(town, away, "publish")
+        ann.say(Request(seq=2, name="echo", data="x" * 100))
+        charged = session.charged
+        for _ in range(5):
+            town.wait(AGAIN)
+    assert session.charged == charged
+
+
+def test_a_result_of_a_session_that_has_ended_is_not_told_again(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _, ann, _ = settled(town)
+    with monkeypatch.context() as away:
+        refuse(town, away, "publish")
+        ann.say(Request(seq=2, name="echo", data="x"))
+        one.node.end(one.node.sessions[ann.welcome.id], 1000)
+    town.wait(AGAIN)
+    assert one.node.untaken.deadline is None
+
+
+def test_a_change_is_not_told_behind_a_later_one(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client could believe to be where it is not: it is to find out from a welcome."""
+    one, _, ann, _ = settled(town)
+    with monkeypatch.context() as away:
+        refuse(town, away, "publish")
+        ann.say(Join(seq=2, channel="b"))
+    ann.say(packets.Leave(seq=3, channel="b"))
+    town.wait(AGAIN)
+    ann.take()
+    assert (code_of(ann, 3), code_of(ann, 2)) == (None, "unknown")
+    assert one.node.sessions[ann.welcome.id].owed is None
+
+
+def test_a_change_that_was_not_saved_is_not_told_as_done_later_either(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, ann, _ = settled(town)
+    with monkeypatch.context() as held_back:
+        saving = held(town, held_back, "save_session")
+        ann.line.send(packets.Move(seq=2, channel="b"))
+        one.backplane.stopped = True  # type: ignore[attr-defined]
+        ann.comes_to(other)
+    with monkeypatch.context() as away:
+        refuse(town, away, "publish")
+        for go_on in saving:
+            go_on()
+        one.backplane.go_on()  # type: ignore[attr-defined]
+    for _ in range(2):
+        town.wait(AGAIN)
+    ann.take()
+    assert ann.welcome.resumed
+    assert code_of(ann, 2) == "unavailable"
+    assert set(ann.streams) == {OWN, "*", "#Home", "#room"}
+
+
+@pytest.mark.parametrize("name", ["admit", "expel"])
+def test_the_application_may_change_memberships_that_are_claimed_elsewhere(
+    town: Town, name: str
+) -> None:
+    one, other, ann, _ = settled(town)
+    one.hub.create("hall")
+    session = one.node.sessions[ann.welcome.id]
+    town.stop(one)
+    ann.comes_to(other)
+    if name == "admit":
+        one.node.admit(session, "hall")
+    else:
+        one.node.expel(session, "room", "forbidden")
+    assert ann.welcome.id not in one.node.sessions
+    ann.take()
+    assert ann.welcome.resumed
+    assert "#room" in ann.streams
+
+
+def test_a_session_that_goes_elsewhere_is_not_opened_meanwhile(town: Town) -> None:
+    one, other, ann, _ = settled(town)
+    waiting(one, ann.line, Request(seq=2, name="slow", data=None))
+    line = one.line()
+    work = line.conversation.receive(packets.Hello(key=ann.welcome.key))
+    assert isinstance(work, Identify)
+    assert line.conversation.fetch(work, None) is None
+    ann.comes_to(other)
+    assert line.conversation.identified(work, None) is None
+    assert line.closed == (1013, "the session is just going elsewhere")
 
 
 def test_a_second_result_of_a_number_changes_nothing(town: Town) -> None:
