@@ -154,7 +154,7 @@ class Servers(NamedTuple):
     """Of keys, if the URL names one."""
     seeds: tuple[Address, ...]
     """Nodes of a cluster, any of which knows the others; none: it is no cluster."""
-    database: int
+    database: int = 0
     """The number of the database."""
 
 

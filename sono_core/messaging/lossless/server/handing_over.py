@@ -156,9 +156,11 @@ class HandingOver(Memberships):
 
     def has(self, key: str | None) -> bool:
         """Whether a session is here that this key opens."""
-        if key is None or self.departs(key):
-            return False
-        return (self.sessions.find(key) or self._arrivals.find(key)) is not None
+        return (
+            key is not None
+            and not self.departs(key)
+            and (self.sessions.find(key) or self._arrivals.find(key)) is not None
+        )
 
     # -- going ------------------------------------------------------------------------------------
 
