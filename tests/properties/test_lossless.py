@@ -403,7 +403,7 @@ def numbers_anew(self: Outbox, seq: int) -> None:
 
 DEFECTS_OF_SEVERAL: list[tuple[type, str, Callable[..., Any]]] = [
     (Arrivals, "say_gone", keeps_its_word_to_itself),
-    (Delivery, "_told_later", tells_before_it_is_saved),
+    (Delivery, "_put", tells_before_it_is_saved),
     (Node, "_arrive", doubts_nothing),
     (HandingOver, "leaves", changes_memberships_to_the_end),
     (HandingOver, "fetch", fetches_nothing),
