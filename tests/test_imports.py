@@ -60,7 +60,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
         """,
         """
         failures orders identities sessions questions pending elsewhere presence shared_presence
-        following enquiries host records arrivals untaken
+        following enquiries host records arrivals untaken kept
         delivery memberships handing_over node conversation
         """,
     ),

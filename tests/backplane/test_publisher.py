@@ -127,6 +127,26 @@ def test_it_is_the_same_on_asyncio(server: Broker) -> None:
         assert [value for _, _, value, _ in node.heard()] == list(range(20))
 
 
+def test_leaving_it_on_asyncio_does_not_block_the_loop(
+    server: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, closed_in = AsyncPublisher.close, []
+
+    def closing(self: AsyncPublisher) -> None:
+        closed_in.append(threading.get_ident())
+        close(self)
+
+    monkeypatch.setattr(AsyncPublisher, "close", closing)
+
+    async def say() -> None:
+        async with AsyncPublisher(server.url) as publisher:
+            await publisher.publish("room", "e", 1)
+
+    asyncio.run(asyncio.wait_for(say(), PATIENCE))
+    assert len(closed_in) == 1
+    assert threading.get_ident() not in closed_in
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it is what is tried
 def test_a_forked_process_publishes_with_threads_of_its_own(server: Broker) -> None:
     with Listener(server) as node, Publisher(server.url) as publisher:

@@ -542,7 +542,7 @@ class Country:
                 to = self.sent_to.get(number)  # it may have ended between two attempts
                 over = to is not None and to not in {one.machine.id for one in self.clients}
                 # Handlers hear it again where a node was lost that had done it, and may decline it.
-                again = harmless or over or self.lost
+                again = harmless or over or (self.lost and outcome.code != "not-sent")
                 assert again or not times, f"{kind} {number} was done all the same"
             else:
                 assert outcome.code in UNCERTAIN, outcome

@@ -22,9 +22,10 @@ from sono_core.messaging.lossless.feed import Feed
 from sono_core.messaging.lossless.nodes import LetGo
 from sono_core.messaging.lossless.server.arrivals import Arrivals
 from sono_core.messaging.lossless.server.conversation import Conversation
-from sono_core.messaging.lossless.server.delivery import Delivery, Turn, event
+from sono_core.messaging.lossless.server.delivery import Delivery, event
 from sono_core.messaging.lossless.server.following import Following
 from sono_core.messaging.lossless.server.handing_over import HandingOver
+from sono_core.messaging.lossless.server.kept import Turn
 from sono_core.messaging.lossless.server.memberships import Memberships
 from sono_core.messaging.lossless.server.node import Node
 from sono_core.messaging.lossless.server.questions import Questions

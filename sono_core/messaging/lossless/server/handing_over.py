@@ -23,8 +23,9 @@ from sono_core.messaging.lossless.nodes import LetGo, LetGone, control
 from sono_core.messaging.lossless.packets import Failure
 
 from .arrivals import Arrivals
-from .delivery import Kept, named
+from .delivery import named
 from .host import Host, Settings
+from .kept import Kept
 from .memberships import Memberships
 from .records import NOWHERE, Records
 from .sessions import Session, parts_of

@@ -24,9 +24,10 @@ from sono_core.messaging.lossless import (
 from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries
-from .delivery import Delivery, Turn, named
+from .delivery import Delivery, named
 from .failures import LEAVING, NO_MEMBER, NO_STREAMS, UNAVAILABLE
 from .following import Overtaken
+from .kept import Turn
 from .records import NOWHERE
 from .sessions import Session
 from .shared_presence import SURVEY

@@ -28,12 +28,13 @@ from sono_core.messaging.lossless.packets import Failure
 
 from . import enquiries, identities
 from .arrivals import Arrived, Foreign
-from .delivery import FULL, Kept, Turn, event, named
+from .delivery import FULL, event, named
 from .elsewhere import Elsewhere
 from .failures import NO_STREAMS, UNKNOWN
 from .following import Starting
 from .handing_over import REPLACED, HandingOver
 from .host import Host, Settings
+from .kept import Kept, Turn
 from .memberships import failure_of
 from .orders import Order
 from .questions import Answered, TooManyRequests
